@@ -1,0 +1,130 @@
+"""Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``.
+
+Pixels stay bytes (uint8) here. How they become numbers, [0, 1] or [-1, 1], belongs to a system's
+recipe. Nothing is ever downloaded.
+"""
+
+import difflib
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from minigan.data.idx import folder_contents, read_idx, shown
+from minigan.errors import DataError, UsageError
+
+Split = Literal["train", "test"]
+
+DEFAULT_SOURCE = "mnist5k"
+KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR"
+MNIST5K_SHA256 = "36ae894615c73396de14d2207d45ce6983403bbfcb414f71b9b2855ed960e33f"  # of the file
+
+
+@dataclass(frozen=True, eq=False)  # eq: comparing arrays gives an array, not a truth value
+class Dataset:
+    """Images of one size, with their classes where these are known.
+
+    Raises DataError if there are no images, or if there are more or fewer labels than images.
+    """
+
+    images: np.ndarray  # (N, H, W, C) uint8
+    labels: np.ndarray | None  # (N,) uint8
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.images) == 0:
+            raise DataError(f"{self.name}: no images")
+        if self.labels is not None and len(self.labels) != len(self.images):
+            raise DataError(f"{self.name}: {len(self.labels)} labels for {len(self.images)} images")
+
+
+def load_images(source: str = DEFAULT_SOURCE, split: Split = "train") -> Dataset:
+    """Load the images that a source such as ``mnist5k`` or ``mnist:DIR`` names.
+
+    * ``mnist5k``: 5,000 MNIST training digits, shipped with minigan, 500 a class; no test split.
+    * ``mnist:DIR``, ``fashion:DIR``: the IDX files of MNIST or Fashion-MNIST in folder DIR, plain or
+      gzipped. Without ``:DIR``: in ``mnist`` or ``fashion-mnist`` under the folder $MINIGAN_DATA.
+
+    Raises UsageError for an unknown source or split, DataError for missing or damaged files.
+    """
+    kind, _, folder = source.partition(":")
+    if kind not in _LOADERS:
+        raise UsageError(f"unknown data source {source!r}{_did_you_mean(kind)}; known are {KNOWN}")
+    if split not in get_args(Split):
+        raise UsageError(f"unknown split {split!r}: choose train or test")
+    return _LOADERS[kind](folder, split)
+
+
+def _did_you_mean(kind: str) -> str:
+    close = difflib.get_close_matches(kind.lower(), _LOADERS, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _load_embedded(folder: str, split: Split) -> Dataset:
+    if folder:
+        raise UsageError(f"mnist5k is embedded and takes no folder: write mnist5k, or mnist:{folder}")
+    if split != "train":
+        raise UsageError("mnist5k has no test split: give mnist:DIR with the full MNIST")
+    try:
+        data = resources.files("minigan.data").joinpath("mnist5k.npz").read_bytes()
+    except OSError as err:
+        raise DataError(f"the embedded mnist5k.npz cannot be read ({err.strerror}): reinstall minigan") from err
+    return _unpack_embedded(data)
+
+
+def _unpack_embedded(data: bytes) -> Dataset:
+    # The checksum comes first: bytes that pass it are known to unpack, and to what size.
+    if hashlib.sha256(data).hexdigest() != MNIST5K_SHA256:
+        raise DataError("the embedded mnist5k.npz is damaged (checksum mismatch): reinstall minigan")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return Dataset(arrays["images"][..., np.newaxis], arrays["labels"], "mnist5k")
+
+
+def _load_mnist(folder: str, split: Split) -> Dataset:
+    return _load_idx_folder(_folder("mnist", folder, "mnist"), split, "mnist")
+
+
+def _load_fashion(folder: str, split: Split) -> Dataset:
+    return _load_idx_folder(_folder("fashion", folder, "fashion-mnist"), split, "fashion")
+
+
+_LOADERS: dict[str, Callable[[str, Split], Dataset]] = {
+    "mnist5k": _load_embedded,
+    "mnist": _load_mnist,
+    "fashion": _load_fashion,
+}
+
+
+def _folder(kind: str, given: str, default: str) -> Path:
+    if given:
+        return Path(os.path.expanduser(given))  # a shell leaves the ~ of mnist:~/data alone
+    root = os.environ.get("MINIGAN_DATA")
+    if not root:
+        raise UsageError(
+            f"{kind}: give the folder with its IDX files as {kind}:DIR "
+            f"(or set MINIGAN_DATA to a folder that holds {default!r})"
+        )
+    return Path(root, default)
+
+
+def _load_idx_folder(folder: Path, split: Split, name: str) -> Dataset:
+    prefix = {"train": "train", "test": "t10k"}[split]
+    images = read_idx(_find(folder, f"{prefix}-images", 3), ndim=3)  # (N, H, W)
+    labels = read_idx(_find(folder, f"{prefix}-labels", 1), ndim=1)  # (N,)
+    return Dataset(images[..., np.newaxis], labels, name)
+
+
+def _find(folder: Path, stem: str, ndim: int) -> Path:
+    """Find ``train-images-idx3-ubyte``, also with ``.idx3``, also with ``.gz``; the plain file first."""
+    for end in ("", ".gz"):
+        for dash in "-.":
+            path = folder / f"{stem}{dash}idx{ndim}-ubyte{end}"
+            if os.path.isfile(path):  # unlike Path.is_file, no error for a path too long to ask about
+                return path
+    raise DataError(f"no {stem}-idx{ndim}-ubyte[.gz] in {shown(folder)}: {folder_contents(folder)}")

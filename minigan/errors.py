@@ -1,0 +1,25 @@
+"""Errors that are a person's to mend: shown as one line, without a traceback."""
+
+
+class UserError(Exception):
+    """Something in the input, the files or the machine that the user can put right.
+
+    The message is one line: what is wrong, where, and what to do. Commands print it and leave
+    with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """A wrong option, argument or configuration key: exit code 2, as shells expect."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A data file that is damaged, of another kind, or does not fit the task."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read, or does not belong to this run."""

@@ -1,0 +1,6 @@
+"""The mathematics: pure functions, one operation a file, forward and backward side by side.
+
+Every forward function returns its result and a cache: a small named tuple of exactly what the
+backward function needs. Nothing is kept anywhere else. R is the number of rows (samples),
+N the batch size, C the channels; arrays are channels-last.
+"""

@@ -1,0 +1,101 @@
+r"""What the two players of a GAN minimise, as functions of D's logits.
+
+r are the logits of real samples, f those of generated ones (any shape, n and m entries).
+A discriminator loss returns ``(loss, d_real, d_fake)``, a generator loss ``(loss, d_fake)``;
+each gradient already holds the factor 1/n of its mean. With D = sigmoid(s):
+
+    -log D = softplus(-s),    -log(1 - D) = softplus(s)
+"""
+
+from minigan.backend import array_module
+from minigan.functional.activations import sigmoid, softplus
+from minigan.typing import Array
+
+
+def discriminator_bce(
+    real: Array, fake: Array, smoothing: float = 0.0, scale: float = 1.0
+) -> tuple[Array, Array, Array]:
+    r"""The discriminator of Goodfellow et al. 2014 (eq. 1, negated): binary cross-entropy.
+
+    .. math:: L = -c\,\mathbb E[\log D(x)] - c\,\mathbb E[\log(1 - D(G(z)))], \qquad
+              dr = -\tfrac{c}{n}\, \sigma(-r), \quad df = \tfrac{c}{m}\, \sigma(f)
+
+    One-sided label smoothing a (Salimans et al. 2016, section 3.4) asks for D(x) = 1 - a instead of 1:
+    the first term becomes :math:`(1-a)\,\mathrm{softplus}(-r) + a\,\mathrm{softplus}(r)`. Some codes
+    halve the sum (c = 1/2).
+    """
+    loss_real = (1 - smoothing) * softplus(-real)[0] + smoothing * softplus(real)[0]
+    d_real = smoothing * sigmoid(real)[0] - (1 - smoothing) * sigmoid(-real)[0]
+    loss = scale * (loss_real.mean() + softplus(fake)[0].mean())
+    return loss, d_real * (scale / real.size), sigmoid(fake)[0] * (scale / fake.size)
+
+
+def generator_minimax(fake: Array) -> tuple[Array, Array]:
+    r"""The generator's half of eq. 1: minimise the discriminator's success (saturating).
+
+    .. math:: L = \mathbb E[\log(1 - D(G(z)))], \qquad df = -\tfrac1m\, \sigma(f)
+
+    The gradient vanishes exactly when D is sure of itself (f very negative).
+    """
+    return -softplus(fake)[0].mean(), sigmoid(fake)[0] * (-1 / fake.size)
+
+
+def generator_non_saturating(fake: Array) -> tuple[Array, Array]:
+    r"""The heuristic of section 3 of the 2014 paper: maximise log D(G(z)).
+
+    .. math:: L = -\mathbb E[\log D(G(z))], \qquad df = -\tfrac1m\, \sigma(-f)
+
+    The gradient is strongest (-1/m) when D is sure that the sample is generated.
+    """
+    return softplus(-fake)[0].mean(), sigmoid(-fake)[0] * (-1 / fake.size)
+
+
+def discriminator_least_squares(real: Array, fake: Array) -> tuple[Array, Array, Array]:
+    r"""LSGAN (Mao et al. 2017, eq. 2 with a = 0, b = 1).
+
+    .. math:: L = \tfrac12 \mathbb E[(r - 1)^2] + \tfrac12 \mathbb E[f^2], \qquad
+              dr = \tfrac1n (r - 1), \quad df = \tfrac1m f
+    """
+    error = real - 1
+    loss = ((error * error).mean() + (fake * fake).mean()) / 2
+    return loss, error / real.size, fake / fake.size
+
+
+def generator_least_squares(fake: Array) -> tuple[Array, Array]:
+    r"""LSGAN (Mao et al. 2017, eq. 2 with c = 1).
+
+    .. math:: L = \tfrac12 \mathbb E[(f - 1)^2], \qquad df = \tfrac1m (f - 1)
+    """
+    error = fake - 1
+    return (error * error).mean() / 2, error / fake.size
+
+
+def discriminator_hinge(real: Array, fake: Array) -> tuple[Array, Array, Array]:
+    r"""Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16).
+
+    .. math:: L = \mathbb E[\max(0, 1 - r)] + \mathbb E[\max(0, 1 + f)], \qquad
+              dr = -\tfrac1n [r < 1], \quad df = \tfrac1m [f > -1]
+    """
+    xp = array_module(real)
+    loss = xp.maximum(1 - real, 0).mean() + xp.maximum(1 + fake, 0).mean()
+    d_real = (real < 1).astype(real.dtype) * (-1 / real.size)
+    d_fake = (fake > -1).astype(fake.dtype) * (1 / fake.size)
+    return loss, d_real, d_fake
+
+
+def discriminator_wasserstein(real: Array, fake: Array) -> tuple[Array, Array, Array]:
+    r"""The critic of Arjovsky et al. 2017 (eq. 2, negated); D must be kept Lipschitz by other means.
+
+    .. math:: L = \mathbb E[f] - \mathbb E[r], \qquad dr = -\tfrac1n, \quad df = \tfrac1m
+    """
+    xp = array_module(real)
+    loss = fake.mean() - real.mean()
+    return loss, xp.full_like(real, -1 / real.size), xp.full_like(fake, 1 / fake.size)
+
+
+def generator_wasserstein(fake: Array) -> tuple[Array, Array]:
+    r"""Raise the critic's value; also the generator's side of the hinge loss.
+
+    .. math:: L = -\mathbb E[f], \qquad df = -\tfrac1m
+    """
+    return -fake.mean(), array_module(fake).full_like(fake, -1 / fake.size)

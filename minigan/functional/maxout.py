@@ -1,0 +1,37 @@
+"""Maxout (Goodfellow et al. 2013, "Maxout Networks", eq. 2): the largest of P linear pieces."""
+
+from typing import NamedTuple
+
+from minigan.backend import array_module
+from minigan.typing import Array
+
+
+class MaxoutCache(NamedTuple):
+    winner: Array  # (N, U, P)  True at the piece that was largest
+
+
+def maxout(x: Array, pieces: int) -> tuple[Array, MaxoutCache]:
+    r"""Take the maximum of each group of P neighbouring features.
+
+    .. math:: y_{nu} = \max_{p < P} x_{n,\, uP + p}
+
+    Parameters: x (N, U*P); pieces P. Returns y (N, U) and the cache.
+    Raises ValueError if the number of features is no multiple of P.
+    """
+    xp = array_module(x)
+    if x.shape[-1] % pieces:
+        raise ValueError(f"maxout over {pieces} pieces needs a multiple of {pieces} features, got {x.shape[-1]}")
+    groups = x.reshape(len(x), -1, pieces)  # (N, U, P)
+    winner = groups.argmax(axis=-1)[..., None] == xp.arange(pieces)  # (N, U, P)  the first one, if several are equal
+    return groups.max(axis=-1), MaxoutCache(winner)
+
+
+def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
+    r"""The gradient goes to the winning piece alone.
+
+    .. math:: dx_{n,\, uP + p} = dy_{nu} \quad\text{if } p \text{ won, else } 0
+
+    Parameters: dy (N, U). Returns dx (N, U*P).
+    """
+    dx = cache.winner * dy[..., None]  # (N, U, P)
+    return dx.reshape(len(dy), -1)

@@ -1,0 +1,1 @@
+"""Who plays whom: training steps, written to be read beside the papers' algorithms."""

@@ -1,0 +1,168 @@
+r"""The GAN game: the training steps of Goodfellow et al. 2014, Algorithm 1.
+
+    min over G, max over D of  E[log D(x)] + E[log(1 - D(G(z)))]                        (eq. 1)
+
+Here D gives logits s with D(x) = sigmoid(s), and both players minimise a loss of those logits.
+Nothing has to be detached or frozen: the discriminator's step never sees the generator's
+parameters, and the generator's step passes ``grads=None`` to D, so no gradient of D is computed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+import numpy as np
+
+from minigan import ops
+from minigan.games.player import Player
+from minigan.nn.layer import Cache
+from minigan.typing import Array
+
+Metrics = dict[str, Array]  # 0-d arrays that stay on the device until somebody reads them
+
+
+@dataclass(frozen=True)
+class GANLoss:
+    """What the two players minimise, as functions of logits; see functional.gan_losses."""
+
+    discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, d_real, d_fake
+    generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, d_fake
+
+
+def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
+    """Equation 1 as it stands; saturates when D is sure."""
+    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_minimax)
+
+
+def non_saturating(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
+    """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice."""
+    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_non_saturating)
+
+
+LEAST_SQUARES = GANLoss(ops.discriminator_least_squares, ops.generator_least_squares)
+HINGE = GANLoss(ops.discriminator_hinge, ops.generator_wasserstein)
+WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein)
+
+
+@dataclass(frozen=True)
+class Game:
+    """The rules of one round.
+
+    d_steps: k of Algorithm 1; order: who moves first, or both at once from one forward pass;
+    reuse_fakes: the second mover uses the samples of the first instead of fresh ones, as DCGAN
+    codes do to save a pass through G (the last of the k batches, if G moves second).
+    """
+
+    loss: GANLoss
+    d_steps: int = 1
+    order: Literal["discriminator-first", "generator-first", "simultaneous"] = "discriminator-first"
+    reuse_fakes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.d_steps < 1:
+            raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
+        if self.order == "simultaneous" and self.d_steps != 1:
+            raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")
+
+
+class Draws(Protocol):
+    """The randomness and the data of one round, as functions of the step: see runs.draws."""
+
+    def real(self, k: int) -> Array: ...  # x, batch for the k-th discriminator step
+    def latent_d(self, k: int) -> Array: ...  # z for the k-th discriminator step
+    def latent_g(self) -> Array: ...  # z for the generator step
+    def dropout(self, k: int) -> np.random.Generator: ...  # k < d_steps: discriminator steps; k = d_steps: generator
+
+
+def generate(g: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Cache]:
+    """x = G(z), in training mode."""
+    return g.net.forward(g.theta, z, train=True, rng=rng)
+
+
+def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+    """Update D by descending the gradient of its loss on real and generated samples.
+
+    G is not even an argument: `fake` is data here. Real and fake go through D apart, each with
+    its own batch statistics, and both move D's running statistics.
+    """
+    real_logits, cache_real = d.net.forward(d.theta, real, train=True, rng=rng)
+    fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
+    value, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
+    d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
+    d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)
+    d.net.update_statistics(d.theta, cache_real)
+    d.net.update_statistics(d.theta, cache_fake)
+    d.update()
+    return {"loss_d": value, "d_real": mean_probability(real_logits), "d_fake": mean_probability(fake_logits)}
+
+
+def generator_step(
+    loss: GANLoss, g: Player, d: Player, fake: Array, cache_g: Cache, rng: np.random.Generator
+) -> Metrics:
+    """Update G by descending the gradient of its loss, which reaches it through D.
+
+    D gives the gradient with respect to its input and nothing else (`grads=None`).
+    """
+    fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
+    value, d_fake = loss.generator(fake_logits)
+    dx = d.net.backward(d.theta, d_fake, cache_fake, None)  # the gradient on the generated samples
+    g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
+    g.net.update_statistics(g.theta, cache_g)
+    g.update()
+    return {"loss_g": value, "d_fake_after": mean_probability(fake_logits)}
+
+
+def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array, rng: np.random.Generator) -> Metrics:
+    """Update both players from one forward pass on one batch: neither sees the other's new parameters."""
+    fake, cache_g = generate(g, z, rng)
+    real_logits, cache_real = d.net.forward(d.theta, real, train=True, rng=rng)
+    fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
+    loss_d, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
+    loss_g, d_fake_for_g = loss.generator(fake_logits)
+    d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
+    d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)
+    dx = d.net.backward(d.theta, d_fake_for_g, cache_fake, None)
+    g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
+    d.net.update_statistics(d.theta, cache_real)
+    d.net.update_statistics(d.theta, cache_fake)
+    g.net.update_statistics(g.theta, cache_g)
+    d.update()
+    g.update()
+    p_fake = mean_probability(fake_logits)
+    p_real = mean_probability(real_logits)
+    return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_after": p_fake}
+
+
+def play_round(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
+    """One round: k discriminator steps and one generator step, in the game's order."""
+    if game.order == "simultaneous":
+        return simultaneous_step(game.loss, g, d, draws.real(0), draws.latent_d(0), draws.dropout(0))
+    if game.order == "generator-first":
+        return _generator_first(game, g, d, draws)
+    metrics: Metrics = {}
+    for k in range(game.d_steps):
+        rng = draws.dropout(k)
+        fake, cache_g = generate(g, draws.latent_d(k), rng)
+        metrics |= discriminator_step(game.loss, d, draws.real(k), fake, rng)
+    rng = draws.dropout(game.d_steps)
+    if not game.reuse_fakes:
+        fake, cache_g = generate(g, draws.latent_g(), rng)
+    return metrics | generator_step(game.loss, g, d, fake, cache_g, rng)
+
+
+def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
+    rng = draws.dropout(game.d_steps)
+    fake, cache_g = generate(g, draws.latent_g(), rng)
+    metrics = generator_step(game.loss, g, d, fake, cache_g, rng)
+    for k in range(game.d_steps):
+        rng = draws.dropout(k)
+        if not game.reuse_fakes:
+            fake, _ = generate(g, draws.latent_d(k), rng)
+        metrics |= discriminator_step(game.loss, d, draws.real(k), fake, rng)
+    return metrics
+
+
+def mean_probability(logits: Array) -> Array:
+    """The batch mean of D = sigmoid(logit)."""
+    return ops.sigmoid(logits)[0].mean()

@@ -1,0 +1,45 @@
+"""A player: one network with everything that changes while it learns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minigan.backend import CPU, Device
+from minigan.nn.layer import Layer
+from minigan.nn.params import Params, init_params
+from minigan.optim import Moments, Optimiser
+from minigan.typing import Shape
+
+
+@dataclass
+class Player:
+    """The network and its rule are constant; theta, grads, moments and updates change."""
+
+    net: Layer
+    optimiser: Optimiser
+    theta: Params
+    grads: Params
+    moments: Moments
+    updates: int = 0
+
+    @classmethod
+    def new(
+        cls,
+        net: Layer,
+        optimiser: Optimiser,
+        in_shape: Shape,
+        rng: np.random.Generator,
+        *,
+        dtype: DTypeLike = np.float32,
+        device: Device = CPU,
+    ) -> "Player":
+        """A player before its first update."""
+        theta = init_params(net, in_shape, rng, dtype=dtype, device=device)
+        return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta))
+
+    def update(self) -> None:
+        """One update from the gradients collected in `grads`, which start from zero again."""
+        self.updates += 1
+        self.optimiser.update(self.theta, self.grads, self.moments, self.updates)
+        self.grads.flat.fill(0)

@@ -1,0 +1,59 @@
+"""``python -m minigan.gradcheck``: the table of all gradients; exit code 1 if one is wrong."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigan import cli
+
+DESCRIPTION = "Compare every hand-written gradient with finite differences in float64."
+
+
+@dataclass(frozen=True)
+class Options:
+    layer: str | None = None
+    """check only what has this in its name, for instance batchnorm or "generator:" """
+    device: str = "auto"
+    """auto, cpu, gpu or gpu:N"""
+    plot: Path | None = None
+    """draw the error against the step size of the first thing checked into this file"""
+    step: float = 1e-4
+    """h of the four-point quotient"""
+    seed: int = 0
+    """of the random parameters, inputs and upstream gradients"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m minigan.gradcheck", description=DESCRIPTION)
+    # Imported here, so that --help answers at once.
+    from minigan.backend import select_device
+    from minigan.errors import UsageError
+    from minigan.gradcheck import TOLERANCE, all_problems, check
+    from minigan.gradcheck.plot import plot_steps
+
+    if options.step <= 0:
+        raise UsageError(f"--step {options.step} is out of range: it must be positive, around 1e-4")
+    device = select_device(options.device)
+    problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]
+    if not problems:
+        names = ", ".join(p.name for p in all_problems(device, options.seed))
+        raise UsageError(f"nothing is called {options.layer!r}; there are: {names}")
+    print(f"four-point differences, h = {options.step:g}, float64 on {device.name}, seed {options.seed}")
+    print(f"{'checked':38} {'gradient of':16} {'worst relative error':>21}  verdict")
+    wrong, worst, count = 0, 0.0, 0
+    for problem in problems:
+        for row in check(problem, options.step):
+            verdict = "ok" if row.passes() else "WRONG"
+            print(f"{row.name:38} {row.variable:16} {row.error:21.1e}  {verdict}")
+            wrong, worst, count = wrong + (not row.passes()), max(worst, row.error), count + 1
+    print(f"{count} gradients, {wrong} wrong, worst {worst:.1e}, tolerance {TOLERANCE:g}")
+    if options.plot:
+        plot_steps(problems[0], options.plot)
+        print(f"error against step size of {problems[0].name}: {options.plot}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

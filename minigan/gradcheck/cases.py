@@ -1,0 +1,231 @@
+"""What is checked: every layer, every loss, and the networks of every recipe with their losses."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigan import nn, ops
+from minigan.backend import CPU, Device, put_like, to_host
+from minigan.gradcheck.method import STEP, Problem
+from minigan.recipes import MLP2014, MLPMnist, Recipe
+from minigan.typing import Array, Shape
+
+BATCH = 5
+MARGIN = 10 * STEP  # how far from a kink every input stays
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer (or a few), the shape of one sample, and the mode."""
+
+    name: str
+    layer: nn.Layer
+    in_shape: Shape
+    train: bool = True
+
+
+LAYERS = [
+    LayerCase("dense", nn.Dense(4), (3,)),
+    LayerCase("dense, no bias", nn.Dense(4, bias=False), (3,)),
+    LayerCase("batchnorm, vectors", nn.BatchNorm(), (3,)),
+    LayerCase("batchnorm, images", nn.BatchNorm(), (3, 2, 4)),
+    LayerCase("batchnorm, large eps", nn.BatchNorm(eps=0.8), (3,)),
+    LayerCase("batchnorm, inference", nn.BatchNorm(), (3, 2, 4), train=False),
+    LayerCase("relu", nn.ReLU(), (3, 2)),
+    LayerCase("leaky relu", nn.LeakyReLU(0.2), (3, 2)),
+    LayerCase("elu", nn.ELU(0.7), (3, 2)),
+    LayerCase("softplus", nn.Softplus(), (3, 2)),
+    LayerCase("sigmoid", nn.Sigmoid(), (3, 2)),
+    LayerCase("tanh", nn.Tanh(), (3, 2)),
+    LayerCase("scaled tanh", nn.ScaledTanh(), (3, 2)),
+    LayerCase("maxout", nn.Maxout(3), (6,)),
+    LayerCase("dropout, inverted", nn.Dropout(0.4), (6,)),
+    LayerCase("dropout, classic", nn.Dropout(0.4, "classic"), (6,)),
+    LayerCase("dropout, classic, inference", nn.Dropout(0.4, "classic"), (6,), train=False),
+    LayerCase("dropout, whole channels", nn.Dropout(0.4, "channel"), (2, 2, 6)),
+    LayerCase("reshape", nn.Reshape((2, 3)), (6,)),
+    LayerCase("flatten", nn.Flatten(), (2, 3)),
+    LayerCase("dense, batchnorm, leaky relu, dense", nn.Sequential(
+        nn.Dense(6, bias=False), nn.BatchNorm(), nn.LeakyReLU(0.2), nn.Dense(2)), (3,)),
+]  # fmt: skip
+
+# A loss of logits and whatever it is compared with: (loss, gradient, ...) for the logits.
+LOSSES: dict[str, Callable[..., tuple[Array, ...]]] = {
+    "bce with logits": lambda s: ops.bce_with_logits(s, put_like(np.linspace(0, 1, s.size).reshape(s.shape), s)),
+    "bce with logits, smoothing": lambda s: ops.bce_with_logits(s, 1.0, smoothing=0.2),
+    "softmax cross-entropy": lambda s: ops.softmax_cross_entropy(s, put_like(np.arange(len(s)) % s.shape[1], s)),
+    "softmax cross-entropy, smoothing": lambda s: ops.softmax_cross_entropy(
+        s, put_like(np.arange(len(s)) % s.shape[1], s), smoothing=0.1
+    ),
+    "mean squares": lambda y: ops.mean_squares(y, 0.3),
+    "half squared error": lambda y: ops.half_squared_error(y, 0.3),
+}
+DISCRIMINATOR_LOSSES: dict[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {
+    "discriminator: bce": ops.discriminator_bce,
+    "discriminator: bce, smoothing, halved": lambda r, f: ops.discriminator_bce(r, f, smoothing=0.1, scale=0.5),
+    "discriminator: least squares": ops.discriminator_least_squares,
+    "discriminator: hinge": ops.discriminator_hinge,
+    "discriminator: wasserstein": ops.discriminator_wasserstein,
+}
+GENERATOR_LOSSES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "generator: minimax": ops.generator_minimax,
+    "generator: non-saturating": ops.generator_non_saturating,
+    "generator: least squares": ops.generator_least_squares,
+    "generator: wasserstein, hinge": ops.generator_wasserstein,
+}
+
+# The recipes' own networks, narrow enough to vary every parameter.
+RECIPES: list[Recipe] = [
+    MLPMnist(batch_size=BATCH, latent=3, hidden_g=(5, 4), hidden_d=(6, 4)),
+    MLP2014(batch_size=BATCH, latent=3, hidden_g=5, hidden_d=3, pieces=2, weights_g=0.7, weights_d=0.7),
+]
+IMAGE_SHAPE = (3, 2, 1)
+
+
+def all_problems(device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
+    """Everything there is to check, one problem after the other."""
+    for case in LAYERS:
+        yield layer_problem(case, device, seed)
+    for name, loss in (LOSSES | DISCRIMINATOR_LOSSES | GENERATOR_LOSSES).items():
+        logits = 2 if name in DISCRIMINATOR_LOSSES else 1
+        yield loss_problem(name, loss, logits, device, seed)
+    for recipe in RECIPES:
+        yield from recipe_problems(recipe, device, seed)
+
+
+def layer_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
+    """f = sum(y * dy) for a random dy: then df/dx is what backward returns for dy."""
+    rng, theta, x = _draw_away_from_kinks(case, device, seed)
+    layer = case.layer
+    y, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
+    dy = device.put(rng.normal(size=y.shape))
+    before = device.put(rng.normal(size=theta.trainable_size))  # backward must add to what is there
+    grads = theta.gradients()
+    grads.flat += before
+    dx = layer.backward(theta, dy, cache, grads)
+    grads.flat -= before
+
+    def value() -> float:
+        out, _ = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
+        return float((out * dy).sum())
+
+    return Problem(case.name, value, {name: (theta[name], grads[name]) for name in grads} | {"input": (x, dx)})
+
+
+def loss_problem(
+    name: str, loss: Callable[..., tuple[Array, ...]], inputs: int, device: Device = CPU, seed: int = 0
+) -> Problem:
+    """f = the loss itself, of one or two arrays of logits."""
+    rng = np.random.default_rng(seed)
+    logits = [device.put(_away_from(rng, (BATCH + k, 3), [-1.0, 1.0])) for k in range(inputs)]  # hinge bends at 1, -1
+    _, *claimed = loss(*logits)
+    names = ["real", "fake"] if inputs == 2 else ["logits"]
+    claims = {what: (array, grad) for what, array, grad in zip(names, logits, claimed, strict=True)}
+    return Problem(name, lambda: float(loss(*logits)[0]), claims)
+
+
+def recipe_problems(recipe: Recipe, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
+    """Both losses of a recipe's game, with respect to every parameter of the player who minimises it."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (BATCH, *IMAGE_SHAPE), dtype=np.uint8)
+    g_net, d_net = recipe.generator(images), recipe.discriminator(images)
+    for attempt in range(1000):
+        rng = np.random.default_rng([seed, attempt])
+        theta_g = nn.init_params(g_net, (recipe.latent_size,), rng, dtype=np.float64, device=device)
+        theta_d = nn.init_params(d_net, recipe.sample_shape(IMAGE_SHAPE), rng, dtype=np.float64, device=device)
+        _jitter(theta_g, rng)
+        _jitter(theta_d, rng)
+        z = device.put(recipe.draw_latents(rng, BATCH).astype(np.float64))
+        real = recipe.encode(device.put(images), np.dtype(np.float64))
+        clear = _distance_to_kinks(g_net, theta_g, z, True, seed)
+        fake, _ = g_net.forward(theta_g, z, train=True, rng=np.random.default_rng(seed))
+        clear = min(clear, _distance_to_kinks(d_net, theta_d, real, True, seed))
+        clear = min(clear, _distance_to_kinks(d_net, theta_d, fake, True, seed))
+        if clear > MARGIN:
+            yield _discriminator_problem(recipe, d_net, theta_d, real, fake, seed)
+            yield _generator_problem(recipe, g_net, theta_g, d_net, theta_d, z, seed)
+            return
+    raise RuntimeError(f"no inputs away from all kinks found for {recipe.name}")
+
+
+def _discriminator_problem(
+    recipe: Recipe, net: nn.Layer, theta: nn.Params, real: Array, fake: Array, seed: int
+) -> Problem:
+    loss = recipe.game().loss.discriminator
+
+    def forward() -> tuple:
+        on_real = net.forward(theta, real, train=True, rng=np.random.default_rng(seed))
+        on_fake = net.forward(theta, fake, train=True, rng=np.random.default_rng(seed))
+        return on_real, on_fake, loss(on_real[0], on_fake[0])
+
+    (_, cache_real), (_, cache_fake), (_, d_real, d_fake) = forward()
+    grads = theta.gradients()
+    dx_real = net.backward(theta, d_real, cache_real, grads)
+    dx_fake = net.backward(theta, d_fake, cache_fake, grads)
+    claims = {name: (theta[name], grads[name]) for name in grads}
+    claims |= {"real": (real, dx_real), "fake": (fake, dx_fake)}
+    return Problem(f"{recipe.name}: discriminator", lambda: float(forward()[2][0]), claims)
+
+
+def _generator_problem(
+    recipe: Recipe, g_net: nn.Layer, theta_g: nn.Params, d_net: nn.Layer, theta_d: nn.Params, z: Array, seed: int
+) -> Problem:
+    loss = recipe.game().loss.generator
+
+    def forward() -> tuple:
+        fake, cache_g = g_net.forward(theta_g, z, train=True, rng=np.random.default_rng(seed))
+        logits, cache_d = d_net.forward(theta_d, fake, train=True, rng=np.random.default_rng(seed))
+        return cache_g, cache_d, loss(logits)
+
+    cache_g, cache_d, (_, d_fake) = forward()
+    grads = theta_g.gradients()
+    dx = d_net.backward(theta_d, d_fake, cache_d, None)
+    dz = g_net.backward(theta_g, dx, cache_g, grads)
+    claims = {name: (theta_g[name], grads[name]) for name in grads} | {"z": (z, dz)}
+    return Problem(f"{recipe.name}: generator through D", lambda: float(forward()[2][0]), claims)
+
+
+def _draw_away_from_kinks(case: LayerCase, device: Device, seed: int) -> tuple[np.random.Generator, nn.Params, Array]:
+    """Random parameters and inputs for which no kinked activation is within MARGIN of its kink."""
+    for attempt in range(1000):
+        rng = np.random.default_rng([seed, attempt])
+        theta = nn.init_params(case.layer, case.in_shape, rng, dtype=np.float64, device=device)
+        _jitter(theta, rng)
+        x = device.put(rng.normal(size=(BATCH, *case.in_shape)))
+        if _distance_to_kinks(case.layer, theta, x, case.train, seed) > MARGIN:
+            return rng, theta, x
+    raise RuntimeError(f"no input away from all kinks found for {case.name}")
+
+
+def _jitter(theta: nn.Params, rng: np.random.Generator) -> None:
+    """Move every number, so that no gain is exactly 1 and no bias exactly 0; keep variances positive."""
+    theta.flat += put_like(rng.uniform(-0.3, 0.3, theta.flat.shape), theta.flat)
+
+
+def _away_from(rng: np.random.Generator, shape: Shape, kinks: list[float]) -> np.ndarray:
+    x = rng.normal(size=shape)
+    for kink in kinks:
+        x = np.where(abs(x - kink) < MARGIN, kink + 2 * MARGIN, x)
+    return x
+
+
+def _distance_to_kinks(layer: nn.Layer, theta: nn.Views, x: Array, train: bool, seed: int) -> float:
+    """The smallest distance of any input of a kinked activation to its kink."""
+    if not isinstance(layer, nn.Sequential):
+        return _distance(layer, x)
+    rng, nearest = np.random.default_rng(seed), math.inf
+    for name, inner in zip(layer.names, layer.layers, strict=True):
+        nearest = min(nearest, _distance(inner, x))
+        x, _ = inner.forward(theta.scope(name), x, train=train, rng=rng)
+    return nearest
+
+
+def _distance(layer: nn.Layer, x: Array) -> float:
+    if isinstance(layer, nn.ReLU | nn.LeakyReLU | nn.ELU):
+        return float(abs(x).min())
+    if isinstance(layer, nn.Maxout):  # a kink where the two largest pieces are equal
+        groups = np.sort(to_host(x).reshape(len(x), -1, layer.pieces), axis=-1)
+        return float((groups[..., -1] - groups[..., -2]).min())
+    return math.inf

@@ -1,0 +1,30 @@
+"""Error against step size: why four points, and why h = 1e-4."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minigan.gradcheck.method import STEP, TOLERANCE, Problem, Rule, check, four_point, two_point
+
+
+def plot_steps(problem: Problem, path: Path) -> None:
+    """Draw the worst error of a problem's gradients for steps from 0.1 to 1e-11, for both quotients."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    steps = np.logspace(-1, -11, 41)
+    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    rules: list[tuple[str, Rule]] = [("two points", two_point), ("four points", four_point)]
+    for label, rule in rules:
+        errors = [max(row.error for row in check(problem, h, rule)) for h in steps]
+        axes.loglog(steps, errors, marker=".", label=label)
+    axes.axvline(STEP, color="grey", linewidth=0.8, linestyle=":", label=f"h = {STEP:g}, used by the check")
+    axes.axhline(TOLERANCE, color="grey", linewidth=0.8, linestyle="--", label=f"tolerance {TOLERANCE:g}")
+    axes.set(
+        xlabel="step h", ylabel="worst relative error", title=f"Finite differences against backward: {problem.name}"
+    )
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

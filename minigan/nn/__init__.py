@@ -1,0 +1,34 @@
+"""Layers: each binds shapes, names and parameters to an operation of ``minigan.ops``."""
+
+from minigan.nn.activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
+from minigan.nn.batchnorm import BatchNorm
+from minigan.nn.dense import Dense
+from minigan.nn.dropout import Dropout
+from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.maxout import Maxout
+from minigan.nn.params import Params, Views, init_params
+from minigan.nn.reshape import Flatten, Reshape
+from minigan.nn.sequential import Sequential
+
+__all__ = [
+    "ELU",
+    "BatchNorm",
+    "Cache",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Maxout",
+    "Params",
+    "ReLU",
+    "Reshape",
+    "ScaledTanh",
+    "Sequential",
+    "ShapeError",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "Views",
+    "init_params",
+]

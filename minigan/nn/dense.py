@@ -1,0 +1,49 @@
+"""The dense layer; see functional.dense for the mathematics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigan import ops
+from minigan.nn.initialisers import Constant, GlorotUniform, Initialiser
+from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.params import Grads, Views
+from minigan.typing import Array, Rng, Shape
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """y = x w + b with `units` outputs; `bias=False` leaves b out (BatchNorm would cancel it)."""
+
+    units: int
+    bias: bool = True
+    w_init: Initialiser = GlorotUniform()
+    b_init: Initialiser = Constant(0.0)
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if len(in_shape) != 1:
+            raise ShapeError(
+                f"Dense({self.units}) takes samples of shape (features,), got {in_shape}; put Flatten() before it"
+            )
+        return (self.units,)
+
+    def param_shapes(self, in_shape: Shape) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {"w": (in_shape[0], self.units)}
+        if self.bias:
+            shapes["b"] = (self.units,)
+        return shapes
+
+    def init(self, theta: Views, rng: np.random.Generator) -> None:
+        theta["w"] = self.w_init(rng, theta["w"].shape)
+        if self.bias:
+            theta["b"] = self.b_init(rng, theta["b"].shape)
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        return ops.dense(x, theta["w"], theta["b"] if self.bias else None)
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        if grads is not None:
+            grads["w"] += ops.dense_weight_grad(dy, cache)
+            if self.bias:
+                grads["b"] += ops.dense_bias_grad(dy)
+        return ops.dense_input_grad(dy, theta["w"]) if need_dx else None

@@ -1,0 +1,47 @@
+"""Dropout as a layer; see functional.dropout for its three forms."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from minigan import ops
+from minigan.backend import put_like
+from minigan.nn.layer import Cache, Layer
+from minigan.nn.params import Grads, Views
+from minigan.typing import Array, Rng, Shape
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Drop inputs with probability `rate` while training.
+
+    `form`: "inverted" scales what is kept by 1 / (1 - rate); "classic" scales at use by 1 - rate
+    instead; "channel" is inverted and drops whole channels (Tompson et al. 2015).
+    """
+
+    rate: float
+    form: Literal["inverted", "classic", "channel"] = "inverted"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"dropout rate must be in [0, 1), got {self.rate}")
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        scale = 1.0 if self.form == "classic" else 1 / (1 - self.rate)
+        if not train:
+            return (x * (1 - self.rate), 1 - self.rate) if self.form == "classic" else (x, 1.0)
+        if rng is None:
+            raise ValueError("dropout in training needs a random generator: forward(..., train=True, rng=...)")
+        keep = ops.draw_keep(rng, self._mask_shape(x.shape), self.rate)
+        return ops.dropout(x, put_like(keep, x), scale)
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        if not need_dx:
+            return None
+        if isinstance(cache, float):  # used without randomness: a constant factor
+            return dy * cache
+        return ops.dropout_backward(dy, cache)
+
+    def _mask_shape(self, shape: Shape) -> Shape:
+        if self.form != "channel":
+            return shape
+        return (shape[0], *(1 for _ in shape[1:-1]), shape[-1])  # (N, 1, ..., 1, C)

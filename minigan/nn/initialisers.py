@@ -1,0 +1,92 @@
+"""How weights start: each initialiser draws an array on the host, ``init(rng, shape)``.
+
+Weights have shape (I, O) or (kh, kw, I, O). fan_in is the number of inputs that one output
+sums over, I * kh * kw; fan_out that of outputs that one input reaches, O * kh * kw.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from minigan.typing import Shape
+
+
+class Initialiser(Protocol):
+    """Anything that draws an array of a given shape."""
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray: ...
+
+
+def fans(shape: Shape) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight array."""
+    window = math.prod(shape[:-2])
+    return shape[-2] * window, shape[-1] * window
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value everywhere."""
+
+    value: float = 0.0
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return np.full(shape, self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Given values, for instance a bias computed from the data."""
+
+    array: np.ndarray
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return self.array.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(mean, std^2)."""
+
+    std: float
+    mean: float = 0.0
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return rng.normal(self.mean, self.std, shape)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """U(-bound, bound)."""
+
+    bound: float
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return rng.uniform(-self.bound, self.bound, shape)
+
+
+@dataclass(frozen=True)
+class GlorotUniform:
+    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16)."""
+
+    gain: float = 1.0
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return Uniform(self.gain * math.sqrt(6 / sum(fans(shape))))(rng, shape)
+
+
+@dataclass(frozen=True)
+class HeNormal:
+    """N(0, 2 / fan_in): keeps the variance through rectifiers (He et al. 2015, eq. 10)."""
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return Normal(math.sqrt(2 / fans(shape)[0]))(rng, shape)
+
+
+@dataclass(frozen=True)
+class FanInUniform:
+    """U(-a, a) with a = 1 / sqrt(fan_in): what PyTorch gives to linear and convolution layers."""
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return Uniform(1 / math.sqrt(fans(shape)[0]))(rng, shape)

@@ -1,0 +1,59 @@
+"""The layer contract: what every layer promises, and why nothing is kept on ``self``.
+
+A layer is a frozen dataclass of hyperparameters. Its parameters, its running statistics, what
+backward needs, the mode and the randomness are arguments: D may run on real, then on generated
+samples, and go back through both, then back through one again without touching D's gradients,
+and nothing of the first pass can leak into the second.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minigan.nn.params import Grads, Views
+from minigan.typing import Array, Rng, Shape
+
+# What one layer's forward hands to its backward: a small named tuple, documented beside the
+# operation. It also tells backward in which mode forward ran.
+Cache: TypeAlias = Any
+
+
+class ShapeError(ValueError):
+    """A layer cannot take an input of this shape; the message says which layer and what would fit."""
+
+
+class Layer:
+    """One step of a network. Shapes given to the methods are those of one sample, without N."""
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """Shape of one output sample. Raises ShapeError if the layer cannot take `in_shape`."""
+        return in_shape
+
+    def param_shapes(self, in_shape: Shape) -> dict[str, Shape]:
+        """Names and shapes of what training changes."""
+        return {}
+
+    def statistic_shapes(self, in_shape: Shape) -> dict[str, Shape]:
+        """Names and shapes of what is measured rather than trained (running mean and variance)."""
+        return {}
+
+    def init(self, theta: Views, rng: np.random.Generator) -> None:
+        """Fill the parameters and statistics, on the host."""
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        """Return the output and the cache; change nothing outside the return value.
+
+        Only layers that are random in training (dropout) need `rng`.
+        """
+        raise NotImplementedError
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        """Add the parameter gradients into `grads` and return the input gradient.
+
+        With ``grads=None`` no parameter gradient is computed, with ``need_dx=False`` no input
+        gradient (and None is returned). The mode is that of the forward pass which made `cache`.
+        """
+        raise NotImplementedError
+
+    def update_statistics(self, theta: Views, cache: Cache) -> None:
+        """Move the running statistics towards the batch that made `cache` (a training cache)."""

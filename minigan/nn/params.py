@@ -1,0 +1,133 @@
+"""All parameters of a network in one flat vector, with named views into it.
+
+An optimiser is then one pass over one vector, a checkpoint one array, a snapshot one copy.
+The vector starts with what training changes and ends with the running statistics:
+
+    flat = [ dense1.w | dense1.b | batchnorm1.gamma | ... | batchnorm1.mean | batchnorm1.var ]
+           '---------------- trainable ----------------' '----------- statistics -----------'
+"""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minigan.backend import CPU, Device, array_module
+from minigan.typing import Array, Shape
+
+if TYPE_CHECKING:
+    from minigan.nn.layer import Layer
+
+
+class Views(Mapping[str, Array]):
+    """Named arrays that share memory with the flat vector of `owner`."""
+
+    def __init__(self, arrays: dict[str, Array], owner: "Params") -> None:
+        self._arrays = arrays
+        self._scopes: dict[str, Views] = {}
+        self.owner = owner
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self._arrays[name]
+        except KeyError:
+            near = difflib.get_close_matches(name, self._arrays, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise KeyError(f"no parameter {name!r}{hint} There are: {', '.join(self._arrays) or 'none'}") from None
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        view = self[name]
+        if value is not view:  # after ``views[name] += ...`` it is the view itself
+            view[...] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def scope(self, name: str) -> "Views":
+        """The views of one layer: ``theta.scope("dense1")["w"]`` is ``theta["dense1.w"]``."""
+        if name not in self._scopes:
+            prefix = name + "."
+            inside = {key[len(prefix) :]: view for key, view in self._arrays.items() if key.startswith(prefix)}
+            self._scopes[name] = Views(inside, self.owner)
+        return self._scopes[name]
+
+
+# Where backward adds the parameter gradients; None to compute none.
+Grads: TypeAlias = Views | None
+
+
+class Params(Views):
+    """One flat vector, its views, and a version that tells when it changed.
+
+    Attributes: flat (P + S,), P trainable numbers and then S statistics; in_shape, the input of
+    the network they belong to; version, raised by every optimiser update.
+    """
+
+    def __init__(
+        self, flat: Array, trainable: dict[str, Shape], statistics: dict[str, Shape], in_shape: Shape, version: int = 0
+    ) -> None:
+        self.trainable_shapes, self.statistic_shapes = trainable, statistics
+        self.in_shape = in_shape
+        self.flat = flat
+        self.version = version
+        views, start = {}, 0
+        for name, shape in (trainable | statistics).items():
+            stop = start + math.prod(shape)
+            views[name] = flat[start:stop].reshape(shape)
+            start = stop
+        if start != flat.size:
+            raise ValueError(f"the views need {start} numbers, the vector has {flat.size}")
+        super().__init__(views, self)
+
+    @property
+    def trainable_size(self) -> int:
+        """P, the number of parameters."""
+        return sum(map(math.prod, self.trainable_shapes.values()))
+
+    @property
+    def trainable(self) -> Array:
+        """The part of the vector that an optimiser changes, (P,)."""
+        return self.flat[: self.trainable_size]
+
+    def gradients(self) -> "Params":
+        """A zero vector of the trainable part, with the same names: what backward adds into."""
+        zeros = array_module(self.flat).zeros_like(self.trainable)
+        return Params(zeros, self.trainable_shapes, {}, self.in_shape)
+
+    def copy(self) -> "Params":
+        """An independent copy, of the same version."""
+        return self._with(self.flat.copy())
+
+    def to(self, device: Device) -> "Params":
+        """The same numbers on a device."""
+        return self._with(device.put(self.flat))
+
+    def _with(self, flat: Array) -> "Params":
+        return Params(flat, self.trainable_shapes, self.statistic_shapes, self.in_shape, self.version)
+
+
+def init_params(
+    net: "Layer",
+    in_shape: Shape,
+    rng: np.random.Generator,
+    *,
+    dtype: DTypeLike = np.float32,
+    device: Device = CPU,
+) -> Params:
+    """Lay out the parameters of a network for one input shape and fill them.
+
+    The numbers are drawn on the host and then moved, so that every device starts from the same.
+    Raises ShapeError, naming the layer, if the layers do not fit together.
+    """
+    net.out_shape(in_shape)  # reports the first layer that does not fit, before any memory is taken
+    trainable, statistics = net.param_shapes(in_shape), net.statistic_shapes(in_shape)
+    size = sum(map(math.prod, (trainable | statistics).values()))
+    theta = Params(np.zeros(size, dtype), trainable, statistics, in_shape)
+    net.init(theta, rng)
+    return theta.to(device)

@@ -1,0 +1,119 @@
+"""Layers one after the other."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.params import Grads, Params, Views
+from minigan.typing import Array, Rng, Shape
+
+
+class SequentialCache(NamedTuple):
+    owner: Params  # the parameters that forward used
+    version: int  # their version at that time
+    layers: tuple[Cache, ...]  # one cache a layer
+
+
+class Sequential(Layer):
+    """A network of layers in a row; itself a layer, so that networks nest.
+
+    Layers are named by kind and number (``dense1``, ``relu1``, ``dense2``, ...), and so are their
+    parameters: ``theta["dense2.w"]``.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.names = _number([type(layer).__name__.lower() for layer in layers])
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
+        """(name, layer, input shape, output shape) of each layer, for one sample.
+
+        Raises ShapeError that names the first layer which does not fit.
+        """
+        rows = []
+        for name, layer in zip(self.names, self.layers, strict=True):
+            try:
+                out_shape = layer.out_shape(in_shape)
+            except ShapeError as err:
+                raise ShapeError(f"layer {name}: {err}") from None
+            rows.append((name, layer, in_shape, out_shape))
+            in_shape = out_shape
+        return rows
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return self.shapes(in_shape)[-1][3] if self.layers else in_shape
+
+    def param_shapes(self, in_shape: Shape) -> dict[str, Shape]:
+        return _prefixed((name, layer.param_shapes(shape)) for name, layer, shape, _ in self.shapes(in_shape))
+
+    def statistic_shapes(self, in_shape: Shape) -> dict[str, Shape]:
+        return _prefixed((name, layer.statistic_shapes(shape)) for name, layer, shape, _ in self.shapes(in_shape))
+
+    def init(self, theta: Views, rng: np.random.Generator) -> None:
+        for name, layer in zip(self.names, self.layers, strict=True):
+            layer.init(theta.scope(name), rng)
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, SequentialCache]:
+        if theta is theta.owner:  # the outermost network: what fits here fits everywhere inside
+            _check_input(theta.owner, x)
+        caches = []
+        for name, layer in zip(self.names, self.layers, strict=True):
+            try:
+                x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
+            except (ValueError, TypeError) as err:
+                raise type(err)(f"layer {name}: {err}") from err
+            caches.append(cache)
+        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches))
+
+    def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
+        _check_cache(theta.owner, cache)
+        lowest = 0 if need_dx else self._lowest_with_gradients(grads)
+        for index in range(len(self.layers) - 1, lowest - 1, -1):
+            name, layer = self.names[index], self.layers[index]
+            scope = None if grads is None else grads.scope(name)
+            dy = layer.backward(theta.scope(name), dy, cache.layers[index], scope, need_dx=need_dx or index > lowest)
+        return dy if need_dx else None
+
+    def update_statistics(self, theta: Views, cache: SequentialCache) -> None:
+        for name, layer, layer_cache in zip(self.names, self.layers, cache.layers, strict=True):
+            layer.update_statistics(theta.scope(name), layer_cache)
+
+    def _lowest_with_gradients(self, grads: Views | None) -> int:
+        """Where backward may stop when nobody wants dx: below it no layer has parameters."""
+        if grads is not None:
+            for index, name in enumerate(self.names):
+                if grads.scope(name):
+                    return index
+        return len(self.layers)
+
+
+def _number(kinds: list[str]) -> tuple[str, ...]:
+    return tuple(f"{kind}{kinds[: index + 1].count(kind)}" for index, kind in enumerate(kinds))
+
+
+def _prefixed(groups: Iterable[tuple[str, dict[str, Shape]]]) -> dict[str, Shape]:
+    return {f"{name}.{key}": shape for name, shapes in groups for key, shape in shapes.items()}
+
+
+def _check_input(theta: Params, x: Array) -> None:
+    if x.shape[1:] != theta.in_shape:
+        raise ShapeError(f"the network takes (N, {', '.join(map(str, theta.in_shape))}), got {x.shape}")
+    array_module(x, theta.flat)
+    if x.dtype != theta.flat.dtype:
+        raise TypeError(f"the parameters are {theta.flat.dtype}, the input is {x.dtype}: convert one of them")
+
+
+def _check_cache(theta: Params, cache: SequentialCache) -> None:
+    if cache.owner is not theta:
+        raise ValueError("this cache was made with other parameters than those given to backward")
+    if cache.version != theta.version:
+        raise ValueError(
+            f"this cache was made with parameters of version {cache.version}, they are now at version "
+            f"{theta.version}: run forward again after an update"
+        )

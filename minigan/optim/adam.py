@@ -1,0 +1,40 @@
+"""Adam: adaptive moments (Kingma & Ba 2015)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minigan.backend import array_module
+from minigan.optim.optimiser import Moments, Optimiser
+from minigan.optim.schedules import Schedule, at
+from minigan.typing import Array
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    r"""Algorithm 1 of Kingma & Ba 2015; the GAN papers use beta1 = 0.5.
+
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \qquad
+              v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \qquad
+              \theta \leftarrow \theta - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+    """
+
+    lr: float | Schedule
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    moment_names: ClassVar[tuple[str, ...]] = ("m", "v")
+
+    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+        m, v = moments["m"], moments["v"]
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * g * g
+        # The two corrections are numbers, so they are taken out of the vectors.
+        step = at(self.lr, t) / (1 - self.beta1**t)
+        root = array_module(v).sqrt(v)
+        root *= 1 / math.sqrt(1 - self.beta2**t)
+        root += self.eps
+        theta -= step * m / root

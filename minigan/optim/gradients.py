@@ -1,0 +1,33 @@
+"""Changes to a gradient between backward and the update, in place on the flat vector."""
+
+from minigan.backend import array_module
+from minigan.nn.params import Params
+
+
+def add_weight_decay(grads: Params, theta: Params, rate: float, *, biases: bool = False) -> None:
+    r"""Add the gradient of :math:`\tfrac\lambda2 \lVert w \rVert^2`: :math:`g \leftarrow g + \lambda w`.
+
+    Biases and BatchNorm's gains (all one-dimensional parameters) are left out unless `biases`:
+    shrinking them does not make the function simpler.
+    """
+    for name, shape in theta.trainable_shapes.items():
+        if biases or len(shape) > 1:
+            grads[name] += rate * theta[name]
+
+
+def clip_by_norm(grads: Params, max_norm: float) -> None:
+    r"""Shorten the whole gradient to at most `max_norm` (Pascanu et al. 2013, Algorithm 1).
+
+    .. math:: g \leftarrow g \cdot \min\Big(1, \frac{c}{\lVert g \rVert_2}\Big)
+
+    No branch on the norm, so that nothing waits for a GPU to tell it.
+    """
+    xp = array_module(grads.flat)
+    norm = xp.sqrt((grads.flat * grads.flat).sum())
+    grads.flat *= xp.minimum(1, max_norm / xp.maximum(norm, 1e-30))  # 1e-30: a zero gradient stays zero
+
+
+def clip_by_value(grads: Params, limit: float) -> None:
+    r"""Limit each entry: :math:`g_i \leftarrow \min(\max(g_i, -c), c)`."""
+    xp = array_module(grads.flat)
+    xp.clip(grads.flat, -limit, limit, out=grads.flat)

@@ -1,0 +1,49 @@
+"""What all update rules share: no state of their own, one flat vector in, changed in place."""
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from minigan.backend import array_module
+from minigan.nn.params import Params
+from minigan.optim.gradients import add_weight_decay, clip_by_norm
+from minigan.typing import Array
+
+# What a rule remembers from step to step: flat vectors, by name ("m", "v", "velocity").
+Moments: TypeAlias = dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """Hyperparameters only. What an optimiser remembers is the `moments` argument of `update`.
+
+    weight_decay: lambda of the L2 penalty lambda/2 |w|^2, added to the gradient before the rule;
+    decay_biases: whether it covers biases and gains (one-dimensional parameters) too;
+    max_norm: clip the whole gradient to this Euclidean norm, after the decay.
+    """
+
+    weight_decay: float = 0.0
+    decay_biases: bool = False
+    max_norm: float | None = None
+
+    moment_names: ClassVar[tuple[str, ...]] = ()
+
+    def init_moments(self, theta: Params) -> Moments:
+        """Zero moments, one flat vector each, where the parameters live."""
+        xp = array_module(theta.flat)
+        return {name: xp.zeros_like(theta.trainable) for name in self.moment_names}
+
+    def update(self, theta: Params, grads: Params, moments: Moments, t: int) -> None:
+        """Make update number t (1, 2, ...): change theta, moments and (decay, clipping) grads in place.
+
+        Caches made before it are refused by backward from now on.
+        """
+        if self.weight_decay:
+            add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
+        if self.max_norm is not None:
+            clip_by_norm(grads, self.max_norm)
+        self.rule(theta.trainable, grads.flat, moments, t)
+        theta.version += 1
+
+    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+        """The formula, on flat vectors (P,)."""
+        raise NotImplementedError

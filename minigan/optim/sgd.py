@@ -1,0 +1,39 @@
+"""Stochastic gradient descent, plain and with momentum."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minigan.optim.optimiser import Moments, Optimiser
+from minigan.optim.schedules import Schedule, at
+from minigan.typing import Array
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    r"""Steepest descent (Robbins & Monro 1951): :math:`\theta \leftarrow \theta - \eta\, g`."""
+
+    lr: float | Schedule
+
+    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+        theta -= at(self.lr, t) * g
+
+
+@dataclass(frozen=True)
+class Momentum(Optimiser):
+    r"""Classical momentum (Polyak 1964; Sutskever et al. 2013, eq. 1 and 2).
+
+    .. math:: v \leftarrow \mu v - \eta\, g, \qquad \theta \leftarrow \theta + v
+
+    The learning rate is inside v, so a change of it acts on new gradients only (PyTorch keeps it outside).
+    """
+
+    lr: float | Schedule
+    momentum: float | Schedule
+
+    moment_names: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+        v = moments["velocity"]
+        v *= at(self.momentum, t)
+        v -= at(self.lr, t) * g
+        theta += v

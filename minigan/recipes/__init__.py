@@ -1,0 +1,14 @@
+"""One file a system: its two networks, its constants, its source.
+
+A recipe is a frozen dataclass whose fields are the system's constants; every one can be set on
+the command line or in a TOML file.
+"""
+
+from minigan.recipes.mlp_2014 import MLP2014
+from minigan.recipes.mlp_mnist import MLPMnist
+from minigan.recipes.recipe import Recipe
+
+RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (MLPMnist, MLP2014)}
+DEFAULT_RECIPE = MLPMnist.name
+
+__all__ = ["DEFAULT_RECIPE", "MLP2014", "RECIPES", "MLPMnist", "Recipe"]

@@ -1,0 +1,75 @@
+"""What a recipe tells about a system, so that one training loop can run them all."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.games.gan import Game
+from minigan.nn.layer import Layer
+from minigan.optim import Optimiser
+from minigan.typing import Array, Shape
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published system. Subclasses add its constants as fields and fill in the methods.
+
+    Images are (N, H, W, C) bytes; the networks see them as vectors with pixels in [low, high].
+    """
+
+    name: ClassVar[str]  # what the command line calls it
+    source: ClassVar[str]  # where it was published
+    steps: ClassVar[int]  # rounds of a default run
+    low: ClassVar[float] = 0.0  # the value of a black pixel
+    high: ClassVar[float] = 1.0  # the value of a white pixel
+
+    batch_size: int
+    """images in a batch, for each player"""
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers in one z."""
+        raise NotImplementedError
+
+    def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """z, (count, latent_size) float32, drawn on the host."""
+        raise NotImplementedError
+
+    def training_part(self, images: np.ndarray) -> np.ndarray:
+        """The images to train on; the others are for validation."""
+        return images
+
+    def generator(self, images: np.ndarray) -> Layer:
+        """G for images (N, H, W, C) of this kind; it may measure them for its initialisation."""
+        raise NotImplementedError
+
+    def discriminator(self, images: np.ndarray) -> Layer:
+        """D for images of this kind."""
+        raise NotImplementedError
+
+    def optimisers(self, batches_per_epoch: int) -> tuple[Optimiser, Optimiser]:
+        """The update rules of G and of D."""
+        raise NotImplementedError
+
+    def game(self) -> Game:
+        """The losses, the order of moves, the number of moves."""
+        raise NotImplementedError
+
+    def sample_shape(self, image_shape: Shape) -> Shape:
+        """Shape of one image as D sees it."""
+        return (int(np.prod(image_shape)),)
+
+    def encode(self, images: Array, dtype: np.dtype) -> Array:
+        """Bytes (N, H, W, C) to vectors (N, H*W*C) in [low, high], where the images live."""
+        x = images.reshape(len(images), -1).astype(dtype)
+        x *= (self.high - self.low) / 255
+        x += self.low
+        return x
+
+    def decode(self, x: Array, image_shape: Shape) -> Array:
+        """Vectors from G to bytes (N, H, W, C), rounded."""
+        xp = array_module(x)
+        pixels = xp.clip((x - self.low) * (255 / (self.high - self.low)), 0, 255)
+        return xp.rint(pixels).astype(np.uint8).reshape(len(x), *image_shape)
