@@ -4,13 +4,14 @@ Exit codes: 0 done, 1 something failed while running, 2 wrong usage, 130 interru
 """
 
 import contextlib
+import difflib
 import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import tyro
 
@@ -32,7 +33,7 @@ def parse(
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            chosen: Options = tyro.cli(
+            chosen: Any = tyro.cli(
                 options,
                 args=list(argv),
                 prog=prog,
@@ -40,11 +41,32 @@ def parse(
                 default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
-            return chosen
     except SystemExit as leave:
         if not leave.code:  # --help
             raise
         raise UsageError(f"{_condense(shown.getvalue())} ({prog} --help shows all options)") from None
+    checked: Options = chosen
+    return checked
+
+
+def parse_known(options: type[Options], argv: Sequence[str]) -> Options:
+    """Only the options of this dataclass, wherever they stand; whatever else there is, is left alone.
+
+    Anything wrong with them is left to the full `parse`, which knows all options.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            found, _ = tyro.cli(
+                options,
+                args=list(argv),
+                return_unknown_args=True,
+                add_help=False,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit:
+        return options()
+    known: Options = found
+    return known
 
 
 def _condense(box: str) -> str:
@@ -85,3 +107,9 @@ def _one_line(err: Exception) -> str:
     if isinstance(err, MemoryError):
         return "error: out of memory: try a smaller --batch-size"
     return f"internal error: {type(err).__name__}: {text} (--debug shows where)"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -20,6 +20,11 @@ class MLP2014(Recipe):
     name: ClassVar[str] = "mlp-2014"
     source: ClassVar[str] = "Goodfellow et al. 2014, Generative Adversarial Nets; code goodfeli/adversarial, mnist.yaml"
     steps: ClassVar[int] = 125_000  # 250 epochs of 500 batches, where the momentum stops rising; the source has no end
+    limits: ClassVar[dict[str, tuple[float, float]]] = {
+        "weights_g": (0, 10), "weights_d": (0, 10), "drop_input": (0, 0.99), "drop_hidden": (0, 0.99),
+        "lr": (1e-9, 10), "lr_factor": (1, 2), "lr_floor": (0, 10),
+        "momentum": (0, 0.9999), "momentum_end": (0, 0.9999), "d_loss_scale": (1e-3, 1e3), "holdout": (0, 1e9),
+    }  # fmt: skip
 
     batch_size: int = 100
     """images in a batch, for each player"""

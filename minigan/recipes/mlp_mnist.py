@@ -20,6 +20,10 @@ class MLPMnist(Recipe):
     source: ClassVar[str] = "minigan; the usual MLP GAN with Adam (Radford et al. 2015) and one-sided label smoothing"
     steps: ClassVar[int] = 6000
     low: ClassVar[float] = -1.0
+    limits: ClassVar[dict[str, tuple[float, float]]] = {
+        "slope": (0, 1), "drop": (0, 0.99), "lr_g": (1e-9, 10), "lr_d": (1e-9, 10),
+        "beta1": (0, 0.9999), "smoothing": (0, 0.5),
+    }  # fmt: skip
 
     batch_size: int = 64
     """images in a batch, for each player"""
@@ -41,6 +45,8 @@ class MLPMnist(Recipe):
     """Adam's memory of past gradients"""
     smoothing: float = 0.1
     """D is asked for 1 minus this on real images"""
+    average: float = 0.999
+    """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
 
     @property
     def latent_size(self) -> int:

@@ -1,11 +1,14 @@
 """What a recipe tells about a system, so that one training loop can run them all."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from minigan.backend import array_module
+from minigan.errors import UsageError
 from minigan.games.gan import Game
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
@@ -24,9 +27,24 @@ class Recipe:
     steps: ClassVar[int]  # rounds of a default run
     low: ClassVar[float] = 0.0  # the value of a black pixel
     high: ClassVar[float] = 1.0  # the value of a white pixel
+    # Allowed (lowest, highest) of the constants; whole numbers without an entry must be at least 1.
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
 
     batch_size: int
     """images in a batch, for each player"""
+    average: float = 0.0
+    """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            low, high = ({"average": (0, 0.999999)} | self.limits).get(
+                field.name, (1 if field.type is int or isinstance(value, tuple) else -math.inf, math.inf)
+            )
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # also false for NaN
+                    option = "--" + field.name.replace("_", "-")
+                    raise UsageError(f"{option} {number} is out of range: allowed are {low:g} to {high:g}")
 
     @property
     def latent_size(self) -> int:
@@ -59,7 +77,7 @@ class Recipe:
 
     def sample_shape(self, image_shape: Shape) -> Shape:
         """Shape of one image as D sees it."""
-        return (int(np.prod(image_shape)),)
+        return (math.prod(image_shape),)
 
     def encode(self, images: Array, dtype: np.dtype) -> Array:
         """Bytes (N, H, W, C) to vectors (N, H*W*C) in [low, high], where the images live."""

@@ -1,0 +1,40 @@
+"""The console script: ``minigan train ...`` is ``python -m minigan.train ...``, and so on."""
+
+import importlib
+import sys
+
+from minigan import __version__, cli
+from minigan.errors import UsageError
+
+COMMANDS = {
+    "train": ("minigan.train", "train a recipe"),
+    "sample": ("minigan.sample", "draw more samples from a run"),
+    "gradcheck": ("minigan.gradcheck.__main__", "check every gradient against finite differences"),
+    "info": ("minigan.info", "show versions, BLAS, threads and devices"),
+}
+
+
+def dispatch(argv: list[str]) -> int:
+    """Run the command that the first argument names."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: minigan COMMAND [options]    (minigan COMMAND --help explains each)\n")
+        print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"minigan {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        hint = cli.did_you_mean(argv[0], COMMANDS)
+        raise UsageError(f"unknown command {argv[0]!r}{hint}; there are {', '.join(COMMANDS)}")
+    command = importlib.import_module(COMMANDS[argv[0]][0])
+    code: int = command.main(argv[1:])
+    return code
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    return cli.run(dispatch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

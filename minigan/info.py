@@ -1,0 +1,85 @@
+"""``python -m minigan.info``: versions, linear algebra, threads and devices, for yourself or for a bug report."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+from minigan import __version__, cli
+
+LIBRARIES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "numba")
+# OpenBLAS's name for its kernels, the processor feature they should not do without.
+WIDE = "avx512f"
+NARROW_KERNELS = ("Haswell", "Zen", "Sandybridge", "Nehalem")
+
+
+@dataclass(frozen=True)
+class Options:
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+def main(argv: list[str]) -> int:
+    cli.parse(Options, argv, prog="python -m minigan.info", description="Show versions, BLAS, threads and devices.")
+    print(f"minigan {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"libraries: {', '.join(f'{name} {version}' for name, version in installed())}")
+    print(f"processor: {os.cpu_count()} cores, {platform.machine()}")
+    for line in blas_lines() + gpu_lines():
+        print(line)
+    return 0
+
+
+def installed() -> list[tuple[str, str]]:
+    """(name, version) of the libraries that are there."""
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def blas_lines() -> list[str]:
+    """The linear algebra library, and a hint where its kernels are narrower than the processor."""
+    from minigan.runs.blas import blas_libraries
+
+    lines = []
+    for blas in blas_libraries():
+        kernels = blas.get("architecture", "unknown")
+        lines.append(
+            f"BLAS: {blas['internal_api']} {blas['version']}, {kernels} kernels, {blas['num_threads']} threads"
+        )
+        if kernels in NARROW_KERNELS and WIDE in _processor_features() and "OPENBLAS_CORETYPE" not in os.environ:
+            lines.append(
+                f"  the processor has {WIDE}, which {kernels} kernels do not use: "
+                "OPENBLAS_CORETYPE=SkylakeX in the environment may be faster; measure it"
+            )
+    return lines or ["BLAS: none found by threadpoolctl"]
+
+
+def gpu_lines() -> list[str]:
+    """The GPU that --device auto would take, or why there is none."""
+    from minigan.backend import GPUUnavailable, select_device
+
+    try:
+        device = select_device("gpu")
+    except GPUUnavailable as err:
+        return [f"GPU: none; {str(err).removeprefix('no GPU: ')}", "--device auto takes: cpu"]
+    properties = device.xp.cuda.runtime.getDeviceProperties(0)
+    return [f"GPU: {properties['name'].decode()}, CuPy {device.xp.__version__}", f"--device auto takes: {device.name}"]
+
+
+def _processor_features() -> set[str]:
+    """Feature flags as Linux lists them; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return set()
+    return set(flags.partition(":")[2].split())
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

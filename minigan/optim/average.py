@@ -1,0 +1,18 @@
+"""A running average of the generator's parameters, which draws steadier samples than the last ones."""
+
+from minigan.nn.params import Params
+
+
+def update_average(average: Params, theta: Params, decay: float, t: int) -> None:
+    r"""Exponential moving average after update t = 1, 2, ..., in place, running statistics included.
+
+    .. math:: \bar\theta \leftarrow d_t\, \bar\theta + (1 - d_t)\, \theta, \qquad
+              d_t = \min\Big(d, \frac{1 + t}{10 + t}\Big)
+
+    The two players circle around the equilibrium; the average is nearer to it than any point of the
+    orbit (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN Training"). The
+    smaller d_t of the first steps lets it forget the random start.
+    """
+    d = min(decay, (1 + t) / (10 + t))
+    average.flat *= d
+    average.flat += (1 - d) * theta.flat

@@ -1,0 +1,40 @@
+"""Writing files so that a crash at any moment leaves either the old file or the new one."""
+
+import os
+from pathlib import Path
+
+TEMPORARY = ".tmp-"  # prefix of files being written; whatever of it is found at the start is stale
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in full or not at all, even if the machine loses power.
+
+    The content goes to a temporary file in the same folder and to the disk (fsync); then one rename
+    puts it in place, and the folder itself is synchronised so that the rename survives too.
+    Raises OSError, with nothing changed, if it cannot be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what interrupted writes left behind. Only for the owner of the folder's lock."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,167 @@
+"""From the command line and TOML files to a recipe and its options, and back to config.toml.
+
+A TOML file is read as if its keys were options on the command line, so that both have the same
+types, limits and error messages:
+
+    recipe = "mlp-mnist"
+    [run]
+    steps = 2000
+    [constants]
+    hidden_g = [128, 256]
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from minigan import __version__, cli
+from minigan.errors import UsageError
+from minigan.recipes import DEFAULT_RECIPE, RECIPES, Recipe
+from minigan.runs.atomic import write_atomically
+from minigan.runs.folder import RunFolder, newest_run_path
+from minigan.runs.options import FREE_ON_RESUME, STORED, RunOptions
+
+PROG = "python -m minigan.train"
+SECTIONS = ("run", "constants")
+
+
+@dataclass(frozen=True)
+class Where:
+    """The options that decide what the others start from."""
+
+    out: Path | None = None
+    resume: bool = False
+    config: Path | None = None
+
+
+def parse_command(argv: Sequence[str]) -> tuple[RunOptions, Recipe]:
+    """Options and recipe from ``[RECIPE] [--option value ...]``.
+
+    Defaults come from the recipe, then from --config or the resumed run, then from the command line.
+    Raises UsageError in one line for anything that is not understood.
+    """
+    name, argv = _recipe_argument(argv)
+    where = cli.parse_known(Where, argv)
+    stored: Path | None
+    if where.resume:
+        stored = RunFolder(where.out or newest_run_path()).config
+        if not stored.exists():
+            raise UsageError(f"no run to resume in {stored.parent}: there is no config.toml")
+    else:
+        stored = where.config
+    if stored is None:
+        return _parse(name or DEFAULT_RECIPE, argv)
+    in_file, arguments = read_config(stored)
+    if where.resume and name and name != in_file:
+        raise UsageError(f"{stored.parent} holds a run of {in_file}, not of {name}")
+    chosen = name or in_file or DEFAULT_RECIPE
+    try:
+        base = _parse(chosen, arguments)
+    except UsageError as err:
+        raise UsageError(f"{stored}: {err}") from err
+    options, recipe = _parse(chosen, argv, *base)
+    if where.resume:
+        _refuse_other_run(stored, base, (options, recipe))
+        options = dataclasses.replace(options, out=stored.parent)
+    return options, recipe
+
+
+def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
+    """Options and recipe of a run's config.toml. Raises UsageError, naming the file."""
+    name, arguments = read_config(path)
+    try:
+        return _parse(name or DEFAULT_RECIPE, arguments)
+    except UsageError as err:
+        raise UsageError(f"{path}: {err}") from err
+
+
+def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The recipe's name, if the first argument is one, and the rest."""
+    if not argv or argv[0].startswith("-"):
+        return None, list(argv)
+    if argv[0] not in RECIPES:
+        hint = cli.did_you_mean(argv[0], RECIPES)
+        raise UsageError(f"unknown recipe {argv[0]!r}{hint}; there are {', '.join(RECIPES)}")
+    return argv[0], list(argv[1:])
+
+
+def _parse(
+    name: str, argv: Sequence[str], run: RunOptions | None = None, constants: Recipe | None = None
+) -> tuple[RunOptions, Recipe]:
+    kind = RECIPES[name]
+    command = dataclasses.make_dataclass("Command", [("run", RunOptions), ("constants", kind)], frozen=True)
+    default = command(run or RunOptions(), constants or kind())  # type: ignore[call-arg]
+    if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
+        default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.constants)
+    chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
+    return chosen.run, chosen.constants
+
+
+def _description(kind: type[Recipe]) -> str:
+    return (
+        f"Train a GAN. Usage: {PROG} [RECIPE] [options]; recipes: {', '.join(RECIPES)} (default {DEFAULT_RECIPE}).\n\n"
+        f"{kind.name}: {' '.join((kind.__doc__ or '').split())}"
+    )
+
+
+def _refuse_other_run(path: Path, before: tuple[RunOptions, Recipe], after: tuple[RunOptions, Recipe]) -> None:
+    """A resumed run keeps its constants, or it would not be the same run."""
+    old, new = ({**_stored(options), **dataclasses.asdict(recipe)} for options, recipe in (before, after))
+    for name, was in old.items():
+        if name not in FREE_ON_RESUME and new[name] != was:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{path.parent} was started with {option} {was}: it cannot be resumed with {new[name]}")
+
+
+def _stored(options: RunOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in STORED}
+
+
+def write_config(folder: RunFolder, options: RunOptions, recipe: Recipe) -> None:
+    """Store what a run is made of, in the form that --config reads."""
+    document = {
+        "recipe": recipe.name,
+        "minigan": __version__,
+        "run": {name: value for name, value in _stored(options).items() if value is not None},
+        "constants": dataclasses.asdict(recipe),
+    }
+    write_atomically(folder.config, tomli_w.dumps(document).encode())
+
+
+def read_config(path: Path) -> tuple[str, list[str]]:
+    """(recipe name or "", the file's settings as command line arguments).
+
+    Raises UsageError: no such file, bad TOML, an unknown recipe or section.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError(f"cannot read {path}: {err.strerror}") from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path} is no valid TOML: {err}") from err
+    known = ("recipe", "minigan", *SECTIONS)
+    for key, value in document.items():
+        if key not in known or isinstance(value, dict) != (key in SECTIONS):
+            raise UsageError(
+                f'{path}: {key!r} is not understood{cli.did_you_mean(key, known)}; a file has recipe = "..." '
+                "and the sections [run] and [constants]"
+            )
+    name = document.get("recipe", "")
+    if name and name not in RECIPES:
+        raise UsageError(f"{path}: unknown recipe {name!r}; there are {', '.join(RECIPES)}")
+    settings = {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
+    return name, [word for key, value in settings.items() for word in _as_arguments(key, value)]
+
+
+def _as_arguments(key: str, value: Any) -> list[str]:
+    option = "--" + key.replace("_", "-")
+    if value is True:
+        return [option]
+    if value is False:
+        return []
+    return [option, *map(str, value if isinstance(value, list) else [value])]

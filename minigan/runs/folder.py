@@ -1,0 +1,105 @@
+"""A run's folder: what is in it, and who may write to it.
+
+runs/<recipe>-<time>/
+    config.toml        everything needed to repeat the run (see runs.config)
+    metrics.csv        losses and probabilities, a row every few rounds
+    samples/           step-*.png: the same z drawn again and again
+    samples.png        the last of them, larger
+    progress.gif       all of them, animated
+    losses.png         the curves
+    checkpoints/       the newest two states
+"""
+
+import os
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from minigan.errors import UsageError, UserError
+from minigan.runs.atomic import remove_stale
+from minigan.runs.checkpoint import checkpoint_files
+
+
+class RunFolder:
+    """Paths inside a run's folder, and the lock that keeps a second process out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.csv"
+        self.samples = path / "samples"
+        self.last_samples = path / "samples.png"
+        self.animation = path / "progress.gif"
+        self.curves = path / "losses.png"
+        self.checkpoints = path / "checkpoints"
+        self._pid = path / ".pid"
+        self._lock = FileLock(path / ".lock")
+
+    @property
+    def holds_a_run(self) -> bool:
+        return self.config.exists() or bool(checkpoint_files(self.checkpoints))
+
+    def open(self) -> None:
+        """Make the folder, lock it and clean up after interrupted writes.
+
+        Raises UserError if another process is using it, or if it cannot be written.
+        """
+        try:
+            for folder in (self.path, self.samples, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self._pid.write_text(str(os.getpid()))
+        except Timeout:
+            raise UserError(f"{self.path} is in use by process {self._owner()}") from None
+        except OSError as err:
+            raise UserError(f"cannot write to {self.path}: {err.strerror or err}; choose another --out") from err
+        for folder in (self.path, self.samples, self.checkpoints):
+            remove_stale(folder)
+
+    def close(self) -> None:
+        self._pid.unlink(missing_ok=True)
+        self._lock.release()
+
+    def clear(self) -> None:
+        """Remove an older run's files, and only those; the folder must be open."""
+        made = [self.config, self.metrics, self.last_samples, self.animation, self.curves]
+        made += [*self.samples.glob("step-*.png"), *checkpoint_files(self.checkpoints)]
+        for file in made:
+            file.unlink(missing_ok=True)
+
+    def sample_path(self, step: int) -> Path:
+        return self.samples / f"step-{step:09d}.png"
+
+    def sample_files(self) -> list[Path]:
+        """The sample pictures so far, oldest first."""
+        return sorted(self.samples.glob("step-*.png"))
+
+    def forget_after(self, step: int) -> None:
+        """Remove sample pictures of rounds that a resumed run will play again."""
+        for path in self.sample_files():
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink()
+
+    def _owner(self) -> str:
+        try:
+            return self._pid.read_text() or "unknown"
+        except OSError:
+            return "unknown"
+
+
+def new_run_path(recipe: str) -> Path:
+    """``runs/<recipe>-<time>``, with a number behind it if two runs start in one second."""
+    base = Path("runs") / f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return path
+
+
+def newest_run_path() -> Path:
+    """The run in ``runs/`` with the newest checkpoint. Raises UsageError if there is none."""
+    runs = [path for path in Path("runs").glob("*") if checkpoint_files(path / "checkpoints")]
+    if not runs:
+        raise UsageError("no run with a checkpoint in runs/: name one with --out DIR")
+    return max(runs, key=lambda path: checkpoint_files(path / "checkpoints")[0].stat().st_mtime)

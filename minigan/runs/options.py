@@ -1,0 +1,65 @@
+"""Options of a run that are not constants of its recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from minigan.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to train on, for how long, where, and what to write down."""
+
+    data: str = "mnist5k"
+    """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files)"""
+    steps: int | None = None
+    """rounds in all, those before a --resume included; without it the recipe's own number"""
+    epochs: int | None = None
+    """passes of D over the data, instead of --steps"""
+    seed: int = 0
+    """of everything random; the same seed gives the same run"""
+    device: str = "auto"
+    """auto, cpu, gpu or gpu:N"""
+    precision: Literal["float32", "float64"] = "float32"
+    """of all numbers"""
+    last_batch: Literal["drop", "keep"] = "drop"
+    """the last batch of an epoch, if it is not full: left out (other images each time), or used"""
+    log_every: int = 10
+    """rounds between two rows of metrics.csv"""
+    snapshot_every: int = 250
+    """rounds between two sample pictures"""
+    checkpoint_every: int = 500
+    """rounds between two checkpoints"""
+    out: Path | None = None
+    """folder of the run; without it a new one in runs/"""
+    resume: bool = False
+    """go on from the newest checkpoint in --out (without --out: of the newest run in runs/)"""
+    overwrite: bool = False
+    """replace the run that is in --out"""
+    config: Path | None = None
+    """TOML file with options, for instance the config.toml of another run; the command line wins"""
+    list: bool = False
+    """list the recipes and leave"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "log_every", "snapshot_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed} is out of range: allowed are 0 to {2**32 - 1}")
+        if self.steps is not None and self.epochs is not None:
+            raise UsageError("--steps and --epochs both say how long: give one of them")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume goes on with a run and --overwrite throws it away: give one of them")
+
+
+# Options that describe the run itself, and so stand in its config.toml.
+STORED = (
+    "data", "steps", "epochs", "seed", "precision", "last_batch", "log_every", "snapshot_every", "checkpoint_every",
+)  # fmt: skip
+# Those of them that a resumed run may change without becoming another run.
+FREE_ON_RESUME = ("steps", "epochs", "checkpoint_every")

@@ -1,0 +1,92 @@
+"""The pictures of a run: sample grids, their animation, the curves."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from minigan.errors import DataError
+from minigan.runs.atomic import write_atomically
+from minigan.runs.metrics import Row
+
+MAX_FRAMES = 120
+FRAME_MS, LAST_FRAME_MS = 100, 2000
+
+
+def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Put images (N, H, W, C) of bytes into one picture, row by row; square unless `columns` is given."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    picture = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def save_png(path: Path, picture: np.ndarray, scale: int = 1) -> None:
+    """Write a picture (H, W, C) of bytes, each pixel enlarged to scale x scale."""
+    large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    buffer = io.BytesIO()
+    _as_image(large).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def save_animation(path: Path, frames: Sequence[Path]) -> None:
+    """Write a GIF of sample grids, at most MAX_FRAMES of them, the last one held."""
+    if not frames:
+        return
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))]
+    try:
+        pictures = [Image.open(frame).convert("P") for frame in chosen]
+    except OSError as err:
+        raise DataError(f"cannot animate the samples: {err}") from err
+    durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_FRAME_MS]
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def save_curves(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the losses of both players, and what D thinks of real and of generated images."""
+    if not rows:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    steps = [row["step"] for row in rows]
+    figure, (losses, probabilities) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, layout="constrained")
+    for name, label in (("loss_d", "discriminator"), ("loss_g", "generator")):
+        _plot_smoothed(losses, steps, [row[name] for row in rows], label)
+    losses.set(ylabel="loss", title="Losses")
+    for name, label in (("d_real", "D(x), real"), ("d_fake", "D(G(z)), generated")):
+        _plot_smoothed(probabilities, steps, [row[name] for row in rows], label)
+    probabilities.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    probabilities.set(ylabel="mean probability", xlabel="step", ylim=(0, 1), title="What D thinks")
+    for axes in (losses, probabilities):
+        axes.legend(loc="upper right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    plt.close(figure)
+    write_atomically(path, buffer.getvalue())
+
+
+def _plot_smoothed(axes, steps: list[float], values: list[float], label: str) -> None:  # type: ignore[no-untyped-def]
+    """The values in a light colour and their running mean over one fortieth of the run above them."""
+    (line,) = axes.plot(steps, values, linewidth=0.6, alpha=0.35)
+    width = max(1, len(values) // 40)
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    mean = (sums[width:] - sums[:-width]) / width
+    axes.plot(steps[width - 1 :], mean, color=line.get_color(), label=label)
+
+
+def _as_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

@@ -1,0 +1,54 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from minigan.runs.metrics import Row
+from minigan.runs.verdict import verdict
+
+PLAIN_SECONDS = 10  # between two lines off a terminal
+
+
+class Progress:
+    """Shows steps a second, both losses, D(x), D(G(z)) before and after D's update, and a verdict."""
+
+    def __init__(self, step: int, goal: int) -> None:
+        self._bar = tqdm(
+            total=goal, initial=step, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty(), leave=False
+        )
+        self._goal, self._start = goal, step
+        self._began = self._last = time.monotonic()
+
+    def advance(self) -> None:
+        self._bar.update()
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Show the newest measurements; off a terminal at most one line every few seconds."""
+        now = time.monotonic()
+        if not self._bar.disable:
+            self._bar.set_postfix_str(describe(rows))
+        elif now - self._last >= PLAIN_SECONDS:
+            self._last = now
+            step = int(rows[-1]["step"])
+            rate = (step - self._start) / (now - self._began)
+            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {describe(rows)}")
+
+    def say(self, line: str) -> None:
+        """Print a line without tearing the bar."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def describe(rows: Sequence[Row]) -> str:
+    """``loss D 1.21 G 0.98  D(x) 0.58  D(G(z)) 0.41 -> 0.36  balanced``."""
+    row = rows[-1]
+    return (
+        f"loss D {row['loss_d']:.2f} G {row['loss_g']:.2f}  D(x) {row['d_real']:.2f}  "
+        f"D(G(z)) {row['d_fake']:.2f} -> {row['d_fake_after']:.2f}  {verdict(rows)}"
+    )

@@ -1,0 +1,59 @@
+"""A finished or stopped run, opened for reading: its recipe, its newest state, its samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigan.backend import Device, to_host
+from minigan.errors import CheckpointError, UsageError
+from minigan.recipes import Recipe
+from minigan.runs.checkpoint import read_newest
+from minigan.runs.config import read_run_config
+from minigan.runs.folder import RunFolder
+from minigan.runs.state import State
+from minigan.typing import Array, Shape
+
+CHUNK = 1000  # samples drawn at once, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run's folder holds; `notes` tells of newer checkpoints that could not be read."""
+
+    recipe: Recipe
+    state: State
+    image_shape: Shape
+    device: Device
+    notes: list[str]
+
+    def draw(self, z: np.ndarray) -> np.ndarray:
+        """Images (N, H, W, C) of bytes for latents (N, latent_size), in inference mode."""
+        dtype = self.state.drawing.flat.dtype
+        parts = [z[start : start + CHUNK].astype(dtype) for start in range(0, len(z), CHUNK)]
+        return np.concatenate(
+            [draw_samples(self.recipe, self.state, self.device.put(p), self.image_shape) for p in parts]
+        )
+
+
+def load_run(path: Path, device: Device) -> SavedRun:
+    """Open a run. Raises UsageError if `path` holds none, CheckpointError if no checkpoint can be read."""
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        raise UsageError(f"{path} holds no run of minigan: there is no config.toml")
+    options, recipe = read_run_config(folder.config)
+    checkpoint, notes = read_newest(folder.checkpoints)
+    facts = checkpoint.facts
+    if facts["recipe"] != recipe.name:
+        raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']}")
+    image_shape = tuple(facts["image_shape"])
+    blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
+    state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
+    state.restore(checkpoint, device)
+    return SavedRun(recipe, state, image_shape, device, notes)
+
+
+def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> np.ndarray:
+    """Images (N, H, W, C) of bytes, on the host, from latents on the state's device, in inference mode."""
+    x, _ = state.g.net.forward(state.drawing, z, train=False)
+    return to_host(recipe.decode(x, image_shape))

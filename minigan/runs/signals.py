@@ -1,0 +1,26 @@
+"""Ctrl-C and SIGTERM ask a run to stop after the round it is in; a second Ctrl-C leaves at once."""
+
+import signal
+from types import FrameType, TracebackType
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
+
+
+class StopRequest:
+    """A context in which the two signals only set `exit_code`; what was set before is put back."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0  # not 0 once somebody has asked
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {number: signal.signal(number, self._ask) for number in EXIT_CODES}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.exit_code and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.exit_code = EXIT_CODES[signal.Signals(number)]

@@ -1,0 +1,119 @@
+"""Everything that changes in a run, and how it goes into a checkpoint and comes back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigan.backend import Device, to_host
+from minigan.errors import CheckpointError
+from minigan.games.player import Player
+from minigan.nn.params import Params
+from minigan.optim.average import update_average
+from minigan.randomness import Purpose, stream
+from minigan.recipes import Recipe
+from minigan.runs.checkpoint import Checkpoint
+from minigan.typing import Shape
+
+
+@dataclass
+class State:
+    """Both players, G's averaged parameters (None if the recipe takes no average), the rounds played."""
+
+    g: Player
+    d: Player
+    average: Params | None
+    step: int
+
+    @classmethod
+    def start(
+        cls, recipe: Recipe, images: np.ndarray, batches_per_epoch: int, seed: int, dtype: np.dtype, device: Device
+    ) -> "State":
+        """The state before the first round."""
+        rule_g, rule_d = recipe.optimisers(batches_per_epoch)
+        g = Player.new(
+            recipe.generator(images), rule_g, (recipe.latent_size,), stream(seed, Purpose.INIT_GENERATOR),
+            dtype=dtype, device=device,
+        )  # fmt: skip
+        d = Player.new(
+            recipe.discriminator(images), rule_d, recipe.sample_shape(images.shape[1:]),
+            stream(seed, Purpose.INIT_DISCRIMINATOR), dtype=dtype, device=device,
+        )  # fmt: skip
+        return cls(g, d, g.theta.copy() if recipe.average else None, 0)
+
+    @property
+    def drawing(self) -> Params:
+        """The parameters that samples are drawn with."""
+        return self.g.theta if self.average is None else self.average
+
+    def finish_round(self, average_decay: float) -> None:
+        """Count a round that has been played, and let the average follow."""
+        self.step += 1
+        if self.average is not None:
+            update_average(self.average, self.g.theta, average_decay, self.step)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All arrays by name, on the host."""
+        named = {}
+        for role, player in (("generator", self.g), ("discriminator", self.d)):
+            named[f"{role}.theta"] = player.theta.flat
+            named |= {f"{role}.{name}": moment for name, moment in player.moments.items()}
+        if self.average is not None:
+            named["generator.average"] = self.average.flat
+        return {name: to_host(array) for name, array in named.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """What the arrays mean: the counters, and the names and shapes of the views."""
+        return {
+            "step": self.step,
+            "updates": {"generator": self.g.updates, "discriminator": self.d.updates},
+            "layout": {"generator": layout(self.g.theta), "discriminator": layout(self.d.theta)},
+        }
+
+    def restore(self, checkpoint: Checkpoint, device: Device) -> None:
+        """Take over a checkpoint. Raises CheckpointError, listing the differences, if it is of other networks."""
+        check_layout(self.facts()["layout"], checkpoint.facts["layout"])
+        mine = self.tensors()
+        if mine.keys() != checkpoint.tensors.keys():
+            raise CheckpointError(
+                f"the checkpoint holds {', '.join(sorted(checkpoint.tensors))}; "
+                f"this run needs {', '.join(sorted(mine))}: other optimisers, or another averaging"
+            )
+        self.step = checkpoint.facts["step"]
+        for role, player in (("generator", self.g), ("discriminator", self.d)):
+            player.updates = checkpoint.facts["updates"][role]
+            _copy(player.theta.flat, checkpoint.tensors[f"{role}.theta"], device)
+            for name, moment in player.moments.items():
+                _copy(moment, checkpoint.tensors[f"{role}.{name}"], device)
+        if self.average is not None:
+            _copy(self.average.flat, checkpoint.tensors["generator.average"], device)
+
+
+def layout(theta: Params) -> dict[str, Shape]:
+    """Names and shapes of all views, in the order of the vector."""
+    return theta.trainable_shapes | theta.statistic_shapes
+
+
+def check_layout(needed: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]]) -> None:
+    """Raises CheckpointError listing missing, extra and differing tensors."""
+    differences = []
+    for role, views in needed.items():
+        other = {name: tuple(shape) for name, shape in found.get(role, {}).items()}
+        differences += [f"missing {role}.{name}" for name in views.keys() - other.keys()]
+        differences += [f"extra {role}.{name}" for name in other.keys() - views.keys()]
+        differences += [
+            f"{role}.{name} is {other[name]}, not {tuple(shape)}"
+            for name, shape in views.items()
+            if name in other and other[name] != tuple(shape)
+        ]
+    if differences:
+        raise CheckpointError(f"the checkpoint is of another network: {'; '.join(sorted(differences))}")
+
+
+def _copy(target: Any, source: np.ndarray, device: Device) -> None:
+    if target.shape != source.shape or target.dtype != source.dtype:
+        raise CheckpointError(
+            f"the checkpoint is {source.dtype} {source.shape}, this run needs {target.dtype} {target.shape}: "
+            "was it made with another --precision?"
+        )
+    target[...] = device.put(source)

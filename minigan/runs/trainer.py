@@ -1,0 +1,171 @@
+"""The training loop: rounds, and what is written down between them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigan import __version__
+from minigan.backend import Device
+from minigan.data.batches import Batches
+from minigan.games.gan import play_round
+from minigan.randomness import Purpose, stream
+from minigan.recipes import Recipe
+from minigan.runs import pictures
+from minigan.runs.blas import blas_facts
+from minigan.runs.checkpoint import Checkpoint, read_newest, write_checkpoint
+from minigan.runs.draws import SeededDraws
+from minigan.runs.folder import RunFolder
+from minigan.runs.health import NotFiniteError, first_not_finite
+from minigan.runs.metrics import MetricsFile, Row, read_metrics
+from minigan.runs.options import RunOptions
+from minigan.runs.progress import Progress
+from minigan.runs.saved import draw_samples
+from minigan.runs.signals import StopRequest
+from minigan.runs.state import State
+from minigan.runs.verdict import WINDOW, diversity_warning
+
+GRID = 100  # samples in a picture
+
+
+@dataclass
+class Trainer:
+    """One run: the recipe, its data on a device, its state and its folder."""
+
+    recipe: Recipe
+    options: RunOptions
+    folder: RunFolder
+    device: Device
+    images: np.ndarray  # (N, H, W, C) uint8, the training part, on the host
+
+    def __post_init__(self) -> None:
+        self.dtype = np.dtype(self.options.precision)
+        self.batches = Batches(len(self.images), self.recipe.batch_size, self.options.seed, self.options.last_batch)
+        self.game = self.recipe.game()
+        self.state = State.start(
+            self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device
+        )
+        self.on_device = self.device.put(self.images)
+        fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
+        self.fixed_latents = self.device.put(fixed.astype(self.dtype))
+        self.rows: list[Row] = []
+        self.saved_step = 0
+
+    @property
+    def goal(self) -> int:
+        """Rounds in all: --steps, or --epochs in rounds, or the recipe's own number."""
+        if self.options.epochs is not None:
+            return max(1, self.options.epochs * self.batches.per_epoch // self.game.d_steps)
+        return self.options.steps or self.recipe.steps
+
+    def resume(self) -> list[str]:
+        """Take over the newest readable checkpoint; returns what the user should know about it."""
+        checkpoint, notes = read_newest(self.folder.checkpoints)
+        self.state.restore(checkpoint, self.device)
+        self.saved_step = self.state.step
+        if self.folder.metrics.exists():
+            self.rows = [row for row in read_metrics(self.folder.metrics) if row["step"] <= self.state.step]
+        self.folder.forget_after(self.state.step)
+        then, now = checkpoint.facts["blas"], blas_facts()
+        if then != now:
+            notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
+        return notes
+
+    def run(self) -> int:
+        """Play rounds until the goal or a signal; returns the exit code."""
+        metrics = MetricsFile(self.folder.metrics, self.state.step)
+        progress = Progress(self.state.step, self.goal)
+        try:
+            with StopRequest() as stop:
+                if self.state.step == 0:
+                    self._snapshot(progress)
+                while self.state.step < self.goal and not stop.exit_code:
+                    self._round(metrics, progress)
+                self._save(metrics)
+            self._final_pictures()
+        finally:
+            progress.close()
+            metrics.close()
+        return stop.exit_code
+
+    def _round(self, metrics: MetricsFile, progress: Progress) -> None:
+        step = self.state.step
+        draws = SeededDraws(
+            self.recipe, self.on_device, self.batches, self.options.seed, step, self.game.d_steps, self.dtype
+        )
+        measured = play_round(self.game, self.state.g, self.state.d, draws)
+        self.state.finish_round(self.recipe.average)
+        progress.advance()
+        if self._due(self.options.log_every):
+            row = {"step": float(self.state.step)} | {name: float(value) for name, value in measured.items()}
+            if not np.isfinite(list(row.values())).all():
+                self._stop_not_finite(draws)
+            metrics.append(row)
+            self.rows.append(row)
+            progress.show(self.rows[-WINDOW:])
+        if self._due(self.options.snapshot_every):
+            self._snapshot(progress)
+        if self._due(self.options.checkpoint_every):
+            self._save(metrics)
+
+    def _due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.goal
+
+    def _stop_not_finite(self, draws: SeededDraws) -> None:
+        place = first_not_finite(self.state, draws.latent_g(), draws.dropout(0))
+        kept = f"the checkpoint of step {self.saved_step} is good" if self.saved_step else "no checkpoint was made yet"
+        raise NotFiniteError(
+            f"step {self.state.step}: the loss is not finite (looked at every {self.options.log_every} steps); "
+            f"first not finite: {place}; {kept}; try lower learning rates"
+        )
+
+    def _save(self, metrics: MetricsFile) -> None:
+        """Write a checkpoint, unless there is one of this step or the numbers have gone bad."""
+        if self.state.step == self.saved_step:
+            return
+        tensors = self.state.tensors()
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
+            raise NotFiniteError(f"step {self.state.step}: {place} is not finite; the last checkpoint is kept")
+        facts = self.state.facts() | {
+            "recipe": self.recipe.name,
+            "version": __version__,
+            "image_shape": self.images.shape[1:],
+            "seed": self.options.seed,
+            "blas": blas_facts(),
+        }
+        metrics.sync()
+        try:
+            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
+        except OSError as err:
+            err.strerror = f"{err.strerror}; the last good checkpoint is step {self.saved_step}"
+            raise
+        self.saved_step = self.state.step
+
+    def _snapshot(self, progress: Progress) -> None:
+        """Draw the fixed latents once more, and warn if the samples have become all alike."""
+        samples = self._samples()
+        pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
+        if self.state.step:
+            warning = diversity_warning(_spread(samples) / max(_spread(self.images[:1000]), 1e-9))
+            if warning:
+                progress.say(f"step {self.state.step}: warning: {warning}")
+
+    def _samples(self) -> np.ndarray:
+        return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])
+
+    def _final_pictures(self) -> None:
+        samples = self._samples()
+        pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
+        pictures.save_animation(self.folder.animation, self.folder.sample_files())
+        pictures.save_curves(self.folder.curves, self.rows)
+
+
+def _spread(images: np.ndarray) -> float:
+    """Mean over the pixels of their standard deviation from image to image."""
+    return float(images.astype(np.float32).std(axis=0).mean())
+
+
+def resume_command(folder: Path, goal: int) -> str:
+    """What to type to go on."""
+    return f"python -m minigan.train --resume --out {folder} --steps {goal}"

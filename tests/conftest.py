@@ -1,0 +1,38 @@
+"""Shared set-up: how hypothesis runs, and the devices that a test can ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from minigan.backend import CPU, Device, GPUUnavailable, select_device
+
+# No deadlines: the machine may be busy. The same examples in each run, so that a red run can be repeated.
+settings.register_profile(
+    "minigan", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("minigan")
+
+
+@pytest.fixture
+def gpu() -> Device:
+    """A real GPU; tests that use it carry the marker `gpu` and are skipped without one."""
+    try:
+        return select_device("gpu")
+    except GPUUnavailable as err:
+        pytest.skip(str(err))
+
+
+@pytest.fixture
+def strict() -> Iterator[Device]:
+    """The strict stand-in for CuPy: computes with NumPy, refuses whatever a GPU would refuse or wait for."""
+    from tests import strict_cupy
+
+    with strict_cupy.installed() as device:
+        yield device
+
+
+@pytest.fixture(params=["cpu", "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Device:
+    """Each device in turn: NumPy, the strict stand-in for CuPy, a real GPU where there is one."""
+    return CPU if request.param == "cpu" else request.getfixturevalue(request.param)
