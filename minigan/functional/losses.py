@@ -1,7 +1,7 @@
 """Losses for supervised training: each returns the mean loss and its gradient.
 
 Classification losses take logits s (what a network gives before any sigmoid or softmax) and are
-stable for any finite logit: nobody has to write log(sigmoid(s)), which is -inf for s = -1000.
+stable for large ones: nobody has to write log(sigmoid(s)), which is -inf for s = -1000.
 The gradient already holds the factor 1/n of the mean.
 """
 
@@ -22,9 +22,9 @@ def bce_with_logits(logits: Array, targets: Array | float, smoothing: float = 0.
     Label smoothing a replaces t by :math:`(1 - a) t + a/2` (Szegedy et al. 2016, section 7, two classes).
 
     Parameters: logits, any shape of n entries; targets, the same shape or one number.
-    Returns the loss (0-d) and dlogits.
+    Returns the loss (0-d) and dlogits. Raises ValueError for targets of another shape.
     """
-    targets = (1 - smoothing) * targets + smoothing / 2
+    targets = (1 - smoothing) * _fitting(targets, logits) + smoothing / 2
     loss = targets * softplus(-logits)[0] + (1 - targets) * softplus(logits)[0]
     dlogits = (1 - targets) * sigmoid(logits)[0] - targets * sigmoid(-logits)[0]
     return loss.mean(), dlogits / logits.size
@@ -39,7 +39,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) 
     q is one-hot, or with label smoothing a: :math:`q_k = (1 - a) [k = \text{label}] + a/K`
     (Szegedy et al. 2016, section 7). The largest logit is subtracted first.
 
-    Parameters: logits (N, K); labels (N,) integers in [0, K). Returns the loss (0-d), dlogits (N, K).
+    Parameters: logits (N, K); labels (N,) integers in [0, K), not checked, as that would wait for a GPU.
+    Returns the loss (0-d) and dlogits (N, K).
     """
     xp = array_module(logits)
     n, classes = logits.shape
@@ -56,9 +57,9 @@ def mean_squares(y: Array, targets: Array | float) -> tuple[Array, Array]:
     .. math:: L = \frac1n \sum (y - t)^2, \qquad dy = \frac2n (y - t)
 
     Parameters: y, any shape of n entries; targets, the same shape or one number.
-    Returns the loss (0-d) and dy.
+    Returns the loss (0-d) and dy. Raises ValueError for targets of another shape.
     """
-    error = y - targets
+    error = y - _fitting(targets, y)
     return (error * error).mean(), error * (2 / y.size)
 
 
@@ -68,6 +69,16 @@ def half_squared_error(y: Array, targets: Array | float) -> tuple[Array, Array]:
     .. math:: L = \frac{1}{2N} \sum_{n,k} (y_{nk} - t_{nk})^2, \qquad dy = \frac{y - t}{N}
 
     Parameters: y (N, K); targets, the same shape or one number. Returns the loss (0-d) and dy.
+    Raises ValueError for targets of another shape.
     """
-    error = y - targets
+    error = y - _fitting(targets, y)
     return (error * error).sum() / (2 * len(y)), error / len(y)
+
+
+def _fitting(targets: Array | float, y: Array) -> Array | float:
+    """Targets in y's number type; (N,) against (N, 1) would otherwise broadcast to (N, N), silently."""
+    if isinstance(targets, int | float):
+        return targets
+    if targets.shape != y.shape:
+        raise ValueError(f"targets of shape {targets.shape} for outputs of shape {y.shape}")
+    return targets.astype(y.dtype)

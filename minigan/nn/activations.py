@@ -41,6 +41,10 @@ class LeakyReLU(Activation):
 
     slope: float = 0.2
 
+    def __post_init__(self) -> None:
+        if self.slope < 0:  # backward tells the side of x from the sign of y
+            raise ValueError(f"the slope of LeakyReLU must not be negative, got {self.slope}")
+
     def apply(self, x: Array) -> tuple[Array, Cache]:
         return ops.leaky_relu(x, self.slope)
 
@@ -53,6 +57,10 @@ class ELU(Activation):
     """x if x > 0, else alpha * (exp(x) - 1)."""
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.alpha <= 0:  # backward tells the side of x from the sign of y
+            raise ValueError(f"alpha of ELU must be positive, got {self.alpha}")
 
     def apply(self, x: Array) -> tuple[Array, Cache]:
         return ops.elu(x, self.alpha)
