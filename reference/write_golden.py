@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from reference import Array, torch_twins
+from reference import Array, torch_gans, torch_twins
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 
@@ -218,6 +218,9 @@ def golden_files() -> Iterable[tuple[str, dict[str, Array]]]:
     """Every file under tests/golden and what belongs into it."""
     yield "operations.npz", run_twins(OPERATIONS)
     yield "optimisers.npz", run_twins(OPTIMISERS)
+    gans = torch_gans
+    yield "training_mlp_mnist.npz", gans.trajectory(gans.MNIST_G, gans.MNIST_D, gans.play_mlp_mnist, seed=1)
+    yield "training_mlp_2014.npz", gans.trajectory(gans.MLP2014_G, gans.MLP2014_D, gans.play_mlp_2014, seed=2)
 
 
 def main() -> None:

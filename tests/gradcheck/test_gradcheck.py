@@ -1,0 +1,100 @@
+"""The first witness: finite differences agree with every gradient, and catch every planted bug."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minigan import nn
+from minigan.backend import Device
+from minigan.gradcheck import TOLERANCE, Problem, all_problems, cases, check
+from minigan.gradcheck.method import four_point, numeric_gradient, relative_error, two_point
+from minigan.gradcheck.plot import plot_steps
+from tests.planted_bugs import BUGS, Bug, planted
+
+PROBLEMS = {problem.name: problem for problem in all_problems()}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_gradient_agrees_with_finite_differences(name: str, seed: int) -> None:
+    (problem,) = (p for p in all_problems(seed=seed) if p.name == name)
+    wrong = [row for row in check(problem) if not row.passes()]
+    assert not wrong
+
+
+def test_every_gradient_agrees_on_every_device(device: Device) -> None:
+    wrong = [row for problem in all_problems(device) for row in check(problem) if not row.passes()]
+    assert not wrong
+
+
+def is_caught() -> bool:
+    """Whether any gradient is now seen to be wrong; a crash counts, as nobody can miss it."""
+    try:
+        return any(not row.passes() for problem in all_problems() for row in check(problem))
+    except (ValueError, TypeError):
+        return True
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.story)
+def test_a_planted_bug_is_caught(bug: Bug) -> None:
+    with planted(bug):
+        assert is_caught()
+
+
+def test_there_are_many_bugs_of_different_stories() -> None:
+    assert len({bug.story for bug in BUGS}) == len(BUGS) >= 40
+
+
+def test_without_a_bug_nothing_is_caught() -> None:
+    with planted(Bug("nothing", nn.Dense.backward, "grads is not None", "grads is not None")):
+        assert not is_caught()
+
+
+def test_a_bug_that_no_longer_fits_the_code_is_reported() -> None:
+    with pytest.raises(LookupError, match="not in"), planted(Bug("stale", nn.Dense.backward, "no such code", "")):
+        pass
+
+
+def test_every_layer_is_checked() -> None:
+    exported = {getattr(nn, name) for name in nn.__all__}
+    layers = {kind for kind in exported if isinstance(kind, type) and issubclass(kind, nn.Layer)} - {nn.Layer}
+    assert {type(case.layer) for case in cases.LAYERS} == layers
+
+
+def test_the_four_point_quotient_is_exact_for_polynomials_of_degree_four() -> None:
+    assert four_point(lambda x: 2 + 3 * x + 5 * x**2 + 7 * x**3 + 11 * x**4, 0.1) == pytest.approx(3, rel=1e-12)
+
+
+def test_four_points_are_far_better_than_two() -> None:
+    assert abs(four_point(math.exp, 1e-2) - 1) < 1e-8 < 1e-6 < abs(two_point(math.exp, 1e-2) - 1)
+
+
+def test_the_array_is_put_back_as_it_was() -> None:
+    x = np.array([0.1, 0.7])
+    before = x.copy()
+    gradient = numeric_gradient(lambda: float((x**2).sum()), x)
+    assert (x == before).all()
+    assert gradient == pytest.approx(2 * before, rel=1e-10)
+
+
+def test_a_gradient_that_is_not_a_number_never_passes() -> None:
+    x = np.ones(2)
+    (row,) = check(Problem("nan", lambda: float(x.sum()), {"x": (x, np.array([1.0, np.nan]))}))
+    assert not row.passes()
+    assert row.error == math.inf
+
+
+def test_the_error_is_relative_to_the_largest_entry() -> None:
+    assert relative_error(np.array([100.0, 1.0]), np.array([100.0, 1.1])) == pytest.approx(1e-3)
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0
+
+
+def test_errors_are_well_below_the_tolerance() -> None:
+    worst = max(row.error for problem in all_problems() for row in check(problem))
+    assert worst < TOLERANCE / 10
+
+
+def test_the_plot_is_a_picture(tmp_path) -> None:
+    plot_steps(PROBLEMS["tanh"], tmp_path / "v.png")
+    assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
