@@ -63,8 +63,8 @@ def play_mlp_mnist(
     def generator(z: Tensor, running: bool) -> Tensor:
         for layer in range(2):
             w, gamma, beta = g[3 * layer : 3 * layer + 3]
-            statistics = (memory["mean"][layer], memory["var"][layer]) if running else (None, None)
-            z = F.leaky_relu(F.batch_norm(z @ w, *statistics, gamma, beta, training=True, momentum=0.1, eps=1e-5), 0.2)
+            mean, var = (memory["mean"][layer], memory["var"][layer]) if running else (None, None)
+            z = F.leaky_relu(F.batch_norm(z @ w, mean, var, gamma, beta, training=True, momentum=0.1, eps=1e-5), 0.2)
         return torch.tanh(F.linear(z, g[6].T, g[7]))
 
     def discriminator(x: Tensor, rng: np.random.Generator) -> Tensor:

@@ -30,7 +30,7 @@ class Recipe:
     # Allowed (lowest, highest) of the constants; whole numbers without an entry must be at least 1.
     limits: ClassVar[dict[str, tuple[float, float]]] = {}
 
-    batch_size: int
+    batch_size: int = 64
     """images in a batch, for each player"""
     average: float = 0.0
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""

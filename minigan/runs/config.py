@@ -95,7 +95,7 @@ def _parse(
 ) -> tuple[RunOptions, Recipe]:
     kind = RECIPES[name]
     command = dataclasses.make_dataclass("Command", [("run", RunOptions), ("constants", kind)], frozen=True)
-    default = command(run or RunOptions(), constants or kind())  # type: ignore[call-arg]
+    default = command(run or RunOptions(), constants or kind())
     if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
         default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.constants)
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)

@@ -1,0 +1,1 @@
+"""Measurements of speed and of agreement between processors; each is a command of its own."""

@@ -1,0 +1,136 @@
+"""Everything that needs a real GPU, in one command with one table at the end.
+
+    python -m benchmarks.gpu_check [--quick]
+
+It runs the tests that carry the marker `gpu`, checks every gradient on the GPU, plays the same
+rounds on both processors and compares the weights, and times a round on each. Nothing is
+installed or downloaded. Exit code 1 if anything failed.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigan import cli
+from minigan.backend import CPU, Device, select_device, to_host
+from minigan.data.batches import Batches
+from minigan.data.sources import load_images
+from minigan.games.gan import play_round
+from minigan.gradcheck import TOLERANCE, all_problems, check
+from minigan.recipes import RECIPES, Recipe
+from minigan.runs.draws import SeededDraws
+from minigan.runs.state import State
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    quick: bool = False
+    """fewer rounds, and no test suite: does it run at all?"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table."""
+
+    what: str
+    value: str
+    ok: bool
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m benchmarks.gpu_check", description=__doc__ or "")
+    gpu = select_device("gpu")
+    results = [] if options.quick else [run_gpu_tests()]
+    results.append(check_gradients(gpu))
+    for name in RECIPES:
+        recipe = RECIPES[name]()
+        for precision, bound in (("float64", 1e-9), ("float32", 1e-2)):
+            results.append(compare_rounds(recipe, gpu, precision, rounds=5 if options.quick else 20, bound=bound))
+        results.append(time_rounds(recipe, gpu, rounds=10 if options.quick else 200))
+    print_table(gpu, results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def run_gpu_tests() -> Result:
+    """The tests behind the marker, in a process of their own."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    print("\n".join(lines[-30:]))
+    return Result("tests with the marker gpu", lines[-1] if lines else done.stderr[-200:], done.returncode == 0)
+
+
+def check_gradients(gpu: Device) -> Result:
+    """Finite differences of everything, computed on the GPU."""
+    worst = max(row.error for problem in all_problems(gpu) for row in check(problem))
+    return Result("gradcheck, worst relative error", f"{worst:.1e}", worst <= TOLERANCE)
+
+
+def compare_rounds(recipe: Recipe, gpu: Device, precision: str, rounds: int, bound: float) -> Result:
+    """Both processors from the same seed: relative distance of G's weights afterwards.
+
+    The two add in different orders, and training amplifies the last digit; so the bound for float32 is loose.
+    """
+    ends = []
+    for device in (CPU, gpu):
+        state, play = start(recipe, device, precision)
+        for _ in range(rounds):
+            play()
+        ends.append(to_host(state.g.theta.flat).astype(np.float64))
+    distance = float(np.linalg.norm(ends[1] - ends[0]) / np.linalg.norm(ends[0]))
+    what = f"{recipe.name}, {precision}: CPU against GPU after {rounds} rounds"
+    return Result(what, f"{distance:.1e} (bound {bound:g})", distance <= bound)
+
+
+def time_rounds(recipe: Recipe, gpu: Device, rounds: int) -> Result:
+    """Milliseconds a round on each processor, float32, after a warm-up, waiting for the device at the end."""
+    times = {}
+    for device in (CPU, gpu):
+        _, play = start(recipe, device, "float32")
+        for _ in range(max(3, rounds // 10)):
+            play()
+        device.synchronize()
+        began = time.perf_counter()
+        for _ in range(rounds):
+            play()
+        device.synchronize()
+        times[device.name] = (time.perf_counter() - began) / rounds * 1e3
+    cpu, on_gpu = times[CPU.name], times[gpu.name]
+    return Result(f"{recipe.name}: ms a round, batch {recipe.batch_size}",
+                  f"CPU {cpu:.2f}, GPU {on_gpu:.2f}, GPU {cpu / on_gpu:.1f} times as fast", ok=True)  # fmt: skip
+
+
+def start(recipe: Recipe, device: Device, precision: str) -> tuple[State, Callable[[], None]]:
+    """A state before the first round, and a function that plays the next one."""
+    images = recipe.training_part(load_images().images)
+    batches = Batches(len(images), recipe.batch_size, SEED)
+    dtype, game = np.dtype(precision), recipe.game()
+    state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
+    on_device = device.put(images)
+
+    def play() -> None:
+        draws = SeededDraws(recipe, on_device, batches, SEED, state.step, game.d_steps, dtype)
+        play_round(game, state.g, state.d, draws)
+        state.finish_round(recipe.average)
+
+    return state, play
+
+
+def print_table(gpu: Device, results: list[Result]) -> None:
+    """The summary, last."""
+    properties = gpu.xp.cuda.runtime.getDeviceProperties(0)
+    print(f"\n{properties['name'].decode()}, CuPy {gpu.xp.__version__}, NumPy {np.__version__}")
+    for result in results:
+        print(f"{'ok    ' if result.ok else 'FAILED'}  {result.what:62}  {result.value}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
