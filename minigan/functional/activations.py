@@ -23,7 +23,7 @@ from typing import NamedTuple
 from minigan.backend import array_module
 from minigan.typing import Array
 
-SCALED_TANH_GAIN = 1.7159  # LeCun et al. 1998, "Efficient BackProp", section 4.4: f(1) = 1, f(-1) = -1
+SCALED_TANH_GAIN = 1.7159  # LeCun et al. 1998, "Efficient BackProp", section 4.4: f(1) = 1 and f(-1) = -1, nearly
 SCALED_TANH_SLOPE = 2 / 3
 
 
@@ -54,7 +54,7 @@ def leaky_relu_backward(dy: Array, cache: ActivationCache, slope: float) -> Arra
 
 
 def elu(x: Array, alpha: float) -> tuple[Array, ActivationCache]:
-    r"""Exponential linear unit (Clevert et al. 2016, eq. 15): :math:`y = x` if :math:`x > 0`, else
+    r"""Exponential linear unit (Clevert et al. 2016, section 3): :math:`y = x` if :math:`x > 0`, else
     :math:`y = \alpha (e^x - 1)`."""
     xp = array_module(x)
     y = xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))  # the minimum keeps expm1 from overflowing

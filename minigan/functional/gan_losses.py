@@ -71,7 +71,7 @@ def generator_least_squares(fake: Array) -> tuple[Array, Array]:
 
 
 def discriminator_hinge(real: Array, fake: Array) -> tuple[Array, Array, Array]:
-    r"""Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16).
+    r"""Hinge loss (Lim & Ye 2017; Miyato et al. 2018).
 
     .. math:: L = \mathbb E[\max(0, 1 - r)] + \mathbb E[\max(0, 1 + f)], \qquad
               dr = -\tfrac1n [r < 1], \quad df = \tfrac1m [f > -1]

@@ -1,4 +1,4 @@
-"""Maxout (Goodfellow et al. 2013, "Maxout Networks", eq. 2): the largest of P linear pieces."""
+"""Maxout (Goodfellow et al. 2013, "Maxout Networks", section 3): the largest of P linear pieces."""
 
 from typing import NamedTuple
 

@@ -3,7 +3,8 @@ r"""The method: each claimed derivative against a four-point difference quotient
 .. math:: f'(x) \approx \frac{f(x - 2h) - 8 f(x - h) + 8 f(x + h) - f(x + 2h)}{12 h}
 
 Its truncation error is :math:`h^4 f^{(5)}/30`, its rounding error about :math:`10^{-16} |f| / h`. At
-h = 1e-4 both are near 1e-12, where the two-point quotient reaches 1e-8 at best: ``--plot`` shows it.
+h = 1e-4 the first is negligible and the second leaves 1e-12 to 1e-11; the two-point quotient has about
+1e-9 there, and no better than 1e-10 to 4e-11 at its best step, 1e-5: ``--plot`` shows both.
 
 What makes a check sharp, besides the formula:
 

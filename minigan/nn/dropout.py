@@ -28,7 +28,8 @@ class Dropout(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         scale = 1.0 if self.form == "classic" else 1 / (1 - self.rate)
         if not train:
-            return (x * (1 - self.rate), 1 - self.rate) if self.form == "classic" else (x, 1.0)
+            factor = float(1 - self.rate) if self.form == "classic" else 1.0
+            return (x if factor == 1 else x * factor), factor  # the cache of a constant factor is the factor
         if rng is None:
             raise ValueError("dropout in training needs a random generator: forward(..., train=True, rng=...)")
         keep = ops.draw_keep(rng, self._mask_shape(x.shape), self.rate)
