@@ -18,7 +18,7 @@ class MLPMnist(Recipe):
 
     name: ClassVar[str] = "mlp-mnist"
     source: ClassVar[str] = "minigan; the usual MLP GAN with Adam (Radford et al. 2015) and one-sided label smoothing"
-    steps: ClassVar[int] = 6000
+    steps: ClassVar[int] = 9000
     low: ClassVar[float] = -1.0
     limits: ClassVar[dict[str, tuple[float, float]]] = {
         "slope": (0, 1), "drop": (0, 0.99), "lr_g": (1e-9, 10), "lr_d": (1e-9, 10),
@@ -27,25 +27,25 @@ class MLPMnist(Recipe):
 
     batch_size: int = 64
     """images in a batch, for each player"""
-    latent: int = 16
+    latent: int = 10
     """numbers in z, each N(0, 1)"""
-    hidden_g: tuple[int, ...] = (256, 512)
+    hidden_g: tuple[int, ...] = (128, 256)
     """units of G's hidden layers"""
-    hidden_d: tuple[int, ...] = (512, 256)
+    hidden_d: tuple[int, ...] = (384, 192)
     """units of D's hidden layers"""
     slope: float = 0.2
     """slope of the leaky rectifiers for negative inputs"""
-    drop: float = 0.4
+    drop: float = 0.3
     """share of D's hidden units that dropout removes"""
-    lr_g: float = 5e-4
+    lr_g: float = 2e-3
     """Adam's learning rate for G"""
-    lr_d: float = 5e-4
+    lr_d: float = 1e-3
     """Adam's learning rate for D"""
     beta1: float = 0.5
     """Adam's memory of past gradients"""
     smoothing: float = 0.1
     """D is asked for 1 minus this on real images"""
-    average: float = 0.999
+    average: float = 0.998
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
 
     @property

@@ -21,13 +21,20 @@ class Progress:
         )
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
+        self._verdict = ""
 
     def advance(self) -> None:
         self._bar.update()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Show the newest measurements; off a terminal at most one line every few seconds."""
-        now = time.monotonic()
+        """Show the newest measurements; off a terminal at most one line every few seconds.
+
+        A verdict that comes with advice gets a line of its own when it is new.
+        """
+        now, words = time.monotonic(), verdict(rows)
+        if words != self._verdict and ":" in words:
+            self.say(f"step {int(rows[-1]['step'])}: {words}")
+        self._verdict = words
         if not self._bar.disable:
             self._bar.set_postfix_str(describe(rows))
         elif now - self._last >= PLAIN_SECONDS:
@@ -50,5 +57,5 @@ def describe(rows: Sequence[Row]) -> str:
     row = rows[-1]
     return (
         f"loss D {row['loss_d']:.2f} G {row['loss_g']:.2f}  D(x) {row['d_real']:.2f}  "
-        f"D(G(z)) {row['d_fake']:.2f} -> {row['d_fake_after']:.2f}  {verdict(rows)}"
+        f"D(G(z)) {row['d_fake']:.2f} -> {row['d_fake_after']:.2f}  {verdict(rows).partition(':')[0]}"
     )
