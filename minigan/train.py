@@ -2,8 +2,12 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from minigan import cli
+
+if TYPE_CHECKING:
+    from minigan.runs.trainer import Trainer
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +50,7 @@ def main(argv: list[str]) -> int:
         folder.close()
 
 
-def report(trainer, seconds: float) -> None:  # type: ignore[no-untyped-def]
+def report(trainer: "Trainer", seconds: float) -> None:
     """The last lines: how it went and where the pictures are."""
     from minigan.runs.progress import describe
 

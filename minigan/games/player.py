@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minigan.backend import CPU, Device
-from minigan.nn.layer import Layer
-from minigan.nn.params import Params, init_params
+from minigan.nn.layer import Layer, init_params
+from minigan.nn.params import Params
 from minigan.optim import Moments, Optimiser
 from minigan.typing import Shape
 

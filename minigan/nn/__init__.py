@@ -4,9 +4,9 @@ from minigan.nn.activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, So
 from minigan.nn.batchnorm import BatchNorm
 from minigan.nn.dense import Dense
 from minigan.nn.dropout import Dropout
-from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.layer import Cache, Layer, ShapeError, init_params
 from minigan.nn.maxout import Maxout
-from minigan.nn.params import Params, Views, init_params
+from minigan.nn.params import Params, Views
 from minigan.nn.reshape import Flatten, Reshape
 from minigan.nn.sequential import Sequential
 

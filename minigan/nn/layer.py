@@ -6,11 +6,14 @@ samples, and go back through both, then back through one again without touching 
 and nothing of the first pass can leak into the second.
 """
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minigan.nn.params import Grads, Views
+from minigan.backend import CPU, Device
+from minigan.nn.params import Grads, Params, Views
 from minigan.typing import Array, Rng, Shape
 
 # What one layer's forward hands to its backward: a small named tuple, documented beside the
@@ -57,3 +60,24 @@ class Layer:
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         """Move the running statistics towards the batch that made `cache` (a training cache)."""
+
+
+def init_params(
+    net: Layer,
+    in_shape: Shape,
+    rng: np.random.Generator,
+    *,
+    dtype: DTypeLike = np.float32,
+    device: Device = CPU,
+) -> Params:
+    """Lay out the parameters of a network for one input shape and fill them.
+
+    The numbers are drawn on the host and then moved, so that every device starts from the same.
+    Raises ShapeError, naming the layer, if the layers do not fit together.
+    """
+    net.out_shape(in_shape)  # reports the first layer that does not fit, before any memory is taken
+    trainable, statistics = net.param_shapes(in_shape), net.statistic_shapes(in_shape)
+    size = sum(map(math.prod, (trainable | statistics).values()))
+    theta = Params(np.zeros(size, dtype), trainable, statistics, in_shape)
+    net.init(theta, rng)
+    return theta.to(device)

@@ -10,16 +10,10 @@ The vector starts with what training changes and ends with the running statistic
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import DTypeLike
-
-from minigan.backend import CPU, Device, array_module
+from minigan.backend import Device, array_module
 from minigan.typing import Array, Shape
-
-if TYPE_CHECKING:
-    from minigan.nn.layer import Layer
 
 
 class Views(Mapping[str, Array]):
@@ -110,24 +104,3 @@ class Params(Views):
 
     def _with(self, flat: Array) -> "Params":
         return Params(flat, self.trainable_shapes, self.statistic_shapes, self.in_shape, self.version)
-
-
-def init_params(
-    net: "Layer",
-    in_shape: Shape,
-    rng: np.random.Generator,
-    *,
-    dtype: DTypeLike = np.float32,
-    device: Device = CPU,
-) -> Params:
-    """Lay out the parameters of a network for one input shape and fill them.
-
-    The numbers are drawn on the host and then moved, so that every device starts from the same.
-    Raises ShapeError, naming the layer, if the layers do not fit together.
-    """
-    net.out_shape(in_shape)  # reports the first layer that does not fit, before any memory is taken
-    trainable, statistics = net.param_shapes(in_shape), net.statistic_shapes(in_shape)
-    size = sum(map(math.prod, (trainable | statistics).values()))
-    theta = Params(np.zeros(size, dtype), trainable, statistics, in_shape)
-    net.init(theta, rng)
-    return theta.to(device)

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -79,7 +80,7 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _plot_smoothed(axes, steps: list[float], values: list[float], label: str) -> None:  # type: ignore[no-untyped-def]
+def _plot_smoothed(axes: Any, steps: list[float], values: list[float], label: str) -> None:
     """The values in a light colour and their running mean over one fortieth of the run above them."""
     (line,) = axes.plot(steps, values, linewidth=0.6, alpha=0.35)
     width = max(1, len(values) // 40)
