@@ -22,14 +22,15 @@ class GPUUnavailable(UserError):
     """No usable GPU. `__cause__` is the error that CuPy or the driver gave, where there was one."""
 
 
-def array_module(*arrays: Array) -> ModuleType:
+def array_module(first: Array, *others: Array) -> ModuleType:
     """Return the module (numpy or cupy) that all the arrays belong to.
 
     Raises TypeError for anything that is no array, and where NumPy and CuPy arrays are mixed:
     both are mistakes that would otherwise show up far away, or as a slow silent copy.
     """
+    arrays = (first, *others)
     modules = {_module_of(array) for array in arrays}
-    if len(modules) != 1:
+    if len(modules) > 1:
         raise TypeError(f"arrays of different devices: {', '.join(sorted(map(_type_name, arrays)))}")
     return modules.pop()
 
@@ -104,7 +105,7 @@ def _gpu(index: int) -> Device:
     """A GPU counts as usable when CuPy imports, sees it, and one small allocation works."""
     try:
         cupy = importlib.import_module("cupy")
-    except ImportError as err:
+    except Exception as err:  # ImportError, or ValueError where CuPy was built for another NumPy
         raise GPUUnavailable(f"no GPU: CuPy is not usable ({_first_line(err)}); {INSTALL_HINT}") from err
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -10,7 +10,7 @@ parameters, and the generator's step passes ``grads=None`` to D, so no gradient 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
@@ -45,6 +45,9 @@ HINGE = GANLoss(ops.discriminator_hinge, ops.generator_wasserstein)
 WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein)
 
 
+Order = Literal["discriminator-first", "generator-first", "simultaneous"]
+
+
 @dataclass(frozen=True)
 class Game:
     """The rules of one round.
@@ -56,10 +59,12 @@ class Game:
 
     loss: GANLoss
     d_steps: int = 1
-    order: Literal["discriminator-first", "generator-first", "simultaneous"] = "discriminator-first"
+    order: Order = "discriminator-first"
     reuse_fakes: bool = False
 
     def __post_init__(self) -> None:
+        if self.order not in get_args(Order):
+            raise ValueError(f"unknown order {self.order!r}: choose {', '.join(get_args(Order))}")
         if self.d_steps < 1:
             raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
         if self.order == "simultaneous" and self.d_steps != 1:

@@ -1,13 +1,15 @@
 """Dropout as a layer; see functional.dropout for its three forms."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from minigan import ops
 from minigan.backend import put_like
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Grads, Views
 from minigan.typing import Array, Rng, Shape
+
+Form = Literal["inverted", "classic", "channel"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class Dropout(Layer):
     """
 
     rate: float
-    form: Literal["inverted", "classic", "channel"] = "inverted"
+    form: Form = "inverted"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
             raise ValueError(f"dropout rate must be in [0, 1), got {self.rate}")
+        if self.form not in get_args(Form):
+            raise ValueError(f"unknown form of dropout {self.form!r}: choose {', '.join(get_args(Form))}")
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         scale = 1.0 if self.form == "classic" else 1 / (1 - self.rate)

@@ -53,8 +53,9 @@ class Layer:
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         """Add the parameter gradients into `grads` and return the input gradient.
 
-        With ``grads=None`` no parameter gradient is computed, with ``need_dx=False`` no input
-        gradient (and None is returned). The mode is that of the forward pass which made `cache`.
+        With ``grads=None`` no parameter gradient is kept, with ``need_dx=False`` None is returned
+        instead of the input gradient; the costly parts that nobody asked for are skipped. The mode
+        is that of the forward pass which made `cache`.
         """
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from minigan.backend import Device, array_module
+from minigan.backend import Device, array_module, to_host
 from minigan.typing import Array, Shape
 
 
@@ -29,7 +29,7 @@ class Views(Mapping[str, Array]):
             return self._arrays[name]
         except KeyError:
             near = difflib.get_close_matches(name, self._arrays, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise KeyError(f"no parameter {name!r}{hint} There are: {', '.join(self._arrays) or 'none'}") from None
 
     def __setitem__(self, name: str, value: Array) -> None:
@@ -42,6 +42,10 @@ class Views(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+    # Two sets of views are equal if they are the same one; Mapping would compare arrays for truth.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def scope(self, name: str) -> "Views":
         """The views of one layer: ``theta.scope("dense1")["w"]`` is ``theta["dense1.w"]``."""
@@ -66,17 +70,19 @@ class Params(Views):
     def __init__(
         self, flat: Array, trainable: dict[str, Shape], statistics: dict[str, Shape], in_shape: Shape, version: int = 0
     ) -> None:
+        shapes = trainable | statistics
+        needed = sum(map(math.prod, shapes.values()))
+        if flat.shape != (needed,):
+            raise ValueError(f"the views need {needed} numbers, the vector has {flat.size}")
         self.trainable_shapes, self.statistic_shapes = trainable, statistics
         self.in_shape = in_shape
         self.flat = flat
         self.version = version
         views, start = {}, 0
-        for name, shape in (trainable | statistics).items():
+        for name, shape in shapes.items():
             stop = start + math.prod(shape)
             views[name] = flat[start:stop].reshape(shape)
             start = stop
-        if start != flat.size:
-            raise ValueError(f"the views need {start} numbers, the vector has {flat.size}")
         super().__init__(views, self)
 
     @property
@@ -99,8 +105,9 @@ class Params(Views):
         return self._with(self.flat.copy())
 
     def to(self, device: Device) -> "Params":
-        """The same numbers on a device."""
-        return self._with(device.put(self.flat))
+        """The same numbers on a device: a copy, unless they are there already."""
+        there = array_module(self.flat) is device.xp
+        return self._with(self.flat if there else device.put(to_host(self.flat)))
 
     def _with(self, flat: Array) -> "Params":
         return Params(flat, self.trainable_shapes, self.statistic_shapes, self.in_shape, self.version)

@@ -1,6 +1,7 @@
 """Layers one after the other."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ class SequentialCache(NamedTuple):
     layers: tuple[Cache, ...]  # one cache a layer
 
 
+@dataclass(frozen=True, init=False, repr=False)
 class Sequential(Layer):
     """A network of layers in a row; itself a layer, so that networks nest.
 
@@ -24,9 +26,12 @@ class Sequential(Layer):
     parameters: ``theta["dense2.w"]``.
     """
 
+    layers: tuple[Layer, ...]
+    names: tuple[str, ...]
+
     def __init__(self, *layers: Layer) -> None:
-        self.layers = layers
-        self.names = _number([type(layer).__name__.lower() for layer in layers])
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "names", _number([type(layer).__name__.lower() for layer in layers]))
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"

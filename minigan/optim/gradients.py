@@ -18,13 +18,13 @@ def add_weight_decay(grads: Params, theta: Params, rate: float, *, biases: bool 
 def clip_by_norm(grads: Params, max_norm: float) -> None:
     r"""Shorten the whole gradient to at most `max_norm` (Pascanu et al. 2013, Algorithm 1).
 
-    .. math:: g \leftarrow g \cdot \min\Big(1, \frac{c}{\lVert g \rVert_2}\Big)
+    .. math:: g \leftarrow g \cdot \frac{c}{\max(\lVert g \rVert_2,\, c)}
 
     No branch on the norm, so that nothing waits for a GPU to tell it.
     """
     xp = array_module(grads.flat)
     norm = xp.sqrt((grads.flat * grads.flat).sum())
-    grads.flat *= xp.minimum(1, max_norm / xp.maximum(norm, 1e-30))  # 1e-30: a zero gradient stays zero
+    grads.flat *= max_norm / xp.maximum(norm, max_norm)  # exactly 1 up to the limit
 
 
 def clip_by_value(grads: Params, limit: float) -> None:

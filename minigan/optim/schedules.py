@@ -35,7 +35,7 @@ class ExponentialDecay:
     floor: float = 0.0
 
     def __call__(self, t: int) -> float:
-        return max(self.start / self.factor ** (t - 1), self.floor)
+        return max(self.start * self.factor ** (1 - t), self.floor)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 BOUND = 1e-8
 IMAGES = np.full((1, 6, 1, 1), 128, np.uint8)
 
-MNIST = MLPMnist(batch_size=5, latent=3, hidden_g=(5, 4), hidden_d=(6, 4), lr_g=5e-4, lr_d=5e-4, drop=0.4, smoothing=0.1)
+MNIST = MLPMnist(
+    batch_size=5, latent=3, hidden_g=(5, 4), hidden_d=(6, 4), lr_g=5e-4, lr_d=5e-4, drop=0.4, smoothing=0.1
+)
 FIRST = MLP2014(batch_size=5, latent=3, hidden_g=5, hidden_d=3, pieces=2)
 
 

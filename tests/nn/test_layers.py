@@ -1,0 +1,210 @@
+"""What single layers add to the contract: their options, their refusals, and which operation they use."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigan import nn, ops
+from minigan.backend import to_host
+from minigan.nn import BatchNorm, Dense, Dropout, Flatten, Maxout, Reshape, ShapeError
+from minigan.nn.initialisers import Constant
+from tests.strategies import normal, seeds
+
+FORMS = ["inverted", "classic", "channel"]
+SHAPE = (4, 3, 2, 5)  # N H W C
+
+
+def draw(layer, x, train=True, seed=0):
+    return layer.forward({}, x, train=train, rng=np.random.default_rng(seed))
+
+
+# Dropout ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_rate_outside_its_range_is_refused(rate):
+    with pytest.raises(ValueError, match=rf"dropout rate must be in \[0, 1\), got {rate}"):
+        Dropout(rate)
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match=r"inverted.*classic.*channel"):
+        Dropout(0.5, "spatial")
+
+
+@pytest.mark.parametrize(("form", "kept_become"), [("inverted", 1 / 0.6), ("classic", 1.0), ("channel", 1 / 0.6)])
+def test_training_drops_some_and_scales_the_others(form, kept_become):
+    y, _ = draw(Dropout(0.4, form), np.ones(SHAPE))
+    assert set(np.unique(y)) == {0.0, kept_become}
+
+
+@pytest.mark.parametrize(("form", "factor"), [("inverted", 1.0), ("classic", 0.6), ("channel", 1.0)])
+def test_inference_multiplies_by_a_constant_and_draws_nothing(form, factor, device):
+    x, dy = device.put(normal(0, *SHAPE)), device.put(normal(1, *SHAPE))
+    layer = Dropout(0.4, form)
+    y, cache = layer.forward({}, x, train=False)
+    assert np.array_equal(to_host(y), to_host(x) * factor)
+    assert np.array_equal(to_host(layer.backward({}, dy, cache, None)), to_host(dy) * factor)
+
+
+@pytest.mark.parametrize("rate", [0, 0.0])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("train", [True, False])
+def test_a_rate_of_zero_changes_nothing(rate, form, train):
+    x = normal(0, *SHAPE)
+    layer = Dropout(rate, form)
+    y, cache = draw(layer, x, train)
+    assert np.array_equal(y, x)
+    assert np.array_equal(layer.backward({}, x, cache, None), x)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (6, 3)])
+def test_the_channel_form_drops_whole_channels_of_single_samples(shape):
+    y, _ = draw(Dropout(0.5, "channel"), np.ones(shape))
+    by_channel = y.reshape(shape[0], -1, shape[-1])
+    assert (by_channel == by_channel[:, :1]).all()
+    assert len(np.unique(by_channel[:, 0], axis=0)) > 1
+    assert len(np.unique(by_channel[:, 0], axis=1)) > 1
+
+
+@pytest.mark.parametrize("form", ["inverted", "classic"])
+def test_the_other_forms_drop_single_elements(form):
+    y, _ = draw(Dropout(0.5, form), np.ones(SHAPE))
+    assert (y != y[:, :1, :1]).any()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_training_and_inference_agree_on_average(form):
+    """The mean of 20,000 masks, within five standard deviations of each entry."""
+    x, rate, count = np.array([-2.0, 0.5, 3.0]), 0.3, 20_000
+    layer, batch = Dropout(rate, form), np.tile(x, (count, 1))
+    trained, used = draw(layer, batch)[0].mean(axis=0), draw(layer, batch, train=False)[0][0]
+    kept_become = 1.0 if form == "classic" else 1 / (1 - rate)
+    deviation = abs(x) * kept_become * np.sqrt(rate * (1 - rate) / count)
+    assert (abs(trained - used) <= 5 * deviation).all()
+
+
+@given(rate=st.floats(0, 0.95), form=st.sampled_from(FORMS), seed=seeds)
+def test_the_gradient_takes_the_way_of_the_input(rate, form, seed):
+    layer = Dropout(rate, form)
+    y, cache = draw(layer, np.ones(SHAPE), seed=seed)
+    assert np.array_equal(layer.backward({}, np.ones(SHAPE), cache, None), y)
+
+
+# Dense --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grads", "need_dx", "expected"),
+    [
+        (True, True, {"dense_weight_grad", "dense_bias_grad", "dense_input_grad"}),
+        (True, False, {"dense_weight_grad", "dense_bias_grad"}),
+        (False, True, {"dense_input_grad"}),
+        (False, False, set()),
+    ],
+)
+def test_only_the_gradients_that_are_wanted_are_computed(grads, need_dx, expected, monkeypatch):
+    used = set()
+    for name in ("dense_weight_grad", "dense_bias_grad", "dense_input_grad"):
+        operation = getattr(ops, name)
+        monkeypatch.setattr(ops, name, lambda *a, name=name, operation=operation: (used.add(name), operation(*a))[1])
+    layer = Dense(3)
+    theta = nn.init_params(layer, (2,), np.random.default_rng(0), dtype=np.float64)
+    y, cache = layer.forward(theta, normal(0, 4, 2), train=True)
+    layer.backward(theta, y, cache, theta.gradients() if grads else None, need_dx=need_dx)
+    assert used == expected
+
+
+def test_initial_weights_and_biases_can_be_chosen():
+    layer = Dense(2, w_init=Constant(0.5), b_init=Constant(-1.0))
+    theta = nn.init_params(layer, (3,), np.random.default_rng(0))
+    assert (theta["w"] == 0.5).all()
+    assert (theta["b"] == -1.0).all()
+
+
+# Batch normalisation ------------------------------------------------------------------------------------
+
+
+def with_statistics(layer, features=3):
+    """Parameters away from the neutral 0 and 1."""
+    theta = nn.init_params(layer, (features,), np.random.default_rng(0), dtype=np.float64)
+    theta.flat += np.random.default_rng(1).uniform(0.1, 0.5, theta.flat.shape)
+    return theta
+
+
+def test_the_initial_gain_can_be_chosen():
+    theta = nn.init_params(BatchNorm(gamma_init=Constant(0.25)), (3,), np.random.default_rng(0))
+    assert {name: set(view) for name, view in theta.items()} == {
+        "gamma": {0.25}, "beta": {0}, "mean": {0}, "var": {1}
+    }  # fmt: skip
+
+
+def test_training_normalises_by_the_batch_and_inference_by_the_running_statistics():
+    layer = BatchNorm(eps=0.1)
+    theta, x = with_statistics(layer), normal(0, 6, 3)
+    for train, mean, var in [(True, x.mean(axis=0), x.var(axis=0)), (False, theta["mean"], theta["var"])]:
+        y, _ = layer.forward(theta, x, train=train)
+        expected = theta["gamma"] * (x - mean) / np.sqrt(var + 0.1) + theta["beta"]
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-14)
+
+
+@given(momentum=st.floats(0, 1), seed=seeds)
+def test_the_running_statistics_move_towards_the_batch(momentum, seed):
+    layer = BatchNorm(momentum=momentum)
+    theta, x = with_statistics(layer), normal(seed, 6, 3)
+    before = theta.copy()
+    layer.update_statistics(theta, layer.forward(theta, x, train=True)[1])
+    for name, batch in [("mean", x.mean(axis=0)), ("var", x.var(axis=0, ddof=1))]:
+        expected = (1 - momentum) * before[name] + momentum * batch
+        np.testing.assert_allclose(theta[name], expected, rtol=1e-12, atol=1e-14)
+    assert np.array_equal(theta.trainable, before.trainable)
+
+
+def test_the_gradient_of_inference_takes_the_statistics_for_constants():
+    """Training subtracts what the mean and the variance pass on; inference has y = a x + b with constants."""
+    layer = BatchNorm(eps=0.1)
+    theta, x, dy = with_statistics(layer), normal(0, 6, 3), normal(1, 6, 3)
+    _, cache = layer.forward(theta, x, train=False)
+    expected = theta["gamma"] / np.sqrt(theta["var"] + 0.1) * dy
+    np.testing.assert_allclose(layer.backward(theta, dy, cache, None), expected, rtol=1e-12)
+    _, cache = layer.forward(theta, x, train=True)
+    np.testing.assert_allclose(layer.backward(theta, dy, cache, None).sum(axis=0), np.zeros(3), atol=1e-12)
+
+
+def test_statistics_that_move_later_do_not_change_the_backward_pass_of_inference():
+    layer = BatchNorm()
+    theta, x = with_statistics(layer), normal(0, 6, 3)
+    y, cache = layer.forward(theta, x, train=False)
+    before = layer.backward(theta, y, cache, None)
+    theta["mean"] += 1
+    theta["var"] *= 2
+    assert np.array_equal(layer.backward(theta, y, cache, None), before)
+
+
+# Shapes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [
+        (Dense(2), ()),
+        (Dense(2), (3, 3)),
+        (Maxout(2), ()),
+        (Maxout(2), (3,)),
+        (Maxout(2), (2, 2)),
+        (Reshape((2, 2)), (5,)),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused(layer, in_shape):
+    with pytest.raises(ShapeError, match=type(layer).__name__):
+        layer.out_shape(in_shape)
+
+
+@given(shape=st.lists(st.integers(1, 4), max_size=4).map(tuple))
+def test_flatten_and_reshape_undo_each_other(shape):
+    x = normal(0, 3, *shape)
+    vectors, _ = Flatten().forward({}, x, train=False)
+    assert vectors.shape == (3, *Flatten().out_shape(shape))
+    back, _ = Reshape(shape).forward({}, vectors, train=False)
+    assert np.array_equal(back, x)

@@ -1,0 +1,291 @@
+"""Update rules: PyTorch's ten steps, explicit loops, and what they do to the vectors that they are given."""
+
+from collections import defaultdict
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigan import optim
+from minigan.backend import to_host
+from minigan.nn import Params
+from minigan.optim import SGD, Adam, LinearRamp, Momentum, Optimiser, RMSprop
+from reference import optimisers as loops
+from tests.strategies import error, few_examples, normal, seeds
+from tests.strict_cupy import forbid_dtype, forbid_synchronisation
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "optimisers.npz"
+RULES = {
+    "sgd": SGD(lr=0.1),
+    "momentum": Momentum(lr=0.05, momentum=0.9),
+    "adam": Adam(lr=0.01),
+    "rmsprop": RMSprop(lr=0.01),
+}
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+
+SHAPES = {"w": (3, 4), "b": (4,), "gamma": (4,)}
+STATISTICS = {"mean": (4,)}
+TRAINED, MEASURED = 20, 4
+
+
+def parameters(device=None, dtype=np.float64, seed=0):
+    """Random parameters and statistics."""
+    flat = normal(seed, TRAINED + MEASURED).astype(dtype)
+    return Params(flat if device is None else device.put(flat), SHAPES, STATISTICS, (3,))
+
+
+def vector(values):
+    """Parameters that are one vector."""
+    return Params(values.copy(), {"w": values.shape}, {}, (1,))
+
+
+def gradients(theta, values):
+    grads = theta.gradients()
+    grads.flat += values
+    return grads
+
+
+def after_each_update(rule, start, grads):
+    """The parameters after each of the gradients in turn."""
+    theta = vector(start)
+    moments, path = rule.init_moments(theta), []
+    for t, g in enumerate(grads, start=1):
+        rule.update(theta, gradients(theta, g), moments, t)
+        path.append(theta.flat.copy())
+    return np.array(path)
+
+
+# The formulas -------------------------------------------------------------------------------------------
+
+
+def load_golden():
+    """{(rule, number): {name: array}}"""
+    cases = defaultdict(dict)
+    with np.load(GOLDEN, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            if key != "torch_version":
+                rule, number, name = key.split("/")
+                cases[rule, number][name] = arrays[key]
+    return cases
+
+
+CASES = load_golden()
+
+
+def rules_of(name, settings):
+    """Our rules for PyTorch's: gradient descent without momentum is two of ours."""
+    if name != "sgd":
+        return [{"adam": Adam, "rmsprop": RMSprop}[name](**settings)]
+    plain = [SGD(settings["lr"])] if settings["momentum"] == 0 else []
+    return [*plain, Momentum(**settings)]
+
+
+@pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{number}" for name, number in CASES])
+def test_ten_updates_agree_with_pytorch(name, number):
+    case = CASES[name, number]
+    settings = {key: value.item() for key, value in case.items() if value.ndim == 0}
+    for rule in rules_of(name, settings):
+        assert error(after_each_update(rule, case["theta"], case["grads"]), case["thetas"]) <= 1e-12
+
+
+def test_every_exported_rule_is_tested_here():
+    exported = {thing for name in optim.__all__ if isinstance(thing := getattr(optim, name), type)}
+    assert {type(rule) for rule in RULES.values()} == {rule for rule in exported if issubclass(rule, Optimiser)} - {
+        Optimiser
+    }
+    assert {name for name, _ in CASES} == {"sgd", "adam", "rmsprop"}
+    assert {case["momentum"].item() > 0 for (name, _), case in CASES.items() if name == "sgd"} == {True, False}
+
+
+rates, factors = st.floats(1e-5, 1.0), st.floats(0.0, 0.999)
+
+
+@few_examples
+@given(
+    size=st.integers(1, 6),
+    steps=st.integers(1, 6),
+    seed=seeds,
+    lr=rates,
+    mu=factors,
+    beta=factors,
+    eps=st.floats(1e-8, 1),
+)
+def test_updates_agree_with_the_explicit_loops(size, steps, seed, lr, mu, beta, eps):
+    start, grads = normal([seed, 0], size), normal([seed, 1], steps, size)
+    for rule, expected in [
+        (SGD(lr), loops.sgd(start, grads, lr)),
+        (Momentum(lr, mu), loops.sgd(start, grads, lr, mu)),
+        (Adam(lr, mu, beta, eps), loops.adam(start, grads, lr, mu, beta, eps)),
+        (RMSprop(lr, beta, eps), loops.rmsprop(start, grads, lr, beta, eps)),
+    ]:
+        assert error(after_each_update(rule, start, grads)[-1], expected, floor=1.0) <= 1e-12
+
+
+@given(lr=rates, seed=seeds)
+def test_the_first_update_of_adam_is_the_learning_rate_against_the_sign(lr, seed):
+    start, g = normal([seed, 0], 5), normal([seed, 1], 5)
+    moved = after_each_update(Adam(lr, eps=0.0), start, [g])[0] - start
+    np.testing.assert_allclose(moved, -lr * np.sign(g), rtol=1e-9, atol=1e-15)
+
+
+def test_adam_with_a_zero_gradient_stays():
+    start = normal(0, 5)
+    assert np.array_equal(after_each_update(Adam(0.1), start, [np.zeros(5)] * 3)[-1], start)
+
+
+def test_the_learning_rate_of_momentum_is_inside_the_velocity():
+    """A changed rate acts on new gradients only: v = -0.1, then v = 0.5 * -0.1 - 0 * 1."""
+    rule = Momentum(lr=lambda t: 0.1 if t == 1 else 0.0, momentum=0.5)
+    path = after_each_update(rule, np.zeros(1), np.ones((3, 1)))
+    np.testing.assert_allclose(path[:, 0], [-0.1, -0.15, -0.175], rtol=1e-14)
+
+
+@pytest.mark.parametrize("make", [SGD, RMSprop, Adam, lambda value: Momentum(lr=value, momentum=value)])
+def test_schedules_are_asked_for_the_number_of_the_update(make):
+    """A schedule gives what another rule with the constant of that step would."""
+    start, grads = normal(0, 4), normal(1, 5, 4)
+    theta = vector(start)
+    moments = make(0.1).init_moments(theta)
+    for t, g in enumerate(grads, start=1):
+        make(0.1 + 0.4 * min(1, (t - 1) / 3)).update(theta, gradients(theta, g), moments, t)
+    ramp = make(LinearRamp(0.1, 0.5, length=3))
+    np.testing.assert_allclose(after_each_update(ramp, start, grads)[-1], theta.flat, rtol=1e-12)
+
+
+# Decay and clipping within an update --------------------------------------------------------------------
+
+
+@every_rule
+def test_decay_comes_before_clipping_and_both_before_the_rule(rule):
+    theta, g = parameters(), normal(1, TRAINED)
+    both = type(rule)(**vars(rule) | {"weight_decay": 0.5, "max_norm": 1.0})
+    decayed = g.copy()
+    decayed[:12] += 0.5 * theta.flat[:12]  # w alone: b and gamma are one-dimensional
+    shortened = decayed / np.linalg.norm(decayed)
+    assert np.linalg.norm(decayed) > 1
+
+    by_hand = theta.copy()
+    rule.update(by_hand, gradients(by_hand, shortened), rule.init_moments(by_hand), 1)
+    both.update(theta, gradients(theta, g), both.init_moments(theta), 1)
+    np.testing.assert_allclose(theta.flat, by_hand.flat, rtol=1e-12)
+
+
+def test_decay_covers_biases_on_demand():
+    theta = parameters()
+    before = theta.trainable.copy()
+    rule = SGD(lr=0.1, weight_decay=0.5, decay_biases=True)
+    rule.update(theta, theta.gradients(), {}, 1)
+    np.testing.assert_allclose(theta.trainable, before * (1 - 0.1 * 0.5), rtol=1e-14)
+
+
+# What is changed and what is not ------------------------------------------------------------------------
+
+
+def play(rule, theta, grads, steps=3):
+    moments = rule.init_moments(theta)
+    for t in range(1, steps + 1):
+        rule.update(theta, grads, moments, t)
+    return moments
+
+
+@every_rule
+def test_moments_start_from_zero_where_the_parameters_live(rule, device):
+    theta = parameters(device, np.float32)
+    moments = rule.init_moments(theta)
+    assert tuple(moments) == rule.moment_names
+    for moment in moments.values():
+        assert isinstance(moment, device.xp.ndarray)
+        assert moment.shape == (TRAINED,)
+        assert moment.dtype == np.float32
+        assert not to_host(moment).any()
+
+
+@every_rule
+def test_the_statistics_are_never_touched(rule, device):
+    theta = parameters(device)
+    play(rule, theta, gradients(theta, device.put(normal(1, TRAINED))))
+    assert np.array_equal(to_host(theta.flat)[TRAINED:], normal(0, TRAINED + MEASURED)[TRAINED:])
+    assert (to_host(theta.trainable) != normal(0, TRAINED + MEASURED)[:TRAINED]).all()
+
+
+@every_rule
+def test_without_decay_and_clipping_the_gradient_is_not_changed(rule, device):
+    theta = parameters(device)
+    grads = gradients(theta, device.put(normal(1, TRAINED)))
+    play(rule, theta, grads)
+    assert np.array_equal(to_host(grads.flat), normal(1, TRAINED))
+
+
+@every_rule
+def test_every_update_raises_the_version(rule):
+    theta = parameters()
+    grads = theta.gradients()
+    play(rule, theta, grads, steps=3)
+    assert theta.version == 3
+    assert grads.version == 0
+
+
+@every_rule
+def test_arrays_stay_where_they_are(rule, device):
+    """Views and moments that somebody holds remain the parameters' own."""
+    theta = parameters(device)
+    flat, view, moments = theta.flat, theta["w"], rule.init_moments(theta)
+    held = dict(moments)
+    rule.update(theta, gradients(theta, device.put(normal(1, TRAINED))), moments, 1)
+    assert theta.flat is flat
+    assert theta["w"] is view
+    assert np.array_equal(to_host(view).ravel(), to_host(flat)[:12])
+    assert all(moments[name] is held[name] for name in held)
+
+
+@every_rule
+def test_a_rule_keeps_nothing_to_itself(rule):
+    """All that it remembers is in the moments: two networks may share one rule."""
+    before = dict(vars(rule))
+    first, second, again = parameters(), parameters(seed=1), parameters()
+    moments = [rule.init_moments(first), rule.init_moments(second)]
+    for t in (1, 2, 3):
+        rule.update(first, gradients(first, normal(t, TRAINED)), moments[0], t)
+        rule.update(second, gradients(second, normal([t, 1], TRAINED)), moments[1], t)
+    alone = rule.init_moments(again)
+    for t in (1, 2, 3):
+        rule.update(again, gradients(again, normal(t, TRAINED)), alone, t)
+    assert np.array_equal(first.flat, again.flat)
+    assert vars(rule) == before
+    with pytest.raises(FrozenInstanceError):
+        rule.lr = 1.0
+
+
+# Devices and precision ----------------------------------------------------------------------------------
+
+
+def with_everything(rule):
+    """The rule with schedules, decay and clipping."""
+    return type(rule)(**vars(rule) | {"lr": LinearRamp(0.1, 0.0, 10), "weight_decay": 0.1, "max_norm": 0.5})
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_precision_is_kept(rule, dtype, device):
+    theta = parameters(device, dtype)
+    moments = play(with_everything(rule), theta, gradients(theta, device.put(normal(1, TRAINED).astype(dtype))))
+    assert {theta.flat.dtype, *(moment.dtype for moment in moments.values())} == {np.dtype(dtype)}
+
+
+@every_rule
+def test_nothing_waits_for_the_gpu_and_nothing_is_computed_in_double_precision(rule, strict):
+    theta = parameters(strict, np.float32)
+    grads = gradients(theta, strict.put(normal(1, TRAINED).astype(np.float32)))
+    with forbid_synchronisation(), forbid_dtype("float64"):
+        play(with_everything(rule), theta, grads)
+
+
+@every_rule
+def test_every_device_makes_the_same_updates(rule, device):
+    on_host, there = parameters(), parameters(device)
+    for theta, put in [(on_host, np.asarray), (there, device.put)]:
+        play(with_everything(rule), theta, gradients(theta, put(normal(1, TRAINED))))
+    assert error(to_host(there.flat), on_host.flat) <= 1e-14
