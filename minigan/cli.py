@@ -19,7 +19,7 @@ from minigan.errors import UsageError, UserError
 
 Options = TypeVar("Options")
 
-BOX = re.compile(r"[╭╮╰╯│─]+")
+BOX = re.compile(r"[╭╮╰╯│─]+|-{9,}")  # of a terminal with Unicode, or without
 
 
 def parse(
@@ -81,6 +81,7 @@ def _condense(box: str) -> str:
 def run(command: Callable[[list[str]], int | None]) -> int:
     """Run a command on sys.argv and turn what goes wrong into one line and an exit code."""
     argv = sys.argv[1:]
+    _mend_streams()
     try:
         code = command(argv) or 0
         sys.stdout.flush()
@@ -98,14 +99,25 @@ def run(command: Callable[[list[str]], int | None]) -> int:
     return code
 
 
+def _mend_streams() -> None:
+    """Let a closed stream swallow what is printed, and show bytes of a path that are no text escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  to the end of the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _one_line(err: Exception) -> str:
     text = " ".join(str(err).split())
     if isinstance(err, UserError):
         return f"error: {text}"
     if isinstance(err, OSError):
-        return f"error: {err.strerror or text}: {err.filename}" if err.filename else f"error: {text}"
+        text = err.strerror or text
+        return f"error: {text}: {err.filename}" if err.filename else f"error: {text}"
     if isinstance(err, MemoryError):
-        return "error: out of memory: try a smaller --batch-size"
+        return "error: out of memory: try a smaller batch, smaller networks, or fewer samples"
     return f"internal error: {type(err).__name__}: {text} (--debug shows where)"
 
 

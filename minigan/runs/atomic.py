@@ -1,9 +1,11 @@
 """Writing files so that a crash at any moment leaves either the old file or the new one."""
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
-TEMPORARY = ".tmp-"  # prefix of files being written; whatever of it is found at the start is stale
+TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -11,8 +13,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The content goes to a temporary file in the same folder and to the disk (fsync); then one rename
     puts it in place, and the folder itself is synchronised so that the rename survives too.
-    Raises OSError, with nothing changed, if it cannot be written.
+    Raises OSError, with nothing changed, if it cannot be written; folders and devices are not replaced.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         with open(temporary, "wb") as file:
@@ -20,8 +24,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as err:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(err, OSError):
+            err.filename = str(path)  # the name that the caller knows
         raise
     _sync_folder(path.parent)
 

@@ -6,6 +6,7 @@ in the data, so the metadata carries a SHA-256 of all arrays and of all other me
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +33,42 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write ``step-<n>.safetensors`` atomically, then remove all but the newest two."""
-    path = folder / f"step-{checkpoint.facts['step']:09d}{SUFFIX}"
+    """Write ``step-<n>.safetensors`` atomically, then remove all but the newest two.
+
+    Later ones, which could not be read when the run was resumed, stay and do not count.
+    """
+    path = step_path(folder, checkpoint.facts["step"], SUFFIX)
+    # `save` writes memory as it lies: a transposed array would come back wrong.
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
     facts = checkpoint.facts | {"format": FORMAT}
     metadata = {"minigan": json.dumps(facts, sort_keys=True)}
-    metadata["sha256"] = _digest(checkpoint.tensors, metadata["minigan"])
-    write_atomically(path, save(checkpoint.tensors, metadata=metadata))
-    for old in checkpoint_files(folder)[KEPT:]:
+    metadata["sha256"] = _digest(tensors, metadata["minigan"])
+    write_atomically(path, save(tensors, metadata=metadata))
+    past = [old for old in checkpoint_files(folder) if step_of(old) <= step_of(path)]
+    for old in past[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
 
+def step_path(folder: Path, step: int, suffix: str) -> Path:
+    """``step-<n><suffix>``, in nine digits, so that names sort like steps."""
+    return folder / f"step-{step:09d}{suffix}"
+
+
+def step_of(path: Path) -> int:
+    """The step in a name that `step_path` has made."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def step_files(folder: Path, suffix: str) -> list[Path]:
+    """The files that `step_path` names, in the order of their steps; a person's copies are not among them."""
+    name = re.compile(rf"step-[0-9]{{9,}}{re.escape(suffix)}")
+    return sorted((path for path in folder.glob("step-*") if name.fullmatch(path.name) and path.is_file()), key=step_of)
+
+
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints of a folder, newest first."""
-    return sorted(folder.glob(f"step-*{SUFFIX}"), reverse=True)
+    return step_files(folder, SUFFIX)[::-1]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -62,13 +85,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         tensors, metadata = load(content), _metadata(content)
         facts = json.loads(metadata["minigan"])
-        stored = metadata["sha256"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as err:
+        stored, newer, version = metadata["sha256"], facts["format"] > FORMAT, facts.get("version", "(unknown)")
+        digest = _digest(tensors, metadata["minigan"])
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as err:
         raise CheckpointError(f"{path}: damaged, or no checkpoint of minigan ({' '.join(str(err).split())})") from err
-    if stored != _digest(tensors, metadata["minigan"]):
+    if stored != digest:
         raise CheckpointError(f"{path}: checksum mismatch, the file is damaged")
-    if facts["format"] > FORMAT:
-        raise CheckpointError(f"{path}: written by minigan {facts['version']}, which is newer: update minigan")
+    if newer:
+        raise CheckpointError(f"{path}: written by minigan {version}, which is newer: update minigan")
     return Checkpoint(tensors, facts)
 
 
@@ -89,8 +113,17 @@ def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
 def _metadata(content: bytes) -> dict[str, str]:
     """The free-text metadata; `load` has already checked the header's length and form."""
     (length,) = struct.unpack("<Q", content[:8])
-    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    header = json.loads(content[8 : 8 + length], object_pairs_hook=_without_duplicates)
+    metadata: dict[str, str] = header["__metadata__"]
     return metadata
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the header; `load` would take the last of two entries with one name."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("two entries have one name")
+    return entries
 
 
 def _digest(tensors: dict[str, np.ndarray], facts: str) -> str:

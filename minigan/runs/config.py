@@ -24,7 +24,7 @@ from minigan.errors import UsageError
 from minigan.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from minigan.runs.atomic import write_atomically
 from minigan.runs.folder import RunFolder, newest_run_path
-from minigan.runs.options import FREE_ON_RESUME, STORED, RunOptions
+from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
 
 PROG = "python -m minigan.train"
 SECTIONS = ("run", "constants")
@@ -56,14 +56,11 @@ def parse_command(argv: Sequence[str]) -> tuple[RunOptions, Recipe]:
         stored = where.config
     if stored is None:
         return _parse(name or DEFAULT_RECIPE, argv)
-    in_file, arguments = read_config(stored)
+    in_file, settings = read_config(stored)
     if where.resume and name and name != in_file:
         raise UsageError(f"{stored.parent} holds a run of {in_file}, not of {name}")
     chosen = name or in_file or DEFAULT_RECIPE
-    try:
-        base = _parse(chosen, arguments)
-    except UsageError as err:
-        raise UsageError(f"{stored}: {err}") from err
+    base = _parse_settings(stored, chosen, settings)
     options, recipe = _parse(chosen, argv, *base)
     if where.resume:
         _refuse_other_run(stored, base, (options, recipe))
@@ -73,11 +70,8 @@ def parse_command(argv: Sequence[str]) -> tuple[RunOptions, Recipe]:
 
 def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
     """Options and recipe of a run's config.toml. Raises UsageError, naming the file."""
-    name, arguments = read_config(path)
-    try:
-        return _parse(name or DEFAULT_RECIPE, arguments)
-    except UsageError as err:
-        raise UsageError(f"{path}: {err}") from err
+    name, settings = read_config(path)
+    return _parse_settings(path, name or DEFAULT_RECIPE, settings)
 
 
 def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -100,6 +94,18 @@ def _parse(
         default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.constants)
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
     return chosen.run, chosen.constants
+
+
+def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:
+    fields = [field.name for kind in (RunOptions, RECIPES[name]) for field in dataclasses.fields(kind)]
+    known = [field for field in fields if field not in CALL_ONLY]
+    try:
+        for key in settings:
+            if key not in known:
+                raise UsageError(f"unknown key {key!r} for {name}{cli.did_you_mean(key, known)}")
+        return _parse(name, [word for key, value in settings.items() for word in _as_arguments(key, value)])
+    except UsageError as err:
+        raise UsageError(f"{path}: {err}") from err
 
 
 def _description(kind: type[Recipe]) -> str:
@@ -130,38 +136,41 @@ def write_config(folder: RunFolder, options: RunOptions, recipe: Recipe) -> None
         "run": {name: value for name, value in _stored(options).items() if value is not None},
         "constants": dataclasses.asdict(recipe),
     }
-    write_atomically(folder.config, tomli_w.dumps(document).encode())
+    write_atomically(folder.config, tomli_w.dumps(document).encode(errors="surrogateescape"))
 
 
-def read_config(path: Path) -> tuple[str, list[str]]:
-    """(recipe name or "", the file's settings as command line arguments).
+def read_config(path: Path) -> tuple[str, dict[str, Any]]:
+    """(recipe name or "", the settings of all sections).
 
     Raises UsageError: no such file, bad TOML, an unknown recipe or section.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Paths may hold bytes that are no UTF-8, which Python carries as surrogates.
+        document = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}") from err
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
         raise UsageError(f"{path} is no valid TOML: {err}") from err
     known = ("recipe", "minigan", *SECTIONS)
     for key, value in document.items():
         if key not in known or isinstance(value, dict) != (key in SECTIONS):
+            hint = "" if key in known else cli.did_you_mean(key, known)
             raise UsageError(
-                f'{path}: {key!r} is not understood{cli.did_you_mean(key, known)}; a file has recipe = "..." '
+                f'{path}: {key!r} is not understood{hint}; a file has recipe = "..." '
                 "and the sections [run] and [constants]"
             )
     name = document.get("recipe", "")
-    if name and name not in RECIPES:
-        raise UsageError(f"{path}: unknown recipe {name!r}; there are {', '.join(RECIPES)}")
-    settings = {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
-    return name, [word for key, value in settings.items() for word in _as_arguments(key, value)]
+    if name != "" and (not isinstance(name, str) or name not in RECIPES):
+        hint = cli.did_you_mean(str(name), RECIPES)
+        raise UsageError(f"{path}: unknown recipe {name!r}{hint}; there are {', '.join(RECIPES)}")
+    return name, {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
 
 
 def _as_arguments(key: str, value: Any) -> list[str]:
+    """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
-    if value is True:
-        return [option]
-    if value is False:
-        return []
-    return [option, *map(str, value if isinstance(value, list) else [value])]
+    if not isinstance(value, list):
+        return [f"{option}={value}"]
+    if not all(type(number) in (int, float) for number in value):
+        raise UsageError(f"{key} = {value}: only numbers can be in a list")
+    return [option, *map(str, value)]

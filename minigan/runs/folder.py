@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from minigan.errors import UsageError, UserError
 from minigan.runs.atomic import remove_stale
-from minigan.runs.checkpoint import checkpoint_files
+from minigan.runs.checkpoint import checkpoint_files, step_files, step_of, step_path
 
 
 class RunFolder:
@@ -38,7 +38,8 @@ class RunFolder:
 
     @property
     def holds_a_run(self) -> bool:
-        return self.config.exists() or bool(checkpoint_files(self.checkpoints))
+        """Whether there is anything that a new run would replace."""
+        return any(file.exists() for file in self._made())
 
     def open(self) -> None:
         """Make the folder, lock it and clean up after interrupted writes.
@@ -52,8 +53,9 @@ class RunFolder:
             self._pid.write_text(str(os.getpid()))
         except Timeout:
             raise UserError(f"{self.path} is in use by process {self._owner()}") from None
-        except OSError as err:
-            raise UserError(f"cannot write to {self.path}: {err.strerror or err}; choose another --out") from err
+        except (OSError, ValueError) as err:  # ValueError: a path with a null byte
+            reason = getattr(err, "strerror", None) or err
+            raise UserError(f"cannot write to {self.path}: {reason}; choose another --out") from err
         for folder in (self.path, self.samples, self.checkpoints):
             remove_stale(folder)
 
@@ -63,22 +65,25 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""
-        made = [self.config, self.metrics, self.last_samples, self.animation, self.curves]
-        made += [*self.samples.glob("step-*.png"), *checkpoint_files(self.checkpoints)]
-        for file in made:
+        for file in self._made():
             file.unlink(missing_ok=True)
 
+    def _made(self) -> list[Path]:
+        """The files of a run, there or not."""
+        fixed = [self.config, self.metrics, self.last_samples, self.animation, self.curves]
+        return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
+
     def sample_path(self, step: int) -> Path:
-        return self.samples / f"step-{step:09d}.png"
+        return step_path(self.samples, step, ".png")
 
     def sample_files(self) -> list[Path]:
         """The sample pictures so far, oldest first."""
-        return sorted(self.samples.glob("step-*.png"))
+        return step_files(self.samples, ".png")
 
     def forget_after(self, step: int) -> None:
         """Remove sample pictures of rounds that a resumed run will play again."""
         for path in self.sample_files():
-            if int(path.stem.removeprefix("step-")) > step:
+            if step_of(path) > step:
                 path.unlink()
 
     def _owner(self) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -9,17 +10,17 @@ from minigan.errors import DataError
 from minigan.runs.atomic import write_atomically
 
 COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_after")
+HEADER = ",".join(COLUMNS) + "\n"
 
 Row = dict[str, float]
 
 
 class MetricsFile:
-    """Appends rows; a resumed run first cuts off what is later than its checkpoint."""
+    """Appends rows to those of the rounds so far."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Open for rounds after `step`; 0 starts a new file."""
-        kept = [row for row in read_metrics(path) if row["step"] <= step] if step and path.exists() else []
-        write_atomically(path, (",".join(COLUMNS) + "\n" + "".join(map(_line, kept))).encode())
+    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+        """Start a file with these rows, in place of an older one."""
+        write_atomically(path, (HEADER + "".join(map(_line, rows))).encode())
         self._file: TextIO = open(path, "a", encoding="ascii")  # noqa: SIM115  closed by close()
 
     def append(self, row: Row) -> None:
@@ -43,8 +44,10 @@ def read_metrics(path: Path) -> list[Row]:
     lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     try:
+        if whole[:1] not in ([], [HEADER]):
+            raise ValueError(f"its first line is not {HEADER.strip()}")
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, csv.Error) as err:
         raise DataError(f"{path}: not a metrics file of minigan ({err})") from err
 
 

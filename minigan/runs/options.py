@@ -55,6 +55,8 @@ class RunOptions:
             raise UsageError("--steps and --epochs both say how long: give one of them")
         if self.resume and self.overwrite:
             raise UsageError("--resume goes on with a run and --overwrite throws it away: give one of them")
+        if self.resume and self.config:
+            raise UsageError("--resume takes the run's own config.toml: leave --config out")
 
 
 # Options that describe the run itself, and so stand in its config.toml.
@@ -63,3 +65,5 @@ STORED = (
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run.
 FREE_ON_RESUME = ("steps", "epochs", "checkpoint_every")
+# Options of one call: no file can hold them.
+CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minigan.errors import DataError
+from minigan.errors import DataError, UsageError
 from minigan.runs.atomic import write_atomically
 from minigan.runs.metrics import Row
 
+MAX_PIXELS = 2**29
 MAX_FRAMES = 120
 FRAME_MS, LAST_FRAME_MS = 100, 2000
 
@@ -20,7 +21,7 @@ FRAME_MS, LAST_FRAME_MS = 100, 2000
 def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
     """Put images (N, H, W, C) of bytes into one picture, row by row; square unless `columns` is given."""
     count, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
     picture = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
     for index, image in enumerate(images):
@@ -30,7 +31,13 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
 
 
 def save_png(path: Path, picture: np.ndarray, scale: int = 1) -> None:
-    """Write a picture (H, W, C) of bytes, each pixel enlarged to scale x scale."""
+    """Write a picture (H, W, C) of bytes, each pixel enlarged to scale x scale.
+
+    Raises UsageError if that makes more than MAX_PIXELS, OSError if it cannot be written.
+    """
+    height, width = picture.shape[0] * scale, picture.shape[1] * scale
+    if height * width > MAX_PIXELS:
+        raise UsageError(f"a picture of {width} x {height} pixels is too large: fewer samples, or a smaller --scale")
     large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     _as_image(large).save(buffer, format="PNG")
@@ -43,8 +50,8 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
         return
     chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))]
     try:
-        pictures = [Image.open(frame).convert("P") for frame in chosen]
-    except OSError as err:
+        pictures = [_read_frame(frame) for frame in chosen]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:  # whatever a damaged PNG gives
         raise DataError(f"cannot animate the samples: {err}") from err
     durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_FRAME_MS]
     buffer = io.BytesIO()
@@ -52,6 +59,11 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
         buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
     )
     write_atomically(path, buffer.getvalue())
+
+
+def _read_frame(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("P")
 
 
 def save_curves(path: Path, rows: Sequence[Row]) -> None:

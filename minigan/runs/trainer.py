@@ -1,13 +1,16 @@
 """The training loop: rounds, and what is written down between them."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
+from minigan.errors import CheckpointError, UsageError
 from minigan.games.gan import play_round
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
@@ -49,7 +52,8 @@ class Trainer:
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.rows: list[Row] = []
-        self.saved_step = 0
+        self.saved_step: int | None = None
+        self._check_smallest_batch()
 
     @property
     def goal(self) -> int:
@@ -61,10 +65,13 @@ class Trainer:
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
         checkpoint, notes = read_newest(self.folder.checkpoints)
+        for name, mine in self._identity().items():
+            if checkpoint.facts.get(name) != mine:
+                raise CheckpointError(f"the checkpoint's {name} is {checkpoint.facts.get(name)}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
         self.saved_step = self.state.step
         if self.folder.metrics.exists():
-            self.rows = [row for row in read_metrics(self.folder.metrics) if row["step"] <= self.state.step]
+            self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"])]
         self.folder.forget_after(self.state.step)
         then, now = checkpoint.facts["blas"], blas_facts()
         if then != now:
@@ -73,16 +80,20 @@ class Trainer:
 
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
-        metrics = MetricsFile(self.folder.metrics, self.state.step)
+        metrics = MetricsFile(self.folder.metrics, self.rows)
         progress = Progress(self.state.step, self.goal)
         try:
-            with StopRequest() as stop:
+            # Overflows are no secret: each row and each checkpoint is looked at.
+            with StopRequest() as stop, np.errstate(all="ignore"):
                 if self.state.step == 0:
                     self._snapshot(progress)
                 while self.state.step < self.goal and not stop.exit_code:
                     self._round(metrics, progress)
                 self._save(metrics)
             self._final_pictures()
+        except OSError as err:  # a full disk, for instance
+            err.strerror = f"{err.strerror or err}; {self._kept()}"
+            raise
         finally:
             progress.close()
             metrics.close()
@@ -111,13 +122,46 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.goal
 
+    def _would_be_there(self, step: float) -> bool:
+        """Whether a run to this goal, without a stop, had measured this step on the way to the present one."""
+        at_end = step == max(self.goal, self.state.step)
+        return step <= self.state.step and (step % self.options.log_every == 0 or at_end)
+
     def _stop_not_finite(self, draws: SeededDraws) -> None:
         place = first_not_finite(self.state, draws.latent_g(), draws.dropout(0))
-        kept = f"the checkpoint of step {self.saved_step} is good" if self.saved_step else "no checkpoint was made yet"
         raise NotFiniteError(
             f"step {self.state.step}: the loss is not finite (looked at every {self.options.log_every} steps); "
-            f"first not finite: {place}; {kept}; try lower learning rates"
+            f"first not finite: {place}; {self._kept()}; try lower learning rates"
         )
+
+    def _kept(self) -> str:
+        if self.saved_step is None:
+            return "no checkpoint was made yet"
+        return f"the last good checkpoint is step {self.saved_step}"
+
+    def _identity(self) -> dict[str, Any]:
+        """What has to be equal for a checkpoint to be of this run, besides the networks."""
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.options.seed,
+            "images": len(self.images),
+            "image_shape": list(self.images.shape[1:]),
+        }
+
+    def _check_smallest_batch(self) -> None:
+        """Refuse batches of one image where a network has to normalise over them."""
+        if min(len(self.batches.indices(step)) for step in (0, self.batches.per_epoch - 1)) > 1:
+            return
+        rng = stream(self.options.seed, Purpose.DROPOUT)
+        real = self.recipe.encode(self.on_device[:1], self.dtype)
+        try:
+            self.state.g.net.forward(self.state.g.theta, self.fixed_latents[:1], train=True, rng=rng)
+            self.state.d.net.forward(self.state.d.theta, real, train=True, rng=rng)
+        except ValueError as err:
+            size, last = self.recipe.batch_size, self.options.last_batch
+            raise UsageError(
+                f"--batch-size {size} with --last-batch {last} gives a batch of one image: {err}; take another size"
+            ) from err
 
     def _save(self, metrics: MetricsFile) -> None:
         """Write a checkpoint, unless there is one of this step or the numbers have gone bad."""
@@ -126,20 +170,10 @@ class Trainer:
         tensors = self.state.tensors()
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
-            raise NotFiniteError(f"step {self.state.step}: {place} is not finite; the last checkpoint is kept")
-        facts = self.state.facts() | {
-            "recipe": self.recipe.name,
-            "version": __version__,
-            "image_shape": self.images.shape[1:],
-            "seed": self.options.seed,
-            "blas": blas_facts(),
-        }
+            raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
+        facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
         metrics.sync()
-        try:
-            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
-        except OSError as err:
-            err.strerror = f"{err.strerror}; the last good checkpoint is step {self.saved_step}"
-            raise
+        write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 
     def _snapshot(self, progress: Progress) -> None:
@@ -168,4 +202,4 @@ def _spread(images: np.ndarray) -> float:
 
 def resume_command(folder: Path, goal: int) -> str:
     """What to type to go on."""
-    return f"python -m minigan.train --resume --out {folder} --steps {goal}"
+    return f"python -m minigan.train --resume --out {shlex.quote(str(folder))} --steps {goal}"

@@ -1,0 +1,139 @@
+"""The atomic writer: the old file or the new one, whatever fails and whenever."""
+
+import errno
+import io
+import os
+import stat
+
+import pytest
+
+from minigan.runs.atomic import TEMPORARY, remove_stale, write_atomically
+
+OLD, NEW = b"old", b"new content"
+
+
+class FullDisk(io.BytesIO):
+    """A file that takes a few bytes and then has no space left."""
+
+    def write(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fail(*_args):
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def interrupt(*_args):
+    raise KeyboardInterrupt
+
+
+def temporaries(folder):
+    return list(folder.glob(f"{TEMPORARY}*"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(OLD)
+    return path
+
+
+def test_a_new_file_and_an_old_one_end_with_the_content(path):
+    write_atomically(path, NEW)
+    write_atomically(path.with_name("other.bin"), NEW)
+    assert path.read_bytes() == path.with_name("other.bin").read_bytes() == NEW
+    assert temporaries(path.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "replacement"),
+    [("fsync", fail), ("replace", fail), ("fsync", interrupt), ("replace", interrupt)],
+    ids=["fsync fails", "replace fails", "Ctrl-C in fsync", "Ctrl-C in replace"],
+)
+def test_a_failure_leaves_the_old_file_and_no_temporary(path, monkeypatch, stage, replacement):
+    monkeypatch.setattr(os, stage, replacement)
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        write_atomically(path, NEW)
+    assert path.read_bytes() == OLD
+    assert temporaries(path.parent) == []
+
+
+def test_a_full_disk_leaves_the_old_file_and_is_reported_under_its_name(path, monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda *_args: FullDisk())
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(path, NEW)
+    monkeypatch.undo()
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == OLD
+
+
+def test_a_failure_after_the_rename_leaves_the_new_file(path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def only_the_first(descriptor):
+        calls.append(descriptor)
+        return real(descriptor) if len(calls) == 1 else fail()
+
+    monkeypatch.setattr(os, "fsync", only_the_first)
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+    assert temporaries(path.parent) == []
+
+
+def test_content_and_folder_are_on_the_disk_in_this_order(path, monkeypatch):
+    events = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor):
+        status = os.fstat(descriptor)
+        events.append("folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes")
+        real_fsync(descriptor)
+
+    def replace(source, target):
+        assert source.read_bytes() == NEW
+        events.append("rename")
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_atomically(path, NEW)
+    assert events == [f"{len(NEW)} bytes", "rename", "folder"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_mode_follows_the_umask(path, umask, mode):
+    path.chmod(0o640)
+    before = os.umask(umask)
+    try:
+        write_atomically(path, NEW)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, make):
+    path = tmp_path / "special"
+    make(path)
+    kind = stat.S_IFMT(path.stat().st_mode)
+    with pytest.raises(OSError, match="not a regular file"):
+        write_atomically(path, NEW)
+    assert stat.S_IFMT(path.stat().st_mode) == kind
+
+
+@pytest.mark.parametrize("parts", [("missing", "x.bin"), ("file.bin", "x.bin")])
+def test_an_impossible_place_is_reported_under_the_name_that_was_asked_for(path, parts):
+    target = path.parent.joinpath(*parts)
+    with pytest.raises(OSError, match=r"No such file|Not a directory") as caught:
+        write_atomically(target, NEW)
+    assert caught.value.filename == str(target)
+
+
+def test_stale_temporaries_are_removed_and_nothing_else(path):
+    stale = path.with_name(f"{TEMPORARY}123-file.bin")
+    others = [path, path.with_name(".tmp-of-another-program"), path.with_name(f"x{TEMPORARY}1")]
+    for file in (stale, *others):
+        file.write_bytes(b"half")
+    remove_stale(path.parent)
+    assert sorted(path.parent.iterdir()) == sorted(others)

@@ -1,0 +1,162 @@
+"""A run's folder: one owner at a time, and nothing removed that is not the run's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minigan.errors import UsageError, UserError
+from minigan.runs.atomic import TEMPORARY
+from minigan.runs.folder import RunFolder, new_run_path, newest_run_path
+
+MADE = (
+    "config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png", "samples/step-000000010.png",
+    "checkpoints/step-000000010.safetensors",
+)  # fmt: skip
+FOREIGN = (
+    "notes.txt", "more-samples-0.png", "samples/step-best.png", "samples/mine.png", "checkpoints/best.safetensors",
+    "checkpoints/step-000000010 (copy).safetensors", "checkpoints/step-000000010.safetensors.bak", ".tmp-other",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.open()
+    yield folder
+    folder.close()
+
+
+def fill(folder, names):
+    for name in names:
+        (folder.path / name).write_bytes(b"x")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+
+
+def test_opening_makes_the_folders(folder):
+    assert folder.samples.is_dir()
+    assert folder.checkpoints.is_dir()
+
+
+def test_a_second_owner_is_told_which_process_has_the_folder(folder):
+    with pytest.raises(UserError, match=rf"run is in use by process {os.getpid()}$"):
+        RunFolder(folder.path).open()
+
+
+def test_the_first_owner_keeps_its_folder_after_a_refusal(folder):
+    fill(folder, [f"{TEMPORARY}being-written"])
+    for _ in range(2):
+        with pytest.raises(UserError, match="in use by process"):
+            RunFolder(folder.path).open()
+    assert f"{TEMPORARY}being-written" in contents(folder)
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_lost_process_number_is_unknown(folder, content):
+    pid = folder.path / ".pid"
+    pid.unlink()
+    if content is not None:
+        pid.write_bytes(content)
+    with pytest.raises(UserError, match="in use by process unknown"):
+        RunFolder(folder.path).open()
+
+
+def test_a_closed_folder_can_be_opened_again(folder):
+    folder.close()
+    second = RunFolder(folder.path)
+    second.open()
+    second.close()
+    assert not (folder.path / ".pid").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/run", "nul\0byte", "x" * 300])
+def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot write to .*; choose another --out"):
+        RunFolder(tmp_path / name).open()
+
+
+@pytest.mark.parametrize("blocked", ["samples", "checkpoints"])
+def test_a_file_in_the_way_of_a_subfolder_is_an_error(tmp_path, blocked):
+    (tmp_path / blocked).write_bytes(b"mine")
+    with pytest.raises(UserError, match="cannot write to"):
+        RunFolder(tmp_path).open()
+    assert (tmp_path / blocked).read_bytes() == b"mine"
+
+
+def test_opening_removes_what_interrupted_writes_left(folder):
+    stale = [f"{TEMPORARY}1-config.toml", f"samples/{TEMPORARY}1-x.png", f"checkpoints/{TEMPORARY}1-x.safetensors"]
+    fill(folder, [*stale, *MADE, *FOREIGN])
+    folder.close()
+    second = RunFolder(folder.path)
+    second.open()
+    assert contents(folder) - {".lock", ".pid"} == {*MADE, *FOREIGN}
+    second.close()
+
+
+def test_clearing_removes_only_the_files_of_a_run(folder):
+    fill(folder, [*MADE, *FOREIGN])
+    folder.clear()
+    assert contents(folder) - {".lock", ".pid"} == set(FOREIGN)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_whatever_clearing_would_remove_counts_as_a_run(folder, name):
+    fill(folder, FOREIGN)
+    assert not folder.holds_a_run
+    fill(folder, [name])
+    assert folder.holds_a_run
+    folder.clear()
+    assert not folder.holds_a_run
+
+
+def test_samples_are_listed_in_the_order_of_their_steps(folder):
+    steps = [0, 5, 10, 999_999_999, 1_000_000_000]
+    for step in reversed(steps):
+        folder.sample_path(step).write_bytes(b"x")
+    fill(folder, ["samples/step-best.png"])
+    assert folder.sample_files() == [folder.sample_path(step) for step in steps]
+
+
+def test_samples_later_than_a_step_are_forgotten(folder):
+    for step in (0, 9, 10, 11, 1000):
+        folder.sample_path(step).write_bytes(b"x")
+    fill(folder, ["samples/step-best.png"])
+    folder.forget_after(10)
+    assert folder.sample_files() == [folder.sample_path(step) for step in (0, 9, 10)]
+    assert (folder.samples / "step-best.png").exists()
+
+
+def test_runs_that_start_in_one_second_get_different_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _format: "20300102-030405")
+    paths = []
+    for _ in range(3):
+        paths.append(new_run_path("mlp-mnist"))
+        paths[-1].mkdir(parents=True)
+    base = "runs/mlp-mnist-20300102-030405"
+    assert paths == [Path(base), Path(f"{base}-2"), Path(f"{base}-3")]
+
+
+def test_the_newest_run_is_the_one_with_the_newest_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seconds in (("b", 100), ("a", 300), ("c", 200)):
+        path = Path("runs", name, "checkpoints")
+        path.mkdir(parents=True)
+        file = path / "step-000000001.safetensors"
+        file.write_bytes(b"x")
+        os.utime(file, (seconds, seconds))
+    Path("runs", "without-checkpoint", "checkpoints").mkdir(parents=True)
+    Path("runs", "file").write_bytes(b"x")
+    assert newest_run_path() == Path("runs", "a")
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: Path("runs/x/checkpoints").mkdir(parents=True)])
+def test_without_a_checkpoint_in_runs_there_is_no_newest_run(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    make()
+    with pytest.raises(UsageError, match="name one with --out DIR"):
+        newest_run_path()

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM ask; only a second Ctrl-C tears."""
+
+import signal
+
+import pytest
+
+from minigan.runs.signals import StopRequest
+
+SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
+def test_a_signal_only_sets_the_exit_code(number, code):
+    with StopRequest() as stop:
+        assert stop.exit_code == 0
+        signal.raise_signal(number)
+        assert stop.exit_code == code
+
+
+@pytest.mark.parametrize("first", [SIGINT, SIGTERM])
+def test_ctrl_c_after_a_request_leaves_at_once(first):
+    with StopRequest():
+        signal.raise_signal(first)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(SIGINT)
+
+
+def test_a_second_sigterm_still_waits():
+    with StopRequest() as stop:
+        signal.raise_signal(SIGTERM)
+        signal.raise_signal(SIGTERM)
+        assert stop.exit_code == 143
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_what_was_set_before_is_put_back_even_after_an_error(error):
+    before = [signal.getsignal(number) for number in (SIGINT, SIGTERM)]
+    try:
+        with StopRequest():
+            assert [signal.getsignal(number) for number in (SIGINT, SIGTERM)] != before
+            if error:
+                raise error
+    except KeyError:
+        pass
+    assert [signal.getsignal(number) for number in (SIGINT, SIGTERM)] == before

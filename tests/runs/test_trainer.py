@@ -1,0 +1,383 @@
+"""The training loop: exact continuation above all, and what it says when something goes wrong."""
+
+import dataclasses
+import errno
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan.backend import CPU
+from minigan.errors import CheckpointError, DataError, UsageError
+from minigan.randomness import Purpose, stream
+from minigan.recipes import MLP2014, MLPMnist
+from minigan.runs import pictures, progress, saved, trainer
+from minigan.runs.checkpoint import checkpoint_files, read_newest, step_of
+from minigan.runs.config import write_config
+from minigan.runs.folder import RunFolder
+from minigan.runs.health import NotFiniteError, first_not_finite
+from minigan.runs.metrics import read_metrics
+from minigan.runs.options import RunOptions
+from minigan.runs.trainer import Trainer, resume_command
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
+SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
+MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
+STEPS = 20
+SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Curves take longer than the training here."""
+    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
+
+
+def play(path, recipe=SMALL, resume=False, images=IMAGES, before=lambda _trainer: None, **options):
+    """Train into a folder, or go on in it; returns (exit code, trainer, notes)."""
+    folder = RunFolder(path)
+    folder.open()
+    try:
+        trainer = Trainer(recipe, RunOptions(**SPARSE | options), folder, CPU, images)
+        notes = trainer.resume() if resume else folder.clear()
+        before(trainer)
+        return trainer.run(), trainer, notes
+    finally:
+        folder.close()
+
+
+def everything(path):
+    """All that has to be equal to the bit: tensors, counters and metrics."""
+    folder = RunFolder(path)
+    checkpoint, notes = read_newest(folder.checkpoints)
+    assert notes == []
+    tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in checkpoint.tensors.items()}
+    return tensors, checkpoint.facts, folder.metrics.read_bytes()
+
+
+def samples(path):
+    return {file.name: file.read_bytes() for file in RunFolder(path).sample_files()}
+
+
+def stop_at(monkeypatch, step, number):
+    """Send a signal in the middle of a round."""
+    real = trainer.play_round
+
+    def play_round(game, g, d, draws):
+        if draws.step == step - 1:
+            signal.raise_signal(number)
+        return real(game, g, d, draws)
+
+    monkeypatch.setattr(trainer, "play_round", play_round)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("last_batch", ["drop", "keep"])
+@pytest.mark.parametrize("recipe", [SMALL, MAXOUT], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("stop", [7, 10])
+def test_a_resumed_run_is_bit_identical_to_one_in_one_go(tmp_path, recipe, stop, last_batch, precision):
+    """Step 7 is inside an epoch and between two rows of the metrics; batches of 9 leave 4 of 40."""
+    options = {"last_batch": last_batch, "precision": precision}
+    recipe = dataclasses.replace(recipe, batch_size=9)
+    play(tmp_path / "whole", recipe, **options)
+    play(tmp_path / "parts", recipe, steps=stop, **options)
+    code, resumed, notes = play(tmp_path / "parts", recipe, resume=True, **options)
+    assert (code, resumed.state.step, notes) == (0, STEPS, [])
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+    assert samples(tmp_path / "whole").items() <= samples(tmp_path / "parts").items()
+
+
+def test_training_changes_the_parameters_and_the_seed_matters(tmp_path):
+    runs = [
+        everything(play(tmp_path / str(steps) / str(seed), steps=steps, seed=seed)[1].folder.path)[0]
+        for steps, seed in ((1, 0), (2, 0), (2, 1))
+    ]
+    assert len({tensors["generator.theta"][2] for tensors in runs}) == 3
+
+
+def test_rows_and_samples_later_than_the_checkpoint_are_made_again(tmp_path):
+    _, whole, _ = play(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    cut = RunFolder(tmp_path / "cut")
+    cut.checkpoints.joinpath("step-000000020.safetensors").unlink()  # killed after step 20 but before its checkpoint
+    with cut.metrics.open("a") as file:
+        file.write("20,0.5,0.")  # ... in the middle of a row
+    cut.sample_path(18).write_bytes(b"half a pic")
+    cut.sample_path(17).write_bytes(b"of a run to step 17")
+    code, resumed, _ = play(cut.path, resume=True)
+    assert (code, resumed.saved_step) == (0, STEPS)
+    assert everything(cut.path) == everything(whole.folder.path)
+    assert samples(cut.path) == samples(whole.folder.path)
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(tmp_path):
+    _, whole, _ = play(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    newest = checkpoint_files(tmp_path / "damaged" / "checkpoints")[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    _, _, notes = play(tmp_path / "damaged", resume=True)
+    assert len(notes) == 1
+    assert "step-000000020.safetensors: damaged" in notes[0]
+    assert everything(tmp_path / "damaged") == everything(whole.folder.path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_was_asked_to_stop_finishes_its_round_saves_and_goes_on_exactly(tmp_path, monkeypatch, number, code):
+    play(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7, number)
+        stopped = play(tmp_path / "parts")
+    assert (stopped[0], stopped[1].state.step, stopped[1].saved_step) == (code, 7, 7)
+    assert (tmp_path / "parts" / "samples.png").exists()
+    assert play(tmp_path / "parts", resume=True)[0] == 0
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_a_run_stopped_before_its_first_round_can_be_resumed(tmp_path, monkeypatch):
+    play(tmp_path / "whole")
+    real = Trainer._snapshot
+
+    def snapshot(self, progress):
+        signal.raise_signal(signal.SIGINT)
+        real(self, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_snapshot", snapshot)
+        code, stopped, _ = play(tmp_path / "parts")
+    assert (code, stopped.state.step, stopped.saved_step) == (130, 0, 0)
+    play(tmp_path / "parts", resume=True)
+    assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    real = trainer.play_round
+
+    def play_round(game, g, d, draws):
+        if draws.step == 9:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return real(game, g, d, draws)
+
+    monkeypatch.setattr(trainer, "play_round", play_round)
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path)
+    assert [step_of(path) for path in checkpoint_files(tmp_path / "checkpoints")] == [8]
+
+
+def test_rows_snapshots_and_checkpoints_come_when_due_and_at_the_end(tmp_path):
+    _, run, _ = play(tmp_path, steps=22)
+    assert [row["step"] for row in read_metrics(run.folder.metrics)] == [5, 10, 15, 20, 22]
+    assert [step_of(path) for path in run.folder.sample_files()] == [0, 6, 12, 18, 22]
+    assert [step_of(path) for path in checkpoint_files(run.folder.checkpoints)] == [22, 16]
+    assert run.folder.last_samples.exists()
+    assert run.folder.animation.exists()
+
+
+@pytest.mark.parametrize("steps", [3, 22])
+def test_resuming_a_finished_run_changes_nothing(tmp_path, steps):
+    play(tmp_path, steps=22)
+    before = everything(tmp_path), samples(tmp_path)
+    times = [file.stat().st_mtime_ns for file in checkpoint_files(tmp_path / "checkpoints")]
+    code, resumed, _ = play(tmp_path, resume=True, steps=steps)
+    assert (code, resumed.state.step) == (0, 22)
+    assert (everything(tmp_path), samples(tmp_path)) == before
+    assert [file.stat().st_mtime_ns for file in checkpoint_files(tmp_path / "checkpoints")] == times
+
+
+def test_the_metrics_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
+    events = []
+    sync, write = trainer.MetricsFile.sync, trainer.write_checkpoint
+    monkeypatch.setattr(trainer.MetricsFile, "sync", lambda file: (events.append("metrics"), sync(file)))
+    monkeypatch.setattr(trainer, "write_checkpoint", lambda *args: (events.append("checkpoint"), write(*args)))
+    play(tmp_path, steps=8)
+    assert events == ["metrics", "checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("options", "batch_size", "goal"),
+    [
+        ({"steps": 7}, 8, 7),
+        ({"steps": None, "epochs": 3}, 8, 15),
+        ({"steps": None, "epochs": 3}, 9, 12),
+        ({"steps": None, "epochs": 3, "last_batch": "keep"}, 9, 15),
+        ({"steps": None}, 8, MLPMnist.steps),
+    ],
+)
+def test_the_goal_is_in_steps_or_in_epochs_or_the_recipes_own(tmp_path, options, batch_size, goal):
+    recipe = dataclasses.replace(SMALL, batch_size=batch_size)
+    assert Trainer(recipe, RunOptions(**SPARSE | options), RunFolder(tmp_path), CPU, IMAGES).goal == goal
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({}, "step 10: the loss is not finite"), ({"log_every": 100}, "step 16: .* is not finite")],
+    ids=["seen in the loss", "seen before saving"],
+)
+def test_nan_stops_the_run_names_step_and_place_and_keeps_the_good_checkpoint(tmp_path, options, words):
+    play(tmp_path, steps=8)
+
+    def poison(trainer):
+        trainer.state.g.theta["dense1.w"][0, 0] = np.nan
+
+    with pytest.raises(NotFiniteError, match=words) as caught:
+        play(tmp_path, resume=True, before=poison, **options)
+    assert "generator parameter dense1.w" in str(caught.value)
+    assert "the last good checkpoint is step 8" in str(caught.value)
+    assert [step_of(path) for path in checkpoint_files(tmp_path / "checkpoints")] == [8]
+    good, _ = read_newest(tmp_path / "checkpoints")
+    assert all(np.isfinite(tensor).all() for tensor in good.tensors.values())
+
+
+def test_nan_before_the_first_checkpoint_says_that_there_is_none(tmp_path):
+    def poison(trainer):
+        trainer.state.d.theta["dense2.b"][:] = np.inf
+
+    with pytest.raises(NotFiniteError, match=r"step 5: .*discriminator parameter dense\d.*no checkpoint was made yet"):
+        play(tmp_path, before=poison)
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "value", "place"),
+    [
+        ("g", "batchnorm1.var", np.nan, "generator parameter batchnorm1.var"),
+        ("d", "dense1.b", np.inf, "discriminator parameter dense1.b"),
+        ("g", "dense2.w", 3e38, "output of generator layer dense2"),
+        ("d", "dense1.w", 3e38, "output of discriminator layer dense1"),
+        ("d", "dense2.w", 1.0, "loss"),
+    ],
+)
+def test_the_first_place_that_is_not_finite_is_found(tmp_path, role, name, value, place):
+    run = Trainer(SMALL, RunOptions(), RunFolder(tmp_path), CPU, IMAGES)
+    getattr(run.state, role).theta[name] = value
+    with np.errstate(all="ignore"):
+        assert first_not_finite(run.state, run.fixed_latents, stream(0, Purpose.DROPOUT)) == place
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace"])
+def test_a_full_disk_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch, stage):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = trainer.play_round
+
+    def play_round(game, g, d, draws):
+        if draws.step == 12:
+            monkeypatch.setattr(os, stage, full)
+        return real(game, g, d, draws)
+
+    monkeypatch.setattr(trainer, "play_round", play_round)
+    with pytest.raises(OSError, match="No space left on device; the last good checkpoint is step 8"):
+        play(tmp_path)
+    assert read_newest(tmp_path / "checkpoints")[0].facts["step"] == 8
+
+
+def test_other_linear_algebra_is_noted_on_resume(tmp_path, monkeypatch):
+    play(tmp_path, steps=8)
+    monkeypatch.setattr(trainer, "blas_facts", lambda: "OtherBLAS x64")
+    _, _, notes = play(tmp_path, resume=True)
+    assert len(notes) == 1
+    assert "this is OtherBLAS x64: it goes on, but not bit for bit" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seed": 5}, "the checkpoint's seed is 0, this run's is 5"),
+        ({"images": IMAGES[:32]}, "the checkpoint's images is 40, this run's is 32"),
+        ({"images": IMAGES.reshape(40, 4, 9, 1)}, r"image_shape is \[6, 6, 1\], this run's is \[4, 9, 1\]"),
+        ({"recipe": MAXOUT}, "the checkpoint's recipe is mlp-mnist, this run's is mlp-2014"),
+        ({"recipe": dataclasses.replace(SMALL, latent=4)}, r"generator\.dense1\.w is \(3, 8\), not \(4, 8\)"),
+        ({"precision": "float64"}, "another --precision"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, changes, match):
+    play(tmp_path, steps=8)
+    before = everything(tmp_path)
+    with pytest.raises(CheckpointError, match=match):
+        play(tmp_path, resume=True, **changes)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0, True), (1, False)])
+def test_samples_that_are_all_alike_are_warned_about(tmp_path, monkeypatch, capsys, spread, warned):
+    alike = np.full_like(IMAGES, 128) if spread == 0 else IMAGES
+    monkeypatch.setattr(Trainer, "_samples", lambda _self: alike)
+    play(tmp_path, steps=6)
+    shown = capsys.readouterr().out
+    assert ("step 6: warning: the samples are nearly all the same (0% of" in shown) == warned
+    assert "step 0" not in shown  # before training there is nothing to say
+
+
+def test_a_deleted_metrics_file_costs_only_its_rows(tmp_path):
+    play(tmp_path / "whole")
+    play(tmp_path / "parts", steps=8)
+    (tmp_path / "parts" / "metrics.csv").unlink()
+    play(tmp_path / "parts", resume=True)
+    tensors, _, metrics = everything(tmp_path / "parts")
+    assert tensors == everything(tmp_path / "whole")[0]
+    assert [row["step"] for row in read_metrics(tmp_path / "parts" / "metrics.csv")] == [10, 15, 20]
+    assert metrics.splitlines()[1:] == everything(tmp_path / "whole")[2].splitlines()[2:]
+
+
+def test_off_a_terminal_progress_is_plain_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+    play(tmp_path, steps=10)
+    shown = capsys.readouterr()
+    lines = [line for line in shown.out.splitlines() if "warning" not in line]
+    number = r"-?\d+\.\d\d"
+    losses = rf"loss D {number} G {number}"
+    beliefs = rf"D\(x\) {number}  D\(G\(z\)\) {number} -> {number}"
+    assert len(lines) == 2
+    for step, line in zip((5, 10), lines, strict=True):
+        assert re.fullmatch(rf"step {step}/10  \d+ step/s  {losses}  {beliefs}  \w.+", line)
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("recipe", [SMALL, MAXOUT], ids=lambda recipe: recipe.name)
+def test_an_opened_run_draws_what_the_run_itself_drew(tmp_path, monkeypatch, recipe):
+    _, run, _ = play(tmp_path, recipe)
+    write_config(run.folder, run.options, recipe)
+    monkeypatch.setattr(saved, "CHUNK", 7)
+    opened = saved.load_run(tmp_path, CPU)
+    assert (opened.recipe, opened.state.step, opened.image_shape, opened.notes) == (recipe, STEPS, (6, 6, 1), [])
+    images = opened.draw(run.fixed_latents)
+    assert images.dtype == np.uint8
+    np.testing.assert_allclose(images.astype(int), run._samples(), atol=1)  # BLAS may round other batch sizes otherwise
+
+
+def test_a_run_with_the_config_of_another_recipe_is_not_opened(tmp_path):
+    _, run, _ = play(tmp_path, steps=1)
+    write_config(run.folder, run.options, MAXOUT)
+    with pytest.raises(CheckpointError, match=r"config\.toml is of mlp-2014, the checkpoint of mlp-mnist"):
+        saved.load_run(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(("batch_size", "last_batch"), [(1, "drop"), (13, "keep"), (39, "keep")])
+def test_a_batch_of_one_image_is_refused_where_a_network_normalises(tmp_path, batch_size, last_batch):
+    recipe = dataclasses.replace(SMALL, batch_size=batch_size)
+    with pytest.raises(UsageError, match=rf"--batch-size {batch_size} with --last-batch {last_batch}.*batchnorm1"):
+        Trainer(recipe, RunOptions(last_batch=last_batch), RunFolder(tmp_path), CPU, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "batch_size", "last_batch"), [(SMALL, 13, "drop"), (MAXOUT, 1, "drop"), (MAXOUT, 13, "keep")]
+)
+def test_a_batch_of_one_image_is_fine_where_none_does(tmp_path, recipe, batch_size, last_batch):
+    recipe = dataclasses.replace(recipe, batch_size=batch_size)
+    assert play(tmp_path, recipe, steps=5, last_batch=last_batch)[0] == 0
+
+
+def test_a_batch_larger_than_the_data_is_refused_with_the_largest_allowed(tmp_path):
+    with pytest.raises(DataError, match="the largest batch allowed is 40"):
+        Trainer(dataclasses.replace(SMALL, batch_size=41), RunOptions(), RunFolder(tmp_path), CPU, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("runs/a", "runs/a"), ("my runs/a b", "'my runs/a b'"), ("a;b'c", "'a;b'\"'\"'c'")]
+)
+def test_the_resume_command_survives_the_shell(path, shown):
+    assert resume_command(Path(path), 50) == f"python -m minigan.train --resume --out {shown} --steps 50"

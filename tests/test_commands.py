@@ -1,0 +1,344 @@
+"""The commands as a person starts them: processes, exit codes, one line of error."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from minigan.runs.checkpoint import checkpoint_files, read_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+# BLAS on one thread: another number of threads gives other bits.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
+NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
+LONG = 3000  # steps; long enough to be stopped on the way
+RUN_FILES = {"config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png"}
+
+
+def command(name, *arguments):
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def run(cwd, name, *arguments, timeout=100, **options):
+    """Run a command to its end; its output is text."""
+    return subprocess.run(
+        command(name, *arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, errors="surrogateescape",
+        timeout=timeout, check=False, **options,
+    )  # fmt: skip
+
+
+def train(cwd, *arguments):
+    """Train, and expect that it works and complains about nothing."""
+    done = run(cwd, "minigan.train", *NARROW, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def start(cwd, *arguments):
+    """Start training and wait until it has measured something; returns the process."""
+    process = subprocess.Popen(
+        command("minigan.train", *NARROW, *arguments, "--out", "run"), cwd=cwd, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    for _ in range(3000):
+        metrics = cwd / "run" / "metrics.csv"
+        if metrics.exists() and metrics.read_bytes().count(b"\n") > 10:
+            return process
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError("training did not begin")
+
+
+def everything(path):
+    """All that has to be equal to the bit."""
+    newest = read_checkpoint(checkpoint_files(path / "checkpoints")[0])
+    tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in newest.tensors.items()}
+    return tensors, newest.facts, (path / "metrics.csv").read_bytes()
+
+
+def error_of(done):
+    """The error of a command that failed as it should: one line, and no traceback in any disguise."""
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "internal error" not in done.stderr
+    assert re.fullmatch(r"minigan: error: .+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run of 200 steps."""
+    cwd = tmp_path_factory.mktemp("whole")
+    printed = train(cwd, "--steps", 200, "--out", "run", "--snapshot-every", 100)
+    return cwd / "run", printed
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A finished run of LONG steps, for comparison with stopped ones."""
+    cwd = tmp_path_factory.mktemp("long")
+    train(cwd, "--steps", LONG, "--checkpoint-every", 50, "--out", "run")
+    return everything(cwd / "run")
+
+
+def test_training_leaves_a_folder_with_everything_to_look_at(whole):
+    path, printed = whole
+    assert {file.name for file in path.iterdir() if file.is_file() and file.name != ".lock"} == RUN_FILES
+    assert [file.name for file in sorted((path / "samples").iterdir())] == [
+        f"step-{step:09d}.png" for step in (0, 100, 200)
+    ]
+    assert [file.name for file in (path / "checkpoints").iterdir()] == ["step-000000200.safetensors"]
+    for picture in ("samples.png", "losses.png", "progress.gif", "samples/step-000000200.png"):
+        with Image.open(path / picture) as opened:
+            opened.load()
+    for part in ("5000 images, steps 0 to 200", "run folder: run", "step 200 after", "run/samples.png"):
+        assert part in printed
+
+
+def test_100_steps_and_100_more_give_the_same_bytes_as_200(whole, tmp_path):
+    train(tmp_path, "--steps", 100, "--out", "run", "--snapshot-every", 100)
+    assert everything(tmp_path / "run")[0] != everything(whole[0])[0]
+    resumed = run(tmp_path, "minigan.train", "--resume", "--steps", 200, "--out", "run")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert everything(tmp_path / "run") == everything(whole[0])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path, long, number, code):
+    process = start(tmp_path, "--steps", LONG, "--checkpoint-every", 50)
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, "")
+    step, resume = re.search(r"^stopped at step (\d+); go on with: python (.+)$", printed, re.MULTILINE).groups()
+    assert 0 < int(step) < LONG
+    saved = checkpoint_files(tmp_path / "run" / "checkpoints")[0]
+    assert read_checkpoint(saved).facts["step"] == int(step)
+    resumed = subprocess.run(
+        [sys.executable, *shlex.split(resume)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert (resumed.returncode, resumed.stderr) == (0, b"")
+    assert everything(tmp_path / "run") == long
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, long):
+    process = start(tmp_path, "--steps", LONG, "--checkpoint-every", 50)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    resumed = run(tmp_path, "minigan.train", "--resume", "--out", "run")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert everything(tmp_path / "run") == long
+
+
+def test_a_second_run_in_one_folder_is_told_who_is_in_it(tmp_path):
+    process = start(tmp_path, "--steps", 10**6)
+    try:
+        done = run(tmp_path, "minigan.train", *NARROW, "--out", "run", "--overwrite")
+        assert (done.returncode, process.poll()) == (1, None)
+        assert f"run is in use by process {process.pid}" in error_of(done)
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def test_sample_draws_the_same_samples_for_the_same_seed(whole, tmp_path):
+    path = whole[0]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        arguments = ("--count", 6, "--columns", 3, "--seed", seed, "--out", f"{name}.png")
+        done = run(tmp_path, "minigan.sample", path, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"6 samples of mlp-mnist, step 200: {name}.png\n"
+    pictures = [(tmp_path / f"{name}.png").read_bytes() for name in "abc"]
+    assert pictures[0] == pictures[1] != pictures[2]
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (2 * (3 * 28 + 2 * 2), 2 * (2 * 28 + 2))
+
+
+def test_info_names_versions_blas_and_device(tmp_path):
+    done = run(tmp_path, "minigan.info")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("minigan ", "Python ", "numpy ", "BLAS: ", "1 threads", "GPU: ", "--device auto takes: "):
+        assert part in done.stdout
+
+
+def test_gradcheck_checks_one_layer(tmp_path):
+    done = run(tmp_path, "minigan.gradcheck", "--layer", "maxout", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 gradients, 0 wrong" in done.stdout
+
+
+def test_the_dispatcher_runs_the_commands(tmp_path):
+    done = run(tmp_path, "minigan", "train", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["mlp-mnist", "mlp-2014"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [((), 2, "usage: minigan COMMAND"), (("--version",), 0, "minigan "), (("--help",), 0, "gradcheck")],
+)
+def test_the_dispatcher_explains_itself(tmp_path, arguments, code, part):
+    done = run(tmp_path, "minigan", *arguments)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert part in done.stdout
+
+
+@pytest.mark.parametrize("name", ["minigan", "minigan.train", "minigan.sample", "minigan.gradcheck", "minigan.info"])
+def test_help_is_quick_because_it_imports_no_heavy_library(tmp_path, name):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", name, "--help"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "usage: " in done.stdout
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "minigan" in imported
+    assert not imported & {"matplotlib", "scipy", "cupy", "PIL", "numba"}
+
+
+def broken_idx(cwd):
+    (cwd / "broken").mkdir()
+    (cwd / "broken" / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12 + b"pixels")
+    return cwd
+
+
+def older_run(cwd):
+    (cwd / "old").mkdir()
+    (cwd / "old" / "config.toml").write_text('recipe = "mlp-mnist"\n')
+    return cwd
+
+
+def plain(cwd):
+    (cwd / "file").write_text("x")
+    return cwd
+
+
+TRAIN = "minigan.train"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "name", "arguments", "code", "part"),
+    [
+        (plain, TRAIN, ["--stpes", "5"], 2, "--steps"),
+        (plain, TRAIN, ["--batch", "5"], 2, "Unrecognized options: --batch, 5"),
+        (plain, TRAIN, ["--steps", "many"], 2, "--steps"),
+        (plain, TRAIN, ["--config", "nothing.toml"], 2, "cannot read nothing.toml: No such file"),
+        (plain, TRAIN, ["--lr-g", "0"], 2, "--lr-g 0.0 is out of range: allowed are 1e-09 to 10"),
+        (plain, TRAIN, ["--seed", "-1"], 2, "--seed -1 is out of range: allowed are 0 to 4294967295"),
+        (plain, TRAIN, ["mlp-2015"], 2, "unknown recipe 'mlp-2015'; did you mean 'mlp-2014'"),
+        (plain, TRAIN, ["--data", "mnits:x"], 2, "unknown data source 'mnits:x': did you mean 'mnist'"),
+        (plain, TRAIN, ["--data", "mnist:x"], 1, "no train-images-idx3-ubyte[.gz] in 'x'"),
+        (broken_idx, TRAIN, ["--data", "mnist:broken"], 1, "broken/train-images-idx3-ubyte': the header claims"),
+        (plain, TRAIN, ["--batch-size", "5001"], 1, "the largest batch allowed is 5000"),
+        (plain, TRAIN, [*NARROW, "--batch-size", "1"], 2, "gives a batch of one image: layer batchnorm1"),
+        (plain, TRAIN, ["--latent", "99999999999999"], 1, "out of memory"),
+        (older_run, TRAIN, ["--out", "old"], 2, "go on with it (--resume) or replace it (--overwrite)"),
+        (older_run, TRAIN, ["--out", "old", "--resume"], 1, "no checkpoint in old/checkpoints"),
+        (plain, TRAIN, ["--out", "file/run"], 1, "cannot write to file/run: Not a directory; choose another --out"),
+        (plain, TRAIN, ["--out", "file"], 1, "cannot write to file"),
+        (plain, "minigan.sample", [], 2, "folder of the run (required)"),
+        (plain, "minigan.sample", ["nothing"], 2, "nothing holds no run of minigan"),
+        (plain, "minigan.sample", ["file"], 2, "file holds no run of minigan"),
+        (plain, "minigan.sample", ["file", "--count", "0"], 2, "--count 0 is out of range: allowed are 1 to 100000"),
+        (plain, "minigan.info", ["--verbose"], 2, "--verbose"),
+        (plain, "minigan.gradcheck", ["--layer", "dens1"], 2, "nothing is called 'dens1'"),
+        (plain, "minigan", ["trian"], 2, "unknown command 'trian'; did you mean 'train'"),
+    ],
+)  # fmt: skip
+def test_bad_input_gives_one_line_that_names_it(tmp_path, prepare, name, arguments, code, part):
+    done = run(prepare(tmp_path), name, *arguments)
+    assert part in error_of(done)
+    assert (done.returncode, done.stdout) == (code, "")
+
+
+def test_asking_for_a_gpu_without_one_never_runs_on_the_cpu(tmp_path):
+    done = run(tmp_path, TRAIN, "--device", "gpu:999", "--steps", "1", "--out", "run")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no GPU" in error_of(done)
+    assert re.search(r"pip install cupy-cuda12x|the driver gave|this machine has", done.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback_too(tmp_path):
+    done = run(tmp_path, "minigan.sample", "nothing", "--debug")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.splitlines()[-1].startswith("minigan: error: nothing holds no run")
+
+
+@pytest.mark.parametrize("damage", ["empty", "flipped"])
+def test_sample_falls_back_to_the_checkpoint_before_a_damaged_one(tmp_path, damage):
+    train(tmp_path, "--steps", 2, "--checkpoint-every", 1, "--out", "run")
+    newest = checkpoint_files(tmp_path / "run" / "checkpoints")[0]
+    content = newest.read_bytes()
+    newest.write_bytes(b"" if damage == "empty" else content[:-1] + bytes([content[-1] ^ 1]))
+    done = run(tmp_path, "minigan.sample", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(r"note: run/checkpoints/step-000000002.*damaged", done.stdout)
+    assert "step 1:" in done.stdout
+
+
+@pytest.mark.parametrize("target", ["run", ".", "", "pipe"])
+def test_sample_does_not_replace_what_is_no_file(whole, tmp_path, target):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "run").mkdir()
+    done = run(tmp_path, "minigan.sample", whole[0], "--out", target)
+    assert done.returncode == 1
+    assert "not a regular file" in error_of(done)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "run"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_run_does_not_replace_files_that_happen_to_have_its_names(tmp_path):
+    (tmp_path / "metrics.csv").write_text("mine")
+    done = run(tmp_path, TRAIN, *NARROW, "--steps", "1", "--out", ".")
+    assert done.returncode == 2
+    assert "--overwrite" in error_of(done)
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
+
+
+def test_numbers_that_overflow_end_in_one_line(tmp_path):
+    wild = ("--lr", "10", "--weights-g", "10", "--weights-d", "10", "--hidden-g", "8", "--hidden-d", "8")
+    done = run(tmp_path, TRAIN, "mlp-2014", *wild, "--device", "cpu", "--steps", "400", "--out", "run")
+    assert done.returncode == 1
+    assert re.search(r"step \d+: the loss is not finite .*first not finite: (generator|discriminator)", error_of(done))
+
+
+def test_a_path_that_is_no_text_works_and_is_shown_escaped(tmp_path):
+    name = os.fsdecode(b"r\xff n")
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        command(TRAIN, *NARROW, "--steps", "1", "--out", name), cwd=tmp_path, env=environment, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"run folder: r\\udcff n\n" in done.stdout
+    assert (tmp_path / name / "samples.png").exists()
+
+
+@pytest.mark.parametrize("name", ["minigan.train", "minigan.info"])
+def test_a_closed_pipe_ends_a_command_quietly(tmp_path, name):
+    reading, writing = os.pipe()
+    os.close(reading)  # `| head` has gone
+    arguments = [*NARROW, "--steps", "1"] if name == TRAIN else []
+    done = subprocess.run(
+        command(name, *arguments), cwd=tmp_path, env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_do_not_stop_a_run(tmp_path, closed):
+    words = " ".join(map(shlex.quote, command(TRAIN, *NARROW, "--steps", "1", "--out", "run")))
+    line = f"{words} {closed}"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "run" / "samples.png").exists()
