@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minigan import cli
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
 DESCRIPTION = "Compare every hand-written gradient with finite differences in float64."
 
 
@@ -32,9 +33,13 @@ def main(argv: list[str]) -> int:
     from minigan.errors import UsageError
     from minigan.gradcheck import TOLERANCE, all_problems, check
     from minigan.gradcheck.plot import plot_steps
+    from minigan.randomness import check_seed
 
-    if options.step <= 0:
-        raise UsageError(f"--step {options.step} is out of range: it must be positive, around 1e-4")
+    if not 0 < options.step <= 1:
+        raise UsageError(f"--step {options.step} is out of range: allowed are 0 to 1, best around 1e-4")
+    if options.plot and options.plot.suffix not in PICTURES:
+        raise UsageError(f"--plot {options.plot}: the file's ending must be one of {', '.join(PICTURES)}")
+    check_seed(options.seed)
     device = select_device(options.device)
     problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]
     if not problems:

@@ -48,7 +48,7 @@ class Row:
 
     name: str
     variable: str
-    error: float  # inf where the gradient is not finite
+    error: float  # inf where the gradient or the quotient is not finite
 
     def passes(self, tolerance: float = TOLERANCE) -> bool:
         """Whether the error is within the tolerance (never for NaN)."""
@@ -86,7 +86,7 @@ def numeric_gradient(value: Callable[[], float], array: Array, h: float = STEP, 
 
 def relative_error(numeric: np.ndarray, claimed: np.ndarray) -> float:
     r"""Largest difference over largest entry: :math:`\max|n - c| \,/\, \max(|n|_\infty, |c|_\infty)`."""
-    if not np.isfinite(claimed).all():
+    if not (np.isfinite(claimed).all() and np.isfinite(numeric).all()):
         return math.inf
     scale = max(abs(numeric).max(), abs(claimed).max())
     return float(abs(numeric - claimed).max() / scale) if scale > 0 else 0.0

@@ -27,7 +27,7 @@ class Recipe:
     steps: ClassVar[int]  # rounds of a default run
     low: ClassVar[float] = 0.0  # the value of a black pixel
     high: ClassVar[float] = 1.0  # the value of a white pixel
-    # Allowed (lowest, highest) of the constants; whole numbers without an entry must be at least 1.
+    # Allowed (lowest, highest) of the constants; whole numbers without an entry: 1 to a million.
     limits: ClassVar[dict[str, tuple[float, float]]] = {}
 
     batch_size: int = 64
@@ -38,9 +38,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            low, high = ({"average": (0, 0.999999)} | self.limits).get(
-                field.name, (1 if field.type is int or isinstance(value, tuple) else -math.inf, math.inf)
-            )
+            whole = isinstance(value, int | tuple)
+            usual = (1, 1_000_000) if whole else (-math.inf, math.inf)
+            low, high = ({"average": (0, 0.999999)} | self.limits).get(field.name, usual)
             for number in value if isinstance(value, tuple) else (value,):
                 if not low <= number <= high:  # also false for NaN
                     option = "--" + field.name.replace("_", "-")

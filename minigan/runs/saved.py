@@ -8,10 +8,9 @@ import numpy as np
 from minigan.backend import Device, to_host
 from minigan.errors import CheckpointError, UsageError
 from minigan.recipes import Recipe
-from minigan.runs.checkpoint import read_newest
 from minigan.runs.config import read_run_config
 from minigan.runs.folder import RunFolder
-from minigan.runs.state import State
+from minigan.runs.state import State, read_newest_state
 from minigan.typing import Array, Shape
 
 CHUNK = 1000  # samples drawn at once, so that memory stays bounded
@@ -42,7 +41,7 @@ def load_run(path: Path, device: Device) -> SavedRun:
     if not folder.config.exists():
         raise UsageError(f"{path} holds no run of minigan: there is no config.toml")
     options, recipe = read_run_config(folder.config)
-    checkpoint, notes = read_newest(folder.checkpoints)
+    checkpoint, notes = read_newest_state(folder.checkpoints)
     facts = checkpoint.facts
     if facts["recipe"] != recipe.name:
         raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']}")

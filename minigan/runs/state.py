@@ -1,6 +1,7 @@
 """Everything that changes in a run, and how it goes into a checkpoint and comes back."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from minigan.nn.params import Params
 from minigan.optim.average import update_average
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
-from minigan.runs.checkpoint import Checkpoint
+from minigan.runs.checkpoint import Checkpoint, read_newest
 from minigan.typing import Shape
+
+# Facts that a checkpoint of a run tells.
+NEEDED = ("step", "updates", "layout", "recipe", "image_shape", "blas")
 
 
 @dataclass
@@ -87,6 +91,18 @@ class State:
                 _copy(moment, checkpoint.tensors[f"{role}.{name}"], device)
         if self.average is not None:
             _copy(self.average.flat, checkpoint.tensors["generator.average"], device)
+
+
+def read_newest_state(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest readable checkpoint of a run, and a line about each newer one that cannot be read.
+
+    Raises CheckpointError if there is none, or if it is not of a run.
+    """
+    checkpoint, notes = read_newest(folder)
+    missing = [name for name in NEEDED if name not in checkpoint.facts]
+    if missing:
+        raise CheckpointError(f"{folder}: the newest checkpoint is not of a run, it lacks {', '.join(missing)}")
+    return checkpoint, notes
 
 
 def layout(theta: Params) -> dict[str, Shape]:

@@ -16,7 +16,7 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
-from minigan.runs.checkpoint import Checkpoint, read_newest, write_checkpoint
+from minigan.runs.checkpoint import Checkpoint, write_checkpoint
 from minigan.runs.draws import SeededDraws
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError, first_not_finite
@@ -25,7 +25,7 @@ from minigan.runs.options import RunOptions
 from minigan.runs.progress import Progress
 from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
-from minigan.runs.state import State
+from minigan.runs.state import State, read_newest_state
 from minigan.runs.verdict import WINDOW, diversity_warning
 
 GRID = 100  # samples in a picture
@@ -64,7 +64,7 @@ class Trainer:
 
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
-        checkpoint, notes = read_newest(self.folder.checkpoints)
+        checkpoint, notes = read_newest_state(self.folder.checkpoints)
         for name, mine in self._identity().items():
             if checkpoint.facts.get(name) != mine:
                 raise CheckpointError(f"the checkpoint's {name} is {checkpoint.facts.get(name)}, this run's is {mine}")
@@ -180,7 +180,7 @@ class Trainer:
         """Draw the fixed latents once more, and warn if the samples have become all alike."""
         samples = self._samples()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
-        if self.state.step:
+        if self.state.step >= self.batches.per_epoch:  # an untrained G is of little diversity, too
             warning = diversity_warning(_spread(samples) / max(_spread(self.images[:1000]), 1e-9))
             if warning:
                 progress.say(f"step {self.state.step}: warning: {warning}")

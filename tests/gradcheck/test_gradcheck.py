@@ -7,7 +7,9 @@ import pytest
 
 from minigan import nn
 from minigan.backend import Device
+from minigan.errors import UsageError
 from minigan.gradcheck import TOLERANCE, Problem, all_problems, cases, check
+from minigan.gradcheck.__main__ import main
 from minigan.gradcheck.method import four_point, numeric_gradient, relative_error, two_point
 from minigan.gradcheck.plot import plot_steps
 from tests.planted_bugs import BUGS, Bug, planted
@@ -98,3 +100,15 @@ def test_errors_are_well_below_the_tolerance() -> None:
 def test_the_plot_is_a_picture(tmp_path) -> None:
     plot_steps(PROBLEMS["tanh"], tmp_path / "v.png")
     assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_quotient_that_is_not_a_number_never_passes() -> None:
+    x = np.ones(2)
+    (row,) = check(Problem("nan", lambda: math.nan, {"x": (x, np.ones(2))}))
+    assert not row.passes()
+
+
+@pytest.mark.parametrize("arguments", [["--step", "nan"], ["--step", "2"], ["--plot", "v.foo"], ["--seed", "-1"]])
+def test_a_wrong_option_of_the_command_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(UsageError, match=arguments[1].lstrip("-")):
+        main(arguments)

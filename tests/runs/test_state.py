@@ -1,13 +1,15 @@
 """What goes into a checkpoint, and what a checkpoint must be to come back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from minigan.backend import CPU
 from minigan.errors import CheckpointError
 from minigan.recipes import MLP2014, MLPMnist
-from minigan.runs.checkpoint import Checkpoint
-from minigan.runs.state import State, check_layout
+from minigan.runs.checkpoint import Checkpoint, write_checkpoint
+from minigan.runs.state import State, check_layout, read_newest_state
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
@@ -127,3 +129,9 @@ def test_samples_are_drawn_with_the_average_where_there_is_one():
     assert state.drawing is state.average
     assert plain.drawing is plain.g.theta
     assert plain.average is None
+
+
+def test_a_checkpoint_that_is_not_of_a_run_is_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, Checkpoint({"x": np.zeros(3)}, {"step": 4}))
+    with pytest.raises(CheckpointError, match="not of a run, it lacks updates, layout"):
+        read_newest_state(tmp_path)
