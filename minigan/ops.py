@@ -28,6 +28,7 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_backward,
     update_running_statistics,
 )
+from minigan.functional.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from minigan.functional.dense import dense, dense_bias_grad, dense_input_grad, dense_weight_grad
 from minigan.functional.dropout import draw_keep, dropout, dropout_backward
 from minigan.functional.gan_losses import (
@@ -42,4 +43,20 @@ from minigan.functional.gan_losses import (
 )
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
 from minigan.functional.maxout import maxout, maxout_backward
+from minigan.functional.patches import Geometry, add_patches, patches
+from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from minigan.functional.pooling import (
+    average_pool,
+    average_pool_backward,
+    global_average,
+    global_average_backward,
+    max_pool,
+    max_pool_backward,
+)
 from minigan.functional.reshape import reshape, reshape_backward
+from minigan.functional.upsample import (
+    upsample_bilinear,
+    upsample_bilinear_backward,
+    upsample_nearest,
+    upsample_nearest_backward,
+)

@@ -119,6 +119,118 @@ def reshape(x: Array, shape: NDArray[np.int64], dy: Array) -> Results:
     return with_gradients(lambda x: x.flatten(1).unflatten(1, shape.tolist()), {"x": x}, dy)
 
 
+# Images, which are N C H W in PyTorch ------------------------------------------------------------
+
+
+def on_images(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same function for images N H W C."""
+
+    def channels_last(x: Tensor, *others: Tensor) -> Tensor:
+        return function(x.permute(0, 3, 1, 2).contiguous(), *others).permute(0, 2, 3, 1).contiguous()
+
+    return channels_last
+
+
+def torch_weights(w: Tensor) -> Tensor:
+    """(kh, kw, I/G, O) to (O, I/G, kh, kw); a transposed convolution's (kh, kw, O/G, I) to (I, O/G, kh, kw)."""
+    return w.permute(3, 2, 0, 1).contiguous()
+
+
+def sides(padding: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """PyTorch pads both sides alike: (vertical, horizontal), and the rest as F.pad wants it (l, r, t, b)."""
+    top, bottom, left, right = padding.tolist()
+    both = [min(top, bottom), min(left, right)]
+    return both, [left - both[1], right - both[1], top - both[0], bottom - both[0]]
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    stride: NDArray[np.int64],
+    padding: NDArray[np.int64],
+    dilation: NDArray[np.int64],
+    groups: int,
+    dy: Array,
+) -> Results:
+    both, rest = sides(padding)
+
+    def function(x: Tensor, w: Tensor) -> Tensor:
+        x = F.pad(x, rest) if any(rest) else x
+        return F.conv2d(x, torch_weights(w), None, stride.tolist(), both, dilation.tolist(), groups)
+
+    return with_gradients(on_images(function), {"x": x, "w": w}, dy)
+
+
+def conv_transpose2d(
+    x: Array,
+    w: Array,
+    stride: NDArray[np.int64],
+    padding: NDArray[np.int64],
+    output_padding: NDArray[np.int64],
+    dilation: NDArray[np.int64],
+    groups: int,
+    dy: Array,
+) -> Results:
+    """What PyTorch's padding, alike on both sides, leaves to cut off is cut off afterwards."""
+    both, rest = sides(padding)
+
+    def function(x: Tensor, w: Tensor) -> Tensor:
+        settings = stride.tolist(), both, output_padding.tolist(), groups, dilation.tolist()
+        y = F.conv_transpose2d(x, torch_weights(w), None, *settings)
+        return F.pad(y, [-side for side in rest]) if any(rest) else y
+
+    return with_gradients(on_images(function), {"x": x, "w": w}, dy)
+
+
+def average_pool(
+    x: Array, kernel: NDArray[np.int64], stride: NDArray[np.int64], padding: NDArray[np.int64], dy: Array
+) -> Results:
+    top, bottom, left, right = padding.tolist()
+
+    def function(x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, [left, right, top, bottom]), kernel.tolist(), stride.tolist())
+
+    return with_gradients(on_images(function), {"x": x}, dy)
+
+
+def max_pool(
+    x: Array, kernel: NDArray[np.int64], stride: NDArray[np.int64], padding: NDArray[np.int64], dy: Array
+) -> Results:
+    top, bottom, left, right = padding.tolist()
+
+    def function(x: Tensor) -> Tensor:
+        padded = F.pad(x, [left, right, top, bottom], value=-torch.inf)
+        return F.max_pool2d(padded, kernel.tolist(), stride.tolist())
+
+    return with_gradients(on_images(function), {"x": x}, dy)
+
+
+def global_average(x: Array, dy: Array) -> Results:
+    def function(x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2).contiguous(), 1).flatten(1)
+
+    return with_gradients(function, {"x": x}, dy)
+
+
+def upsample_nearest(x: Array, factor: int, dy: Array) -> Results:
+    return with_gradients(on_images(lambda x: F.interpolate(x, scale_factor=factor, mode="nearest")), {"x": x}, dy)
+
+
+def upsample_bilinear(x: Array, factor: int, dy: Array) -> Results:
+    def function(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+    return with_gradients(on_images(function), {"x": x}, dy)
+
+
+def pixel_shuffle(x: Array, factor: int, dy: Array) -> Results:
+    return with_gradients(on_images(lambda x: F.pixel_shuffle(x, factor)), {"x": x}, dy)
+
+
+def pixel_unshuffle(x: Array, factor: int, dy: Array) -> Results:
+    return with_gradients(on_images(lambda x: F.pixel_unshuffle(x, factor)), {"x": x}, dy)
+
+
 # Losses ------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,8 @@
 Every file holds arrays under names like ``batchnorm/3/x``: the operation, the number of the case, and the
 input or result. Inputs have the names of the twin's parameters in torch_twins.py; results are ``y`` or
 ``loss``, ``d`` + input (``dx``, ``dgamma``), ``new_`` + statistic, and ``thetas`` for update rules.
-Everything is float64 but masks (bool), labels and shapes (int64). ``torch_version`` says who computed it.
+Everything is float64 but masks (bool), labels, shapes and the settings of windows (int64).
+``torch_version`` says who computed it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from reference import Array, torch_gans, torch_twins
+from reference import Array, image_cases, torch_dcgan, torch_gans, torch_twins
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 
@@ -217,9 +218,11 @@ def write(file_name: str, arrays: dict[str, Array]) -> None:
 def golden_files() -> Iterable[tuple[str, dict[str, Array]]]:
     """Every file under tests/golden and what belongs into it."""
     yield "operations.npz", run_twins(OPERATIONS)
+    yield "convolutions.npz", run_twins(image_cases.CASES)
     yield "optimisers.npz", run_twins(OPTIMISERS)
     gans = torch_gans
     yield "training_mlp_mnist.npz", gans.trajectory(gans.MNIST_G, gans.MNIST_D, gans.play_mlp_mnist, seed=1)
+    yield "training_dcgan_64.npz", torch_dcgan.trajectory()
     yield "training_mlp_2014.npz", gans.trajectory(gans.MLP2014_G, gans.MLP2014_D, gans.play_mlp_2014, seed=2)
 
 

@@ -5,14 +5,17 @@ repeated values, which a normal distribution never gives, are likely. Whatever n
 (weights, upstream gradients) is drawn by `normal` from a seed.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from minigan.functional.patches import Geometry
+
 few_examples = settings(max_examples=40)  # for comparisons with explicit loops, which are slow
+many_examples = settings(max_examples=300)  # for geometries, which have many parameters
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -60,6 +63,73 @@ def labelled_logits(draw: Any) -> tuple[np.ndarray, np.ndarray]:
     n, classes = draw(st.integers(1, 4)), draw(st.integers(2, 5))
     logits = draw(arrays(np.float64, (n, classes), elements=values()))
     return logits, draw(arrays(np.int64, n, elements=st.integers(0, classes - 1)))
+
+
+class Window(NamedTuple):
+    """A window, how it moves, and an image (N, H, W, C) into which it fits at least once."""
+
+    kernel: tuple[int, int]
+    geometry: Geometry
+    shape: tuple[int, int, int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.shape[1:3]
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """(P, Q)."""
+        return self.geometry.out_size(self.size, self.kernel)
+
+
+@st.composite
+def windows(draw: Any, max_dilation: int = 3, groups: int = 1, pooling: bool = False) -> Window:
+    """Any stride, dilation and padding, different on each axis and side; `groups` divides the channels.
+
+    With `pooling`, the padding is less than the window, so that every window sees the image.
+    """
+    kernel, strides, dilation, before, after, size = [], [], [], [], [], []
+    for _ in range(2):
+        k, d = draw(st.integers(1, 4)), draw(st.integers(1, max_dilation))
+        reach = d * (k - 1) + 1
+        sides = st.integers(0, min(k - 1, 3) if pooling else 3)
+        kernel.append(k)
+        strides.append(draw(st.integers(1, 3)))
+        dilation.append(d)
+        before.append(draw(sides))
+        after.append(draw(sides))
+        smallest = k if pooling else max(1, reach - before[-1] - after[-1])
+        size.append(draw(st.integers(smallest, smallest + 4)))
+    geometry = Geometry(tuple(strides), (before[0], after[0], before[1], after[1]), tuple(dilation), groups)
+    channels = groups * draw(st.integers(1, 2))
+    return Window(tuple(kernel), geometry, (draw(st.integers(1, 2)), *size, channels))
+
+
+class Convolution(NamedTuple):
+    """A convolution's x (N, H, W, I), w (kh, kw, I/G, O), dy (N, P, Q, O) and how its window moves."""
+
+    x: np.ndarray
+    w: np.ndarray
+    dy: np.ndarray
+    geometry: Geometry
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """The geometry's fields in order: what the explicit loops take."""
+        return self.geometry.stride, self.geometry.padding, self.geometry.dilation, self.geometry.groups
+
+
+@st.composite
+def convolutions(draw: Any) -> Convolution:
+    """Any geometry, one to three groups, normal values."""
+    groups = draw(st.integers(1, 3))
+    window = draw(windows(groups=groups))
+    outputs, seed = groups * draw(st.integers(1, 2)), draw(seeds)
+    n, _, _, inputs = window.shape
+    w = normal([seed, 1], *window.kernel, inputs // groups, outputs)
+    dy = normal([seed, 2], n, *window.places, outputs)
+    return Convolution(normal([seed, 0], *window.shape), w, dy, window.geometry)
 
 
 def error(actual: Any, expected: Any, floor: float = 0.0) -> float:

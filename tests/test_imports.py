@@ -28,7 +28,7 @@ ROOMS = {
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": EVERYWHERE | {"randomness"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
-    "gradcheck": GROUND | {"cli", "ops", "nn", "games", "optim", "recipes"},
+    "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
 }
 COMMANDS = {"train", "sample", "evaluate", "info", "gradcheck", "__main__"}  # on top: nobody imports them
 

@@ -24,6 +24,7 @@ def discriminator_bce(
     the first term becomes :math:`(1-a)\,\mathrm{softplus}(-r) + a\,\mathrm{softplus}(r)`. Some codes
     halve the sum (c = 1/2).
     """
+    smoothing, scale = float(smoothing), float(scale)  # NumPy numbers would turn float32 into float64
     loss_real = (1 - smoothing) * softplus(-real)[0] + smoothing * softplus(real)[0]
     d_real = smoothing * sigmoid(real)[0] - (1 - smoothing) * sigmoid(-real)[0]
     loss = scale * (loss_real.mean() + softplus(fake)[0].mean())

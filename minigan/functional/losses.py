@@ -24,6 +24,7 @@ def bce_with_logits(logits: Array, targets: Array | float, smoothing: float = 0.
     Parameters: logits, any shape of n entries; targets, the same shape or one number.
     Returns the loss (0-d) and dlogits. Raises ValueError for targets of another shape.
     """
+    smoothing = float(smoothing)
     targets = (1 - smoothing) * _fitting(targets, logits) + smoothing / 2
     loss = targets * softplus(-logits)[0] + (1 - targets) * softplus(logits)[0]
     dlogits = (1 - targets) * sigmoid(logits)[0] - targets * sigmoid(-logits)[0]
@@ -42,7 +43,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) 
     Parameters: logits (N, K); labels (N,) integers in [0, K), not checked, as that would wait for a GPU.
     Returns the loss (0-d) and dlogits (N, K).
     """
-    xp = array_module(logits)
+    xp, smoothing = array_module(logits), float(smoothing)
     n, classes = logits.shape
     hit = labels[:, None] == xp.arange(classes)  # (N, K)
     q = ((1 - smoothing) * hit + smoothing / classes).astype(logits.dtype)  # (N, K)
@@ -78,7 +79,7 @@ def half_squared_error(y: Array, targets: Array | float) -> tuple[Array, Array]:
 def _fitting(targets: Array | float, y: Array) -> Array | float:
     """Targets in y's number type; (N,) against (N, 1) would otherwise broadcast to (N, N), silently."""
     if isinstance(targets, int | float):
-        return targets
+        return float(targets)  # a NumPy number would turn float32 into float64
     if targets.shape != y.shape:
         raise ValueError(f"targets of shape {targets.shape} for outputs of shape {y.shape}")
     return targets.astype(y.dtype)

@@ -39,6 +39,8 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--step {options.step} is out of range: allowed are 0 to 1, best around 1e-4")
     if options.plot and options.plot.suffix not in PICTURES:
         raise UsageError(f"--plot {options.plot}: the file's ending must be one of {', '.join(PICTURES)}")
+    if options.plot and not options.plot.parent.is_dir():
+        raise UsageError(f"--plot {options.plot}: there is no folder {options.plot.parent}")
     check_seed(options.seed)
     device = select_device(options.device)
     problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]

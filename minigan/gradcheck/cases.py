@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -47,8 +48,26 @@ LAYERS = [
     LayerCase("dropout, whole channels", nn.Dropout(0.4, "channel"), (2, 2, 6)),
     LayerCase("reshape", nn.Reshape((2, 3)), (6,)),
     LayerCase("flatten", nn.Flatten(), (2, 3)),
+    LayerCase("conv 3/1/1", nn.Conv2D(3, 3, padding=1), (4, 5, 2)),
+    LayerCase("conv 4/2/1, no bias", nn.Conv2D(3, 4, 2, 1, bias=False), (6, 6, 2)),
+    LayerCase("conv 5/2/same, tall", nn.Conv2D(2, (5, 3), 2, "same"), (6, 5, 2)),
+    LayerCase("conv, dilated, asymmetric", nn.Conv2D(2, 3, 2, (1, 0, 2, 1), dilation=2), (6, 7, 1)),
+    LayerCase("conv, each axis its own", nn.Conv2D(2, (2, 3), (1, 2), (1, 0), (2, 1)), (4, 5, 1)),
+    LayerCase("conv, grouped", nn.Conv2D(4, 3, 1, 1, groups=2), (3, 4, 4)),
+    LayerCase("conv, depthwise", nn.Conv2D(3, 3, 2, 1, groups=3), (4, 4, 3)),
+    LayerCase("transposed conv 4/2/1", nn.ConvTranspose2D(2, 4, 2, 1), (3, 2, 3)),
+    LayerCase("transposed conv 5/2/2, output padding", nn.ConvTranspose2D(2, 5, 2, 2, 1), (2, 3, 2)),
+    LayerCase("transposed conv, grouped, dilated", nn.ConvTranspose2D(4, 3, 2, 1, dilation=2, groups=2), (2, 2, 2)),
+    LayerCase("average pool", nn.AveragePool(3, 2, 1), (5, 4, 2)),
+    LayerCase("max pool", nn.MaxPool(2), (4, 6, 2)),
+    LayerCase("max pool, overlapping", nn.MaxPool(3, 2, 1), (5, 4, 2)),
+    LayerCase("global average", nn.GlobalAverage(), (3, 4, 2)),
+    LayerCase("upsample, nearest", nn.Upsample(2), (2, 3, 2)),
+    LayerCase("upsample, bilinear", nn.Upsample(3, "bilinear"), (2, 3, 2)),
+    LayerCase("pixel shuffle", nn.PixelShuffle(2), (2, 3, 8)),
+    LayerCase("pixel unshuffle", nn.PixelUnshuffle(2), (4, 2, 2)),
     LayerCase("dense, batchnorm, leaky relu, dense", nn.Sequential(
-        nn.Dense(6, bias=False), nn.BatchNorm(), nn.LeakyReLU(0.2), nn.Dense(2)), (3,)),
+        nn.Dense(3, bias=False), nn.BatchNorm(), nn.LeakyReLU(0.2), nn.Dense(3)), (3,)),
 ]  # fmt: skip
 
 # A loss of logits and whatever it is compared with: (loss, gradient, ...) for the logits.
@@ -86,13 +105,25 @@ IMAGE_SHAPE = (3, 2, 1)
 
 def all_problems(device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
     """Everything there is to check, one problem after the other."""
+    for build in builders(device, seed).values():
+        yield from build()
+
+
+def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iterator[Problem]]]:
+    """What makes the problems, by the name of a layer, a loss or a recipe."""
+    made: dict[str, Callable[[], Iterator[Problem]]] = {}
     for case in LAYERS:
-        yield layer_problem(case, device, seed)
+        made[case.name] = partial(_one, layer_problem, case, device, seed)
     for name, loss in (LOSSES | DISCRIMINATOR_LOSSES | GENERATOR_LOSSES).items():
         logits = 2 if name in DISCRIMINATOR_LOSSES else 1
-        yield loss_problem(name, loss, logits, device, seed)
+        made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
     for recipe in RECIPES:
-        yield from recipe_problems(recipe, device, seed)
+        made[recipe.name] = partial(recipe_problems, recipe, device, seed)
+    return made
+
+
+def _one(make: Callable[..., Problem], *arguments: object) -> Iterator[Problem]:
+    yield make(*arguments)
 
 
 def layer_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
@@ -225,7 +256,15 @@ def _distance_to_kinks(layer: nn.Layer, theta: nn.Views, x: Array, train: bool, 
 def _distance(layer: nn.Layer, x: Array) -> float:
     if isinstance(layer, nn.ReLU | nn.LeakyReLU | nn.ELU):
         return float(abs(x).min())
-    if isinstance(layer, nn.Maxout):  # a kink where the two largest pieces are equal
-        groups = np.sort(to_host(x).reshape(len(x), -1, layer.pieces), axis=-1)
-        return float((groups[..., -1] - groups[..., -2]).min())
+    if isinstance(layer, nn.Maxout):
+        return _smallest_lead(to_host(x).reshape(len(x), -1, layer.pieces))
+    if isinstance(layer, nn.MaxPool):
+        windows = ops.patches(x, nn.pair(layer.kernel), layer.geometry(x.shape[1:3]), border=-math.inf)
+        return _smallest_lead(to_host(windows.reshape(*windows.shape[:3], -1, x.shape[3]).swapaxes(3, 4)))
     return math.inf
+
+
+def _smallest_lead(groups: np.ndarray) -> float:
+    """The smallest distance between the two largest of a group: a kink where they are equal."""
+    ordered = np.sort(groups, axis=-1)
+    return float((ordered[..., -1] - ordered[..., -2]).min())

@@ -2,25 +2,34 @@
 
 from minigan.nn.activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from minigan.nn.batchnorm import BatchNorm
+from minigan.nn.conv import Conv2D, ConvTranspose2D, pair
 from minigan.nn.dense import Dense
 from minigan.nn.dropout import Dropout
 from minigan.nn.layer import Cache, Layer, ShapeError, init_params
 from minigan.nn.maxout import Maxout
 from minigan.nn.params import Params, Views
+from minigan.nn.resample import AveragePool, GlobalAverage, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
 from minigan.nn.sequential import Sequential
 
 __all__ = [
     "ELU",
+    "AveragePool",
     "BatchNorm",
     "Cache",
+    "Conv2D",
+    "ConvTranspose2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAverage",
     "Layer",
     "LeakyReLU",
+    "MaxPool",
     "Maxout",
     "Params",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "Reshape",
     "ScaledTanh",
@@ -29,6 +38,8 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "Upsample",
     "Views",
     "init_params",
+    "pair",
 ]

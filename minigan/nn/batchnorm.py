@@ -22,6 +22,10 @@ class BatchNorm(Layer):
     momentum: float = 0.1
     gamma_init: Initialiser = Constant(1.0)
 
+    def __post_init__(self) -> None:
+        if self.eps <= 0 or not 0 <= self.momentum <= 1:
+            raise ValueError(f"batch normalisation needs eps > 0 and momentum in [0, 1], got {self}")
+
     def param_shapes(self, in_shape: Shape) -> dict[str, Shape]:
         return {"gamma": in_shape[-1:], "beta": in_shape[-1:]}
 

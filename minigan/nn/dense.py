@@ -20,6 +20,10 @@ class Dense(Layer):
     w_init: Initialiser = GlorotUniform()
     b_init: Initialiser = Constant(0.0)
 
+    def __post_init__(self) -> None:
+        if self.units < 1:
+            raise ValueError(f"a dense layer has at least one unit, got {self.units}")
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 1:
             raise ShapeError(
@@ -32,6 +36,9 @@ class Dense(Layer):
         if self.bias:
             shapes["b"] = (self.units,)
         return shapes
+
+    def macs(self, in_shape: Shape) -> int:
+        return in_shape[0] * self.units
 
     def init(self, theta: Views, rng: np.random.Generator) -> None:
         theta["w"] = self.w_init(rng, theta["w"].shape)

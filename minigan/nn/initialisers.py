@@ -86,7 +86,12 @@ class HeNormal:
 
 @dataclass(frozen=True)
 class FanInUniform:
-    """U(-a, a) with a = 1 / sqrt(fan_in): what PyTorch gives to linear and convolution layers."""
+    """U(-a, a) with a = 1 / sqrt(fan_in): what PyTorch gives to linear and convolution layers.
+
+    A bias cannot tell the fan-in of its weights from its own shape: give it as `fan_in`.
+    """
+
+    fan_in: int | None = None
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
-        return Uniform(1 / math.sqrt(fans(shape)[0]))(rng, shape)
+        return Uniform(1 / math.sqrt(self.fan_in or fans(shape)[0]))(rng, shape)

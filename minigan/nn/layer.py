@@ -40,6 +40,10 @@ class Layer:
         """Names and shapes of what is measured rather than trained (running mean and variance)."""
         return {}
 
+    def macs(self, in_shape: Shape) -> int:
+        """Multiply-adds of the matrix products for one sample, forward; element-wise work is not counted."""
+        return 0
+
     def init(self, theta: Views, rng: np.random.Generator) -> None:
         """Fill the parameters and statistics, on the host."""
 
@@ -81,4 +85,5 @@ def init_params(
     size = sum(map(math.prod, (trainable | statistics).values()))
     theta = Params(np.zeros(size, dtype), trainable, statistics, in_shape)
     net.init(theta, rng)
+    theta.version = 0  # counts changes from here on
     return theta.to(device)

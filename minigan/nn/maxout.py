@@ -14,6 +14,10 @@ class Maxout(Layer):
 
     pieces: int
 
+    def __post_init__(self) -> None:
+        if self.pieces < 1:
+            raise ValueError(f"maxout takes the largest of at least one piece, got {self.pieces}")
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 1 or in_shape[0] % self.pieces:
             raise ShapeError(

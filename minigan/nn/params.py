@@ -36,6 +36,7 @@ class Views(Mapping[str, Array]):
         view = self[name]
         if value is not view:  # after ``views[name] += ...`` it is the view itself
             view[...] = value
+        self.owner.version += 1
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -64,7 +65,8 @@ class Params(Views):
     """One flat vector, its views, and a version that tells when it changed.
 
     Attributes: flat (P + S,), P trainable numbers and then S statistics; in_shape, the input of
-    the network they belong to; version, raised by every optimiser update.
+    the network they belong to; version, raised by every optimiser update and every assignment to a
+    view. A network (`Sequential`) refuses caches of an older version in backward.
     """
 
     def __init__(

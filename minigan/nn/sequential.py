@@ -60,6 +60,9 @@ class Sequential(Layer):
     def statistic_shapes(self, in_shape: Shape) -> dict[str, Shape]:
         return _prefixed((name, layer.statistic_shapes(shape)) for name, layer, shape, _ in self.shapes(in_shape))
 
+    def macs(self, in_shape: Shape) -> int:
+        return sum(layer.macs(shape) for _, layer, shape, _ in self.shapes(in_shape))
+
     def init(self, theta: Views, rng: np.random.Generator) -> None:
         for name, layer in zip(self.names, self.layers, strict=True):
             layer.init(theta.scope(name), rng)

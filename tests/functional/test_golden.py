@@ -19,10 +19,27 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_backward,
     update_running_statistics,
 )
+from minigan.functional.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from minigan.functional.dense import dense, dense_bias_grad, dense_input_grad, dense_weight_grad
 from minigan.functional.dropout import dropout, dropout_backward
 from minigan.functional.maxout import maxout, maxout_backward
+from minigan.functional.patches import Geometry
+from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from minigan.functional.pooling import (
+    average_pool,
+    average_pool_backward,
+    global_average,
+    global_average_backward,
+    max_pool,
+    max_pool_backward,
+)
 from minigan.functional.reshape import reshape, reshape_backward
+from minigan.functional.upsample import (
+    upsample_bilinear,
+    upsample_bilinear_backward,
+    upsample_nearest,
+    upsample_nearest_backward,
+)
 from reference import optimisers
 from tests.strategies import assert_agrees, error
 
@@ -100,6 +117,50 @@ def mapping(function, backward_function, *parameters):
     return elementwise(function, lambda dy, cache, *_: backward_function(dy, cache), *parameters)
 
 
+def geometry(case):
+    return Geometry(case["stride"], case["padding"], case.get("dilation", (1, 1)), case.get("groups", 1))
+
+
+def convolution_forward(case):
+    return {"y": conv2d(case["x"], case["w"], geometry(case))}, case["x"]
+
+
+def convolution_backward(case, x):
+    dy, w = case["dy"], case["w"]
+    return {
+        "dx": conv2d_input_grad(dy, w, x.shape[1:3], geometry(case)),
+        "dw": conv2d_weight_grad(x, dy, w.shape[:2], geometry(case)),
+    }
+
+
+def transposed_forward(case):
+    return {"y": conv2d_input_grad(case["x"], case["w"], case["dy"].shape[1:3], geometry(case))}, case["x"]
+
+
+def transposed_backward(case, x):
+    dy, w = case["dy"], case["w"]
+    return {"dx": conv2d(dy, w, geometry(case)), "dw": conv2d_weight_grad(dy, x, w.shape[:2], geometry(case))}
+
+
+def pool(function, backward_function):
+    def forward(case):
+        y, cache = function(case["x"], case["kernel"], geometry(case))
+        return {"y": y}, cache
+
+    def backward(case, cache):
+        return {"dx": backward_function(case["dy"], cache, case["kernel"], geometry(case))}
+
+    return Operation(forward, backward)
+
+
+def by_factor(function, backward_function):
+    """Operations that keep nothing for backward."""
+    return Operation(
+        lambda case: ({"y": function(case["x"], case["factor"])}, None),
+        lambda case, _: {"dx": backward_function(case["dy"], case["factor"])},
+    )
+
+
 def loss(function, *names, inputs=1):
     """A loss returns its gradients at once; they belong to the first `inputs` arguments."""
 
@@ -132,6 +193,15 @@ OPERATIONS = {
     "maxout": mapping(maxout, maxout_backward, "pieces"),
     "dropout": mapping(dropout, dropout_backward, "keep", "scale"),
     "reshape": mapping(reshape, reshape_backward, "shape"),
+    "conv2d": Operation(convolution_forward, convolution_backward),
+    "conv_transpose2d": Operation(transposed_forward, transposed_backward),
+    "average_pool": pool(average_pool, average_pool_backward),
+    "max_pool": pool(max_pool, max_pool_backward),
+    "global_average": mapping(global_average, global_average_backward),
+    "upsample_nearest": by_factor(upsample_nearest, upsample_nearest_backward),
+    "upsample_bilinear": by_factor(upsample_bilinear, upsample_bilinear_backward),
+    "pixel_shuffle": by_factor(pixel_shuffle, pixel_unshuffle),
+    "pixel_unshuffle": by_factor(pixel_unshuffle, pixel_shuffle),
     "bce_with_logits": loss(losses.bce_with_logits, "logits", "targets", "smoothing"),
     "softmax_cross_entropy": loss(losses.softmax_cross_entropy, "logits", "labels", "smoothing"),
     "mean_squares": loss(losses.mean_squares, "outputs", "targets"),
@@ -153,10 +223,13 @@ def run(name, case):
     return results | OPERATIONS[name].backward(case, cache)
 
 
+SETTINGS = ("shape", "kernel", "stride", "padding", "output_padding", "dilation")
+
+
 def as_arguments(case, array=lambda value: value):
-    """The inputs of a case: numbers as Python numbers, arrays passed through `array`."""
+    """The inputs of a case: numbers and tuples as Python has them, arrays passed through `array`."""
     return {
-        name: tuple(value) if name == "shape" else array(value) if value.ndim else value.item()
+        name: tuple(value.tolist()) if name in SETTINGS else array(value) if value.ndim else value.item()
         for name, value in case.items()
         if name not in expected_results(case)
     }
@@ -166,13 +239,13 @@ def expected_results(case):
     return {
         name: value
         for name, value in case.items()
-        if name in ("y", "loss") or name.startswith("new_") or (name.startswith("d") and name != "dy")
+        if name in ("y", "loss") or name.startswith("new_") or (name.startswith("d") and name not in ("dy", "dilation"))
     }
 
 
 # The tests -------------------------------------------------------------------------------------------
 
-CASES = load("operations.npz")
+CASES = load("operations.npz") | load("convolutions.npz")
 every_case = pytest.mark.parametrize(
     ("name", "case"), [(name, case) for (name, _), case in CASES.items()], ids=[f"{n}-{i}" for n, i in CASES]
 )

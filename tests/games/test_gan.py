@@ -41,7 +41,7 @@ GAMES = {
     "g first, reusing": Game(LOSS, d_steps=2, order="generator-first", reuse_fakes=True),
     "simultaneous": Game(LOSS, order="simultaneous"),
 }
-METRICS = {"loss_d", "loss_g", "d_real", "d_fake", "d_fake_after"}
+METRICS = {"loss_d", "loss_g", "d_real", "d_fake", "d_fake_g"}
 
 every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -455,7 +455,7 @@ def test_metrics_tell_what_the_players_saw(device):
     fake_logits = to_host(forward(d, forward(g, draws.latent_g(), rng)[0], rng)[0])
     rng = draws.dropout(5)
     metrics = gan.generator_step(LOSS, g, d, *gan.generate(g, draws.latent_g(), rng), rng)
-    assert float(metrics["d_fake_after"]) == pytest.approx(sigmoid(fake_logits).mean(), rel=1e-12)
+    assert float(metrics["d_fake_g"]) == pytest.approx(sigmoid(fake_logits).mean(), rel=1e-12)
     assert float(metrics["loss_g"]) == pytest.approx(-np.log(sigmoid(fake_logits)).mean(), rel=1e-12)
 
 

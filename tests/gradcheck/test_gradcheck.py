@@ -1,5 +1,6 @@
 """The first witness: finite differences agree with every gradient, and catch every planted bug."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -30,22 +31,26 @@ def test_every_gradient_agrees_on_every_device(device: Device) -> None:
     assert not wrong
 
 
-def is_caught() -> bool:
-    """Whether any gradient is now seen to be wrong; a crash counts, as nobody can miss it."""
-    try:
-        return any(not row.passes() for problem in all_problems() for row in check(problem))
-    except (ValueError, TypeError):
-        return True
+def is_caught(first: str = "") -> bool:
+    """Whether a row of the table is now wrong. A crash is not enough: nobody can miss it, but it proves nothing.
+
+    Problems with `first` in their names are checked first, which is where a bug is found soonest.
+    """
+    for _, build in sorted(cases.builders().items(), key=lambda item: first not in item[0]):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            if any(not row.passes() for problem in build() for row in check(problem)):
+                return True
+    return False
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.story)
 def test_a_planted_bug_is_caught(bug: Bug) -> None:
     with planted(bug):
-        assert is_caught()
+        assert is_caught(first=bug.story.split()[0].removesuffix(":"))
 
 
 def test_there_are_many_bugs_of_different_stories() -> None:
-    assert len({bug.story for bug in BUGS}) == len(BUGS) >= 40
+    assert len({bug.story for bug in BUGS}) == len(BUGS) >= 130
 
 
 def test_without_a_bug_nothing_is_caught() -> None:

@@ -60,6 +60,40 @@ CASES = {
     "dropout of nothing": case(nn.Dropout(0.0), (6,)),
     "reshape": case(nn.Reshape((2, 3)), (6,), (2, 3)),
     "flatten": case(nn.Flatten(), (2, 3), (6,)),
+    "conv": case(nn.Conv2D(3, 3, padding=1), (4, 5, 2), (4, 5, 3), {"w": (3, 3, 2, 3), "b": (3,)}),
+    "conv, half the size": case(nn.Conv2D(3, 4, 2, 1, bias=False), (6, 4, 2), (3, 2, 3), {"w": (4, 4, 2, 3)}),
+    "conv, same padding": case(nn.Conv2D(2, (5, 3), 2, "same"), (5, 6, 2), (3, 3, 2), {"w": (5, 3, 2, 2), "b": (2,)}),
+    "conv, dilated, asymmetric": case(
+        nn.Conv2D(2, (2, 3), (1, 2), (1, 0, 2, 1), dilation=(3, 2)), (6, 5, 1), (4, 2, 2),
+        {"w": (2, 3, 1, 2), "b": (2,)},
+    ),
+    "conv, grouped": case(nn.Conv2D(6, 3, 2, 1, groups=2), (4, 3, 4), (2, 2, 6), {"w": (3, 3, 2, 6), "b": (6,)}),
+    "conv, depthwise": case(nn.Conv2D(3, 2, groups=3), (3, 4, 3), (2, 3, 3), {"w": (2, 2, 1, 3), "b": (3,)}),
+    "conv of one pixel": case(nn.Conv2D(4, 1), (1, 1, 2), (1, 1, 4), {"w": (1, 1, 2, 4), "b": (4,)}),
+    "transposed conv": case(nn.ConvTranspose2D(2, 4, 2, 1), (2, 3, 3), (4, 6, 2), {"w": (4, 4, 2, 3), "b": (2,)}),
+    "transposed conv, output padding": case(
+        nn.ConvTranspose2D(2, 5, 2, 2, (1, 0), bias=False), (2, 3, 2), (4, 5, 2), {"w": (5, 5, 2, 2)}
+    ),
+    "transposed conv, grouped, asymmetric": case(
+        nn.ConvTranspose2D(4, (3, 2), 2, (1, 0, 0, 2), dilation=(1, 2), groups=2), (2, 3, 2), (4, 5, 4),
+        {"w": (3, 2, 2, 2), "b": (4,)},
+    ),
+    "average pool": case(nn.AveragePool(2), (4, 6, 3), (2, 3, 3)),
+    "average pool, overlapping": case(nn.AveragePool(3, 2, 1), (5, 4, 2), (3, 2, 2)),
+    "max pool": case(nn.MaxPool((2, 3)), (4, 6, 3), (2, 2, 3)),
+    "max pool, overlapping": case(nn.MaxPool(3, 2, "same"), (5, 4, 2), (3, 2, 2)),
+    "global average": case(nn.GlobalAverage(), (3, 4, 2), (2,)),
+    "upsample, nearest": case(nn.Upsample(2), (2, 3, 2), (4, 6, 2)),
+    "upsample, bilinear": case(nn.Upsample(3, "bilinear"), (2, 3, 2), (6, 9, 2)),
+    "upsample by one": case(nn.Upsample(1), (2, 3, 2)),
+    "pixel shuffle": case(nn.PixelShuffle(2), (2, 3, 8), (4, 6, 2)),
+    "pixel unshuffle": case(nn.PixelUnshuffle(2), (4, 2, 3), (2, 1, 12)),
+    "conv, batchnorm, pool in sequential": case(
+        nn.Sequential(nn.Conv2D(3, 3, 1, 1, bias=False), nn.BatchNorm(), nn.LeakyReLU(), nn.MaxPool(2)),
+        (4, 4, 2), (2, 2, 3),
+        {"conv2d1.w": (3, 3, 2, 3), "batchnorm1.gamma": (3,), "batchnorm1.beta": (3,)},
+        {"batchnorm1.mean": (3,), "batchnorm1.var": (3,)},
+    ),
     "sequential": case(
         NET, (3,), (2,),
         {"dense1.w": (3, 6), "batchnorm1.gamma": (6,), "batchnorm1.beta": (6,), "dense2.w": (6, 2), "dense2.b": (2,)},
@@ -114,7 +148,7 @@ def arrays_in(cache: Any) -> Iterator[np.ndarray]:
     if isinstance(cache, tuple):
         for part in cache:
             yield from arrays_in(part)
-    elif not isinstance(cache, nn.Params):
+    elif cache is not None and not isinstance(cache, nn.Params):
         yield np.array(cache) if isinstance(cache, int | float) else to_host(cache).copy()
 
 

@@ -1,0 +1,53 @@
+"""Ten rounds of a narrow dcgan-64 against PyTorch in float64."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan.games.gan import play_round
+from minigan.games.player import Player
+from minigan.recipes import DCGAN64
+
+BOUND = 1e-8
+RECIPE = DCGAN64(batch_size=3, latent=5, width=2)
+
+
+@dataclass(frozen=True)
+class SeededBatch:
+    """The data of one round, from the seed that the stored results were made with."""
+
+    step: int
+
+    def _draw(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([64, self.step])
+        return rng.uniform(-1, 1, (3, 64, 64, 1)), rng.uniform(-2, 2, (3, 5))
+
+    def real(self, k: int) -> np.ndarray:
+        return self._draw()[0]
+
+    def latent_d(self, k: int) -> np.ndarray:
+        return self._draw()[1]
+
+    def latent_g(self) -> np.ndarray:
+        raise AssertionError("the source uses the samples of D's step again")
+
+    def dropout(self, k: int) -> np.random.Generator:
+        return np.random.default_rng(0)
+
+
+def test_ten_rounds_of_dcgan_64_agree_with_pytorch() -> None:
+    golden = np.load(Path(__file__).parents[1] / "golden" / "training_dcgan_64.npz")
+    images, rng = np.zeros((1, 64, 64, 1), np.uint8), np.random.default_rng(0)
+    rule_g, rule_d = RECIPE.optimisers(1)
+    g = Player.new(RECIPE.generator(images), rule_g, (5,), rng, dtype=np.float64)
+    d = Player.new(RECIPE.discriminator(images), rule_d, (64, 64, 1), rng, dtype=np.float64)
+    g.theta.trainable[:] = golden["theta_g"]
+    d.theta.trainable[:] = golden["theta_d"]
+    for step, losses in enumerate(golden["losses"]):
+        metrics = play_round(RECIPE.game(), g, d, SeededBatch(step))
+        assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
+    assert len(golden["losses"]) == 10
+    for player, end in ((g, golden["end_g"]), (d, golden["end_d"])):
+        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
