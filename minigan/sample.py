@@ -22,18 +22,30 @@ class Options:
     """samples in a row of the picture; without it the picture is square"""
     scale: int = 2
     """how much each pixel is enlarged"""
+    walk: int | None = None
+    """an animated walk on great circles through this many of the samples, and back to the first"""
+    between: int = 12
+    """pictures from one sample of the walk to the next"""
+    arithmetic: tuple[int, ...] = ()
+    """A B C, numbers of samples counted from 0: draws A, B, C and A - B + C"""
     out: Path | None = None
-    """picture to write; without it RUN/more-samples-SEED.png"""
+    """file to write; without it RUN/more-samples-SEED.png, RUN/walk-SEED.gif or RUN/arithmetic-SEED.png"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
     debug: bool = False
     """show the traceback of an error"""
 
     def __post_init__(self) -> None:
-        for name, highest in (("count", 100_000), ("columns", 100_000), ("scale", 64)):
+        limits = {"count": (1, 100_000), "columns": (1, 100_000), "scale": (1, 64), "between": (1, 100)}
+        for name, (lowest, highest) in (limits | {"walk": (2, min(self.count, 50))}).items():
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= highest:
-                raise UsageError(f"--{name} {value} is out of range: allowed are 1 to {highest}")
+            if value is not None and not lowest <= value <= highest:
+                raise UsageError(f"--{name} {value} is out of range: allowed are {lowest} to {highest}")
+        numbers_fit = len(self.arithmetic) == 3 and all(0 <= number < self.count for number in self.arithmetic)
+        if self.arithmetic and not numbers_fit:
+            raise UsageError(f"--arithmetic takes three numbers from 0 to {self.count - 1}")
+        if self.arithmetic and self.walk is not None:
+            raise UsageError("--walk and --arithmetic make different pictures: give one of them")
 
 
 def main(argv: list[str]) -> int:
@@ -43,17 +55,27 @@ def main(argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
     from minigan.randomness import Purpose, stream
-    from minigan.runs import pictures
+    from minigan.runs import latents, pictures
     from minigan.runs.saved import load_run
 
     saved = load_run(options.run, select_device(options.device))
     for note in saved.notes:
         print(f"note: {note}")
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)
-    picture = pictures.grid(saved.draw(z), options.columns)
-    out = options.out or options.run / f"more-samples-{options.seed}.png"
-    pictures.save_png(out, picture, options.scale)
-    print(f"{options.count} samples of {saved.recipe.name}, step {saved.state.step}: {out}")
+    if options.walk is not None:
+        out = options.out or options.run / f"walk-{options.seed}.gif"
+        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], options.between)), options.scale)
+        what = f"a walk through {options.walk} samples"
+    elif options.arithmetic:
+        out = options.out or options.run / f"arithmetic-{options.seed}.png"
+        chosen = latents.arithmetic(z, options.arithmetic)
+        pictures.save_png(out, pictures.grid(saved.draw(chosen), columns=4), options.scale)
+        what = "samples {} - {} + {}".format(*options.arithmetic)
+    else:
+        out = options.out or options.run / f"more-samples-{options.seed}.png"
+        pictures.save_png(out, pictures.grid(saved.draw(z), options.columns), options.scale)
+        what = f"{options.count} samples"
+    print(f"{what} of {saved.recipe.name}, step {saved.state.step}: {out}")
     return 0
 
 

@@ -30,7 +30,10 @@ def main(argv: list[str]) -> int:
     device = select_device(options.device)
     folder.open()
     try:
-        images = recipe.training_part(load_images(options.data).images)
+        data = load_images(options.data, size=recipe.image_size)
+        for note in data.notices:
+            print(f"note: {note}", flush=True)
+        images = recipe.training_part(data.images)
         trainer = Trainer(recipe, options, folder, device, images)
         if options.resume:
             for note in trainer.resume():
@@ -62,11 +65,21 @@ def report(trainer: "Trainer", seconds: float) -> None:
 
 
 def list_recipes() -> int:
-    """One line a recipe."""
+    """Each recipe: what it is, where it is from, and what it costs."""
     from minigan.recipes import RECIPES
+    from minigan.recipes.cost import cost
 
     for name, recipe in RECIPES.items():
-        print(f"{name:12} {' '.join((recipe.__doc__ or '').split())} ({recipe.source}; {recipe.steps} steps)")
+        made = recipe()
+        height, width = made.image_size or (28, 28)
+        counted = cost(made, (height, width, made.list_channels))
+        parameters = " + ".join(f"{number / 1e6:.2f}" for number in counted.parameters)
+        print(f"{name:15} {(recipe.__doc__ or '').partition(chr(10))[0]}")
+        print(f"{'':15} from: {recipe.source}")
+        print(
+            f"{'':15} {height} x {width} x {made.list_channels}, G + D {parameters} million parameters; "
+            f"a round of batch {made.batch_size}: {counted.round_macs / 1e9:.2f} GMAC; {recipe.steps} rounds"
+        )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``.
+"""Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``, ``"folder:PATH"``.
 
 Pixels stay bytes (uint8) here. How they become numbers, [0, 1] or [-1, 1], belongs to a system's
 recipe. Nothing is ever downloaded.
@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,12 +17,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
+from minigan.data.resize import RULE, Size, check_memory, fit, times
 from minigan.errors import DataError, UsageError
 
 Split = Literal["train", "test"]
 
 DEFAULT_SOURCE = "mnist5k"
-KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR"
+KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR, folder:PATH (folder or zip file of images)"
 MNIST5K_SHA256 = "36ae894615c73396de14d2207d45ce6983403bbfcb414f71b9b2855ed960e33f"  # of the file
 
 
@@ -34,8 +35,9 @@ class Dataset:
     """
 
     images: np.ndarray  # (N, H, W, C) uint8
-    labels: np.ndarray | None  # (N,) uint8
+    labels: np.ndarray | None  # (N,) uint8; int64 where there are more than 256 classes
     name: str
+    notices: tuple[str, ...] = ()  # what was done to the images, one line each, to be shown to the user
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
@@ -44,25 +46,42 @@ class Dataset:
             raise DataError(f"{self.name}: {len(self.labels)} labels for {len(self.images)} images")
 
 
-def load_images(source: str = DEFAULT_SOURCE, split: Split = "train") -> Dataset:
+def load_images(source: str = DEFAULT_SOURCE, split: Split = "train", size: Size | None = None) -> Dataset:
     """Load the images that a source such as ``mnist5k`` or ``mnist:DIR`` names.
 
     * ``mnist5k``: 5,000 MNIST training digits, shipped with minigan, 500 a class; no test split.
     * ``mnist:DIR``, ``fashion:DIR``: the IDX files of MNIST or Fashion-MNIST in folder DIR, plain or
       gzipped. Without ``:DIR``: in ``mnist`` or ``fashion-mnist`` under the folder $MINIGAN_DATA.
+    * ``folder:PATH``: the image files in a folder, flat or one folder a class, or in a zip file of such a
+      folder (rules: `minigan.data.folder`); no test split.
 
-    Raises UsageError for an unknown source or split, DataError for missing or damaged files.
+    Parameters: size, the (H, W) that all images get, cropped and resized by the rule of
+    `minigan.data.resize.fit`; None for their own, which then has to be one and the same.
+    Raises UsageError for an unknown source or split, DataError for missing or damaged files and for
+    more data than fit in memory.
     """
-    kind, _, folder = source.partition(":")
-    if kind not in _LOADERS:
+    kind, _, path = source.partition(":")
+    if kind not in KINDS:
         raise UsageError(f"unknown data source {source!r}{_did_you_mean(kind)}; known are {KNOWN}")
     if split not in get_args(Split):
         raise UsageError(f"unknown split {split!r}: choose train or test")
-    return _LOADERS[kind](folder, split)
+    if kind == "folder":
+        return _load_folder(path, split, size)
+    return _resized(_LOADERS[kind](path, split), size)
+
+
+def _resized(data: Dataset, size: Size | None) -> Dataset:
+    """The data set with images of another size, and a notice of it."""
+    found = data.images.shape[1:3]
+    if size is None or found == tuple(size):
+        return data
+    check_memory(len(data.images), size, data.images.shape[3], data.name)
+    notice = f"{data.name}: images of {times(found)} are {RULE} to {times(size)}"
+    return replace(data, images=fit(data.images, size), notices=(*data.notices, notice))
 
 
 def _did_you_mean(kind: str) -> str:
-    close = difflib.get_close_matches(kind.lower(), _LOADERS, n=1)
+    close = difflib.get_close_matches(kind.lower(), KINDS, n=1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 
@@ -99,6 +118,18 @@ _LOADERS: dict[str, Callable[[str, Split], Dataset]] = {
     "mnist": _load_mnist,
     "fashion": _load_fashion,
 }
+KINDS = (*_LOADERS, "folder")
+
+
+def _load_folder(path: str, split: Split, size: Size | None) -> Dataset:
+    from minigan.data.folder import read_folder  # not needed for the digits, and Pillow takes a while
+
+    if not path:
+        raise UsageError("folder: give a folder or a zip file with images as folder:PATH")
+    if split != "train":
+        raise UsageError("folder: has no test split: give the folder with the test images itself")
+    images, labels, notices = read_folder(Path(os.path.expanduser(path)), size)
+    return Dataset(images, labels, "folder", notices)
 
 
 def _folder(kind: str, given: str, default: str) -> Path:

@@ -4,11 +4,27 @@ A recipe is a frozen dataclass whose fields are the system's constants; every on
 the command line or in a TOML file.
 """
 
+from minigan.recipes.dcgan_28 import DCGAN28
+from minigan.recipes.dcgan_64 import DCGAN64
+from minigan.recipes.dcgan_256 import DCGAN256
+from minigan.recipes.dcgan_upsample import DCGANUpsample
 from minigan.recipes.mlp_2014 import MLP2014
 from minigan.recipes.mlp_mnist import MLPMnist
 from minigan.recipes.recipe import Recipe
 
-RECIPES: dict[str, type[Recipe]] = {recipe.name: recipe for recipe in (MLPMnist, MLP2014)}
+RECIPES: dict[str, type[Recipe]] = {
+    recipe.name: recipe for recipe in (MLPMnist, MLP2014, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256)
+}
 DEFAULT_RECIPE = MLPMnist.name
 
-__all__ = ["DEFAULT_RECIPE", "MLP2014", "RECIPES", "MLPMnist", "Recipe"]
+__all__ = [
+    "DCGAN28",
+    "DCGAN64",
+    "DCGAN256",
+    "DEFAULT_RECIPE",
+    "MLP2014",
+    "RECIPES",
+    "DCGANUpsample",
+    "MLPMnist",
+    "Recipe",
+]

@@ -11,6 +11,7 @@ from minigan.nn import Dense, Dropout, Maxout, ReLU, Sequential, Sigmoid
 from minigan.nn.initialisers import Uniform, Values
 from minigan.optim import ExponentialDecay, LinearRamp, Momentum, Optimiser
 from minigan.recipes.recipe import Recipe
+from minigan.typing import Shape
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ class MLP2014(Recipe):
     @property
     def latent_size(self) -> int:
         return self.latent
+
+    def sample_shape(self, image_shape: Shape) -> Shape:
+        return (math.prod(image_shape),)
 
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         unit = rng.random((count, self.latent), dtype=np.float32)  # [0, 1)

@@ -1,5 +1,6 @@
 """mlp-mnist: an MLP GAN that draws digits after a minute on two cores."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from minigan.nn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, Sequential, 
 from minigan.nn.initialisers import HeNormal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import Recipe
+from minigan.typing import Shape
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class MLPMnist(Recipe):
     @property
     def latent_size(self) -> int:
         return self.latent
+
+    def sample_shape(self, image_shape: Shape) -> Shape:
+        return (math.prod(image_shape),)
 
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.standard_normal((count, self.latent), dtype=np.float32)

@@ -19,12 +19,14 @@ from minigan.typing import Array, Shape
 class Recipe:
     """A published system. Subclasses add its constants as fields and fill in the methods.
 
-    Images are (N, H, W, C) bytes; the networks see them as vectors with pixels in [low, high].
+    Images are (N, H, W, C) bytes; the networks see pixels in [low, high].
     """
 
     name: ClassVar[str]  # what the command line calls it
     source: ClassVar[str]  # where it was published
     steps: ClassVar[int]  # rounds of a default run
+    image_size: ClassVar[tuple[int, int] | None] = None  # (H, W) that the networks make; None: any
+    list_channels: ClassVar[int] = 1  # colour channels that the published system was for, for `train --list`
     low: ClassVar[float] = 0.0  # the value of a black pixel
     high: ClassVar[float] = 1.0  # the value of a white pixel
     # Allowed (lowest, highest) of the constants; whole numbers without an entry: 1 to a million.
@@ -38,6 +40,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, bool | str):
+                continue
             whole = isinstance(value, int | tuple)
             usual = (1, 1_000_000) if whole else (-math.inf, math.inf)
             low, high = ({"average": (0, 0.999999)} | self.limits).get(field.name, usual)
@@ -76,18 +80,18 @@ class Recipe:
         raise NotImplementedError
 
     def sample_shape(self, image_shape: Shape) -> Shape:
-        """Shape of one image as D sees it."""
-        return (math.prod(image_shape),)
+        """Shape of one image as the networks see it."""
+        return image_shape
 
     def encode(self, images: Array, dtype: np.dtype) -> Array:
-        """Bytes (N, H, W, C) to vectors (N, H*W*C) in [low, high], where the images live."""
-        x = images.reshape(len(images), -1).astype(dtype)
+        """Bytes (N, H, W, C) to numbers (N, *sample_shape) in [low, high], where the images live."""
+        x = images.reshape(len(images), *self.sample_shape(images.shape[1:])).astype(dtype)
         x *= (self.high - self.low) / 255
         x += self.low
         return x
 
     def decode(self, x: Array, image_shape: Shape) -> Array:
-        """Vectors from G to bytes (N, H, W, C), rounded."""
+        """What G makes to bytes (N, H, W, C), rounded."""
         xp = array_module(x)
         pixels = xp.clip((x - self.low) * (255 / (self.high - self.low)), 0, 255)
         return xp.rint(pixels).astype(np.uint8).reshape(len(x), *image_shape)

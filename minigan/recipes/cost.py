@@ -1,0 +1,68 @@
+"""What a recipe costs, counted from its networks: parameters, and multiply-adds of a round."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigan.games.gan import Game
+from minigan.nn import Layer, Sequential
+from minigan.recipes.recipe import Recipe
+from minigan.typing import Shape
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Numbers of one network pair; macs count the matrix products of one image or one round."""
+
+    parameters: tuple[int, int]  # of G, of D
+    image_macs: tuple[int, int]  # forward, of G and of D
+    round_macs: int  # everything that a round computes, for the whole batch
+
+
+def cost(recipe: Recipe, image_shape: Shape) -> Cost:
+    r"""Count a recipe for images (H, W, C).
+
+    With F a forward pass, a backward pass costs F for the weights and F for the input; the first
+    layer's input gradient is left out where nobody needs it (F' = F without the first layer).
+    A round of k steps of D and one of G is, for each image of the batch,
+
+    .. math:: k\,(F_G + 2 F_D + 2 F_D + 2 F_D') + (F_G + F_D + F_D + F_G + F_G')
+
+    without the second :math:`F_G` where fakes are used again; a simultaneous round has one forward
+    pass of each kind.
+    """
+    images = np.zeros((1, *image_shape), np.uint8)
+    g, d = recipe.generator(images), recipe.discriminator(images)
+    g_in, d_in = (recipe.latent_size,), recipe.sample_shape(image_shape)
+    forward_g, forward_d = g.macs(g_in), d.macs(d_in)
+    later_g, later_d = forward_g - first_macs(g, g_in), forward_d - first_macs(d, d_in)
+    d_step = 2 * forward_d + 2 * forward_d + 2 * later_d  # forward, weights, inputs: real and fake
+    g_step = forward_d + forward_d + forward_g + later_g  # through D and back, then G's backward
+    game = recipe.game()
+    per_image = game.d_steps * d_step + g_step + generated(game) * forward_g
+    if game.order == "simultaneous":
+        per_image -= forward_d  # D has seen the fakes already
+    return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)
+
+
+def generated(game: Game) -> int:
+    """Forward passes of G in a round."""
+    if game.order == "simultaneous":
+        return 1
+    if game.reuse_fakes:
+        return 1 if game.order == "generator-first" else game.d_steps
+    return game.d_steps + 1
+
+
+def first_macs(net: Sequential | Layer, in_shape: Shape) -> int:
+    """Multiply-adds of the first layer with parameters, whose input gradient a player does not need."""
+    for _, layer, shape, _ in net.shapes(in_shape) if isinstance(net, Sequential) else []:
+        if layer.param_shapes(shape):
+            return layer.macs(shape)
+    return 0
+
+
+def size(net: Layer, in_shape: Shape) -> int:
+    """Number of trained parameters."""
+    return sum(map(math.prod, net.param_shapes(in_shape).values()))

@@ -1,0 +1,98 @@
+"""Training on a folder of images, as a person starts it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+# BLAS on one thread: another number of threads gives other bits.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
+NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
+
+
+def train(cwd, *arguments):
+    command = [sys.executable, "-m", "minigan.train", *NARROW, "--steps", "3", "--out", "run", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, errors="surrogateescape", timeout=100,
+        check=False,
+    )  # fmt: skip
+
+
+def write_images(folder, count=20, size=(6, 8)):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def error_of(done):
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert re.fullmatch(r"minigan: error: .+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def test_training_on_a_folder_says_what_it_found_and_leaves_pictures(tmp_path):
+    write_images(tmp_path / "images")
+    (tmp_path / "images" / "notes.txt").write_text("x")
+    done = train(tmp_path, "--data", "folder:images")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "note: folder 'images': 20 RGB images, height x width 6 x 8\n"
+        "note: left out 1 files without an image's extension, such as 'notes.txt'\n"
+    )
+    assert "20 images, steps 0 to 3" in done.stdout
+    with Image.open(tmp_path / "run" / "samples.png") as picture:
+        assert picture.mode == "RGB"
+
+
+def test_a_run_on_a_folder_can_be_resumed_and_other_images_are_noticed(tmp_path):
+    folder = write_images(tmp_path / "images")
+    assert train(tmp_path, "--data", "folder:images").returncode == 0
+    assert "steps 3 to 5" in train(tmp_path, "--resume", "--steps", "5").stdout
+    (folder / "0.png").unlink()
+    assert "the checkpoint's images is 20, this run's is 19" in error_of(train(tmp_path, "--resume", "--steps", "7"))
+
+
+def test_a_path_that_is_no_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_images(tmp_path / name)
+    done = train(tmp_path, "--data", f"folder:{name}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "note: folder 'caf\\udce9': 20 RGB images" in done.stdout
+    assert "steps 3 to 4" in train(tmp_path, "--resume", "--steps", "4").stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, r"no images in folder 'images': no name ends in \.png"),
+        ({"a.txt": b"x"}, "found there: 'a.txt'"),
+        ({"a.png": b"text"}, r"1 of 1 image files cannot be read, more than 1%: 'a.png' \(not an image\)"),
+    ],
+)
+def test_bad_folders_are_one_line(tmp_path, files, message):
+    (tmp_path / "images").mkdir()
+    for name, data in files.items():
+        (tmp_path / "images" / name).write_bytes(data)
+    assert re.search(message, error_of(train(tmp_path, "--data", "folder:images")))
+
+
+def test_one_image_gives_the_largest_batch_allowed(tmp_path):
+    write_images(tmp_path / "images", count=1)
+    error = error_of(train(tmp_path, "--data", "folder:images"))
+    assert "batch size 8 for 1 images: the largest batch allowed is 1" in error
+
+
+def test_images_of_several_sizes_are_one_line(tmp_path):
+    write_images(tmp_path / "images" / "a", count=5)
+    write_images(tmp_path / "images" / "b", count=3, size=(4, 4))
+    error = error_of(train(tmp_path, "--data", "folder:images"))
+    assert "images of 2 sizes (height x width): 6 x 8 (5), 4 x 4 (3); take a recipe" in error

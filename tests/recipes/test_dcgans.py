@@ -1,0 +1,129 @@
+"""The DCGANs are those of their sources: parameters, multiply-adds, layers, constants, order of moves."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minigan import nn
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, Recipe
+
+
+def images_for(recipe: Recipe, channels: int) -> np.ndarray:
+    return np.full((1, *(recipe.image_size or (28, 28)), channels), 128, np.uint8)
+
+
+def counts(net: nn.Sequential, in_shape: tuple[int, ...]) -> tuple[int, int]:
+    """(multiply-adds for one image, parameters)."""
+    return net.macs(in_shape), sum(map(math.prod, net.param_shapes(in_shape).values()))
+
+
+# Counted from the published networks: (multiply-adds, parameters) of G and of D.
+PUBLISHED = [
+    (MLP2014(), 1, (2_500_800, 2_503_984), (1_229_040, 1_231_441)),
+    (DCGAN28(), 1, (27_222_528, 6_947_713), (1_078_800, 1_054_493)),
+    (DCGAN64(), 3, (104_628_224, 3_576_704), (103_817_216, 2_765_568)),
+    (DCGANUpsample(), 1, (776_077_312, 16_713_857), (6_047_744, 691_009)),
+    (DCGAN256(), 3, (1_089_536_000, 19_104_035), (391_659_520, 6_306_561)),
+]
+
+
+@pytest.mark.parametrize(("recipe", "channels", "of_g", "of_d"), PUBLISHED, ids=[r.name for r, *_ in PUBLISHED])
+def test_the_networks_are_as_large_as_the_published_ones(recipe, channels, of_g, of_d) -> None:
+    images = images_for(recipe, channels)
+    assert counts(recipe.generator(images), (recipe.latent_size,)) == of_g
+    assert counts(recipe.discriminator(images), recipe.sample_shape(images.shape[1:])) == of_d
+
+
+@pytest.mark.parametrize(
+    "recipe", [DCGAN28(), DCGAN64(), DCGANUpsample(), DCGANUpsample(enlarge="transposed"), DCGAN256()]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_generator_makes_what_the_discriminator_takes(recipe, channels) -> None:
+    images = images_for(recipe, channels)
+    made = recipe.generator(images).out_shape((recipe.latent_size,))
+    assert made == images.shape[1:]
+    assert recipe.discriminator(images).out_shape(made) == (1,)
+
+
+def kinds(net: nn.Sequential) -> str:
+    return " ".join(type(layer).__name__ for layer in net.layers)
+
+
+def test_dcgan_64_is_the_mirror_of_its_discriminator() -> None:
+    recipe = DCGAN64()
+    images = images_for(recipe, 3)
+    up = [layer.channels for layer in recipe.generator(images).layers if isinstance(layer, nn.ConvTranspose2D)]
+    down = [layer.channels for layer in recipe.discriminator(images).layers if isinstance(layer, nn.Conv2D)]
+    assert up == [512, 256, 128, 64, 3]
+    assert down == [64, 128, 256, 512, 1]
+    assert kinds(recipe.discriminator(images)).startswith("Conv2D LeakyReLU Conv2D BatchNorm LeakyReLU")
+
+
+def test_the_paper_s_wide_net_has_1024_channels() -> None:
+    recipe = DCGAN64(width=128)
+    assert recipe.generator(images_for(recipe, 3)).layers[1].channels == 1024
+
+
+def test_dcgan_64_starts_from_narrow_normal_weights() -> None:
+    recipe = DCGAN64(width=16)
+    theta = nn.init_params(recipe.generator(images_for(recipe, 3)), (100,), np.random.default_rng(0))
+    assert theta["convtranspose2d1.w"].std() == pytest.approx(0.02, rel=0.02)
+    gains = theta["batchnorm1.gamma"]
+    assert gains.mean() == pytest.approx(1, abs=0.01)
+    assert gains.std() == pytest.approx(0.02, rel=0.3)
+
+
+def test_dcgan_64_uses_the_fakes_of_d_s_step_again() -> None:
+    game = DCGAN64().game()
+    assert (game.order, game.d_steps, game.reuse_fakes) == ("discriminator-first", 1, True)
+    assert not DCGAN64(fresh_fakes=True).game().reuse_fakes
+
+
+def test_dcgan_upsample_has_the_blocks_of_its_source_in_their_order() -> None:
+    recipe = DCGANUpsample()
+    images = images_for(recipe, 1)
+    assert kinds(recipe.discriminator(images)) == (
+        "Conv2D LeakyReLU Dropout" + " Conv2D LeakyReLU Dropout BatchNorm" * 4 + " Flatten Dense"
+    )
+    assert kinds(recipe.generator(images)) == (
+        "Dense Reshape BatchNorm" + " Upsample Conv2D BatchNorm LeakyReLU" * 2 + " Conv2D Tanh"
+    )
+    norms = [layer.eps for layer in recipe.generator(images).layers if isinstance(layer, nn.BatchNorm)]
+    assert norms == [1e-5, 0.8, 0.8]
+    assert {layer.form for layer in recipe.discriminator(images).layers if isinstance(layer, nn.Dropout)} == {"channel"}
+
+
+def test_dcgan_upsample_starts_biases_as_pytorch_does() -> None:
+    recipe = DCGANUpsample(width=8)
+    theta = nn.init_params(recipe.generator(images_for(recipe, 1)), (500,), np.random.default_rng(0))
+    bound = 1 / math.sqrt(500)
+    assert 0.98 * bound < abs(theta["dense1.b"]).max() <= bound
+    assert abs(theta["conv2d1.b"]).max() <= 1 / math.sqrt(9 * 8)
+
+
+def test_dcgan_upsample_moves_g_first_and_halves_the_loss_of_d() -> None:
+    game = DCGANUpsample().game()
+    assert (game.order, game.reuse_fakes) == ("generator-first", True)
+    loss, *_ = game.loss.discriminator(np.zeros((2, 1)), np.zeros((2, 1)))
+    assert loss == pytest.approx(math.log(2))  # (log 2 + log 2) / 2
+
+
+def test_dcgan_28_moves_d_twice() -> None:
+    assert DCGAN28().game().d_steps == 2
+
+
+@pytest.mark.parametrize(("recipe", "batch"), [(DCGAN28(), 128), (DCGAN256(), 16)])
+def test_the_cntk_recipes_remember_squares_per_sample(recipe, batch) -> None:
+    rule, _ = recipe.optimisers(1)
+    assert recipe.batch_size == batch
+    assert rule.beta2 == pytest.approx(math.exp(-batch / 720_000), abs=5e-7)
+
+
+def test_dcgan_256_has_biases_only_where_there_is_no_normalisation() -> None:
+    recipe = DCGAN256()
+    layers = recipe.discriminator(images_for(recipe, 3)).layers
+    assert [layer.bias for layer in layers if isinstance(layer, nn.Conv2D)] == [True, *[False] * 5, True]
+    layers = recipe.generator(images_for(recipe, 3)).layers
+    assert [layer.bias for layer in layers if isinstance(layer, nn.ConvTranspose2D)] == [*[False] * 6, True]
+    assert not recipe.game().reuse_fakes
