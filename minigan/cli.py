@@ -74,8 +74,10 @@ def _condense(box: str) -> str:
     lines = [BOX.sub(" ", line).strip() for line in box.splitlines()]
     lines = [line for line in lines if line and "help" not in line]
     title, *rest = lines or ["wrong usage"]
-    text = " ".join(rest) or title
-    return re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", " ".join(rest) or title)
+    text = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", text)
+    # What follows is the option's line of the help: " --steps {None}|INT how many (default: 100)".
+    return re.sub(r" --[a-z0-9-]+ \S*[A-Z]{3}\S* .*\(default: .*", "", text).strip()
 
 
 def run(command: Callable[[list[str]], int | None]) -> int:

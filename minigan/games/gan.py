@@ -19,7 +19,10 @@ from minigan.games.player import Player
 from minigan.nn.layer import Cache
 from minigan.typing import Array
 
-Metrics = dict[str, Array]  # 0-d arrays that stay on the device until somebody reads them
+# What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
+# d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
+# D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
+Metrics = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def generator_step(
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     g.update()
-    return {"loss_g": value, "d_fake_after": mean_probability(fake_logits)}
+    return {"loss_g": value, "d_fake_g": mean_probability(fake_logits)}
 
 
 def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array, rng: np.random.Generator) -> Metrics:
@@ -136,7 +139,7 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     g.update()
     p_fake = mean_probability(fake_logits)
     p_real = mean_probability(real_logits)
-    return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_after": p_fake}
+    return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 
 def play_round(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:

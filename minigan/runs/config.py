@@ -88,12 +88,12 @@ def _parse(
     name: str, argv: Sequence[str], run: RunOptions | None = None, constants: Recipe | None = None
 ) -> tuple[RunOptions, Recipe]:
     kind = RECIPES[name]
-    command = dataclasses.make_dataclass("Command", [("run", RunOptions), ("constants", kind)], frozen=True)
+    command = dataclasses.make_dataclass("Command", [("run", RunOptions), ("recipe", kind)], frozen=True)
     default = command(run or RunOptions(), constants or kind())
     if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
-        default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.constants)
+        default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.recipe)
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
-    return chosen.run, chosen.constants
+    return chosen.run, chosen.recipe
 
 
 def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:

@@ -10,6 +10,7 @@ runs/<recipe>-<time>/
     checkpoints/       the newest two states
 """
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -47,6 +48,7 @@ class RunFolder:
         Raises UserError if another process is using it, or if it cannot be written.
         """
         try:
+            self._is_new = not self.path.exists()
             for folder in (self.path, self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -60,8 +62,14 @@ class RunFolder:
             remove_stale(folder)
 
     def close(self) -> None:
+        """Release the lock; a folder that was made for a run that never began goes away again."""
         self._pid.unlink(missing_ok=True)
         self._lock.release()
+        if self._is_new and not self.holds_a_run:
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody has put something in
+                for folder in (self.samples, self.checkpoints, self.path):
+                    folder.rmdir()
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""

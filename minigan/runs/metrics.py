@@ -9,7 +9,7 @@ from typing import TextIO
 from minigan.errors import DataError
 from minigan.runs.atomic import write_atomically
 
-COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_after")
+COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
 HEADER = ",".join(COLUMNS) + "\n"
 
 Row = dict[str, float]

@@ -12,7 +12,8 @@ class RunOptions:
     """What to train on, for how long, where, and what to write down."""
 
     data: str = "mnist5k"
-    """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files)"""
+    """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files), or folder:PATH (image
+    files in a folder, flat or one folder a class, or in a zip file)"""
     steps: int | None = None
     """rounds in all, those before a --resume included; without it the recipe's own number"""
     epochs: int | None = None

@@ -53,17 +53,30 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
         pictures = [_read_frame(frame) for frame in chosen]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:  # whatever a damaged PNG gives
         raise DataError(f"cannot animate the samples: {err}") from err
-    durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_FRAME_MS]
+    _write_gif(path, pictures, last=LAST_FRAME_MS)
+
+
+def save_gif(path: Path, images: np.ndarray, scale: int = 1) -> None:
+    """Write images (N, H, W, C) of bytes as an endless animation, each pixel enlarged to scale x scale."""
+    large = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    _write_gif(path, [_as_image(image) for image in large], last=FRAME_MS)
+
+
+def _write_gif(path: Path, pictures: Sequence[Image.Image], last: int) -> None:
+    """A colour picture gets the 256 colours that suit it best; 256 shades of grey are all there are."""
+    frames = [picture if picture.mode == "L" else picture.convert("RGB").quantize(256) for picture in pictures]
+    durations = [FRAME_MS] * (len(frames) - 1) + [last]
     buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
+    frames[0].save(
+        buffer, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
     )
     write_atomically(path, buffer.getvalue())
 
 
 def _read_frame(path: Path) -> Image.Image:
     with Image.open(path) as picture:
-        return picture.convert("P")
+        picture.load()
+        return picture.copy()
 
 
 def save_curves(path: Path, rows: Sequence[Row]) -> None:
@@ -96,9 +109,10 @@ def _plot_smoothed(axes: Any, steps: list[float], values: list[float], label: st
     """The values in a light colour and their running mean over one fortieth of the run above them."""
     (line,) = axes.plot(steps, values, linewidth=0.6, alpha=0.35)
     width = max(1, len(values) // 40)
-    sums = np.cumsum(np.concatenate([[0.0], values]))
-    mean = (sums[width:] - sums[:-width]) / width
-    axes.plot(steps[width - 1 :], mean, color=line.get_color(), label=label)
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - width, 0)  # fewer values at the beginning
+    axes.plot(steps, (sums[ends] - sums[starts]) / (ends - starts), color=line.get_color(), label=label)
 
 
 def _as_image(picture: np.ndarray) -> Image.Image:

@@ -13,7 +13,7 @@ PLAIN_SECONDS = 10  # between two lines off a terminal
 
 
 class Progress:
-    """Shows steps a second, both losses, D(x), D(G(z)) before and after D's update, and a verdict."""
+    """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and a verdict."""
 
     def __init__(self, step: int, goal: int) -> None:
         self._bar = tqdm(
@@ -53,9 +53,9 @@ class Progress:
 
 
 def describe(rows: Sequence[Row]) -> str:
-    """``loss D 1.21 G 0.98  D(x) 0.58  D(G(z)) 0.41 -> 0.36  balanced``."""
+    """``loss D 1.21 G 0.98  D(x) 0.58  D(G(z)) 0.41 in D's step, 0.36 in G's  balanced``."""
     row = rows[-1]
     return (
         f"loss D {row['loss_d']:.2f} G {row['loss_g']:.2f}  D(x) {row['d_real']:.2f}  "
-        f"D(G(z)) {row['d_fake']:.2f} -> {row['d_fake_after']:.2f}  {verdict(rows).partition(':')[0]}"
+        f"D(G(z)) {row['d_fake']:.2f} in D's step, {row['d_fake_g']:.2f} in G's  {verdict(rows).partition(':')[0]}"
     )

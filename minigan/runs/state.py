@@ -85,6 +85,7 @@ class State:
             )
         self.step = checkpoint.facts["step"]
         for role, player in (("generator", self.g), ("discriminator", self.d)):
+            player.theta.version += 1  # whatever was computed with the old numbers is out of date
             player.updates = checkpoint.facts["updates"][role]
             _copy(player.theta.flat, checkpoint.tensors[f"{role}.theta"], device)
             for name, moment in player.moments.items():

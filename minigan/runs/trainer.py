@@ -53,6 +53,7 @@ class Trainer:
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.rows: list[Row] = []
         self.saved_step: int | None = None
+        self.has_varied = False  # whether the samples have ever differed as the data do
         self._check_smallest_batch()
 
     @property
@@ -180,10 +181,12 @@ class Trainer:
         """Draw the fixed latents once more, and warn if the samples have become all alike."""
         samples = self._samples()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
-        if self.state.step >= self.batches.per_epoch:  # an untrained G is of little diversity, too
-            warning = diversity_warning(_spread(samples) / max(_spread(self.images[:1000]), 1e-9))
-            if warning:
-                progress.say(f"step {self.state.step}: warning: {warning}")
+        if self.state.step < self.batches.per_epoch:  # what an untrained G draws says nothing
+            return
+        warning = diversity_warning(_spread(samples) / max(_spread(self.images[:1000]), 1e-9))
+        if warning and self.has_varied:  # a G that starts at the mean image has not collapsed
+            progress.say(f"step {self.state.step}: warning: {warning}")
+        self.has_varied = self.has_varied or not warning
 
     def _samples(self) -> np.ndarray:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])

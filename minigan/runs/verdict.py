@@ -22,21 +22,24 @@ def verdict(rows: Sequence[Row]) -> str:
     if gap > 0.8:
         return (
             "D is winning: it tells real from generated nearly every time, so G learns little; "
-            "lower D's learning rate, or give D more dropout or label smoothing"
+            "give D more dropout or label smoothing, or a lower learning rate"
         )
     if gap < 0.02 and len(recent) == WINDOW:
         return (
-            "D sees no difference: G has won, or D has stopped learning; "
-            "raise D's learning rate, or give D more steps a round"
+            "D sees no difference: it has not learnt yet, has stopped learning, or G has won; "
+            "if it lasts, raise D's learning rate, or give D more steps a round"
         )
     if gap > 0.5:
         return "D is ahead"
     return "balanced"
 
 
+NARROW = 0.35  # a spread below this means that samples look alike
+
+
 def diversity_warning(spread: float) -> str | None:
     """A warning if samples for different z look alike; `spread` is their pixel deviation over that of the data."""
-    if spread > 0.35:
+    if spread > NARROW:
         return None
     return (
         f"the samples are nearly all the same ({spread:.0%} of the data's spread): G has collapsed; "

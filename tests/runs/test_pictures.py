@@ -134,7 +134,7 @@ def test_the_curves_show_a_running_mean_of_one_fortieth_of_the_run():
     values = [float(i % 2) for i in range(80)]
     pictures._plot_smoothed(Axes(), list(range(80)), values, "x")
     assert drawn[0] == (list(range(80)), values)
-    assert drawn[1] == (list(range(1, 80)), [0.5] * 79)
+    assert drawn[1] == (list(range(80)), [0.0] + [0.5] * 79)  # of the values there are, at the beginning
 
 
 def test_nothing_to_show_makes_no_file(tmp_path):
