@@ -22,10 +22,13 @@ from minigan.data.sources import load_images
 from minigan.games.gan import play_round
 from minigan.gradcheck import TOLERANCE, all_problems, check
 from minigan.recipes import RECIPES, Recipe
+from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
 from minigan.runs.state import State
 
 SEED = 0
+IMAGES = 1000  # enough for a few rounds of every batch size
+CPU_MACS = 4e11  # what a CPU should have to multiply for one measurement
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ def main(argv: list[str]) -> int:
     for name in RECIPES:
         recipe = RECIPES[name]()
         for precision, bound in (("float64", 1e-9), ("float32", 1e-2)):
-            results.append(compare_rounds(recipe, gpu, precision, rounds=5 if options.quick else 20, bound=bound))
-        results.append(time_rounds(recipe, gpu, rounds=10 if options.quick else 200))
+            results.append(
+                compare_rounds(recipe, gpu, precision, rounds_for(recipe, 2 if options.quick else 20), bound)
+            )
+        results.append(time_rounds(recipe, gpu, 5 if options.quick else 100))
     print_table(gpu, results)
     return 0 if all(result.ok for result in results) else 1
 
@@ -90,12 +95,18 @@ def compare_rounds(recipe: Recipe, gpu: Device, precision: str, rounds: int, bou
     return Result(what, f"{distance:.1e} (bound {bound:g})", distance <= bound)
 
 
-def time_rounds(recipe: Recipe, gpu: Device, rounds: int) -> Result:
+def rounds_for(recipe: Recipe, most: int) -> int:
+    """Fewer rounds of a large system, so that a CPU is done with them in seconds: at least 2."""
+    per_round = cost(recipe, (*(recipe.image_size or (28, 28)), 1)).round_macs
+    return max(2, min(most, int(CPU_MACS / per_round)))
+
+
+def time_rounds(recipe: Recipe, gpu: Device, most: int) -> Result:
     """Milliseconds a round on each processor, float32, after a warm-up, waiting for the device at the end."""
     times = {}
-    for device in (CPU, gpu):
+    for device, rounds in ((CPU, rounds_for(recipe, most)), (gpu, most)):
         _, play = start(recipe, device, "float32")
-        for _ in range(max(3, rounds // 10)):
+        for _ in range(max(1, rounds // 10)):
             play()
         device.synchronize()
         began = time.perf_counter()
@@ -110,7 +121,7 @@ def time_rounds(recipe: Recipe, gpu: Device, rounds: int) -> Result:
 
 def start(recipe: Recipe, device: Device, precision: str) -> tuple[State, Callable[[], None]]:
     """A state before the first round, and a function that plays the next one."""
-    images = recipe.training_part(load_images().images)
+    images = recipe.training_part(load_images(size=recipe.image_size).images[:IMAGES])
     batches = Batches(len(images), recipe.batch_size, SEED)
     dtype, game = np.dtype(precision), recipe.game()
     state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
