@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from minigan import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from minigan.backend import Device
+    from minigan.recipes import Recipe
+    from minigan.runs.folder import RunFolder
+    from minigan.runs.options import RunOptions
     from minigan.runs.trainer import Trainer
 
 
@@ -18,11 +24,8 @@ def main(argv: list[str]) -> int:
         return list_recipes()
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
-    from minigan.data.sources import load_images
     from minigan.errors import UsageError
-    from minigan.runs.config import write_config
     from minigan.runs.folder import RunFolder, new_run_path
-    from minigan.runs.trainer import Trainer, resume_command
 
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if folder.holds_a_run and not (options.resume or options.overwrite):
@@ -30,14 +33,26 @@ def main(argv: list[str]) -> int:
     device = select_device(options.device)
     folder.open()
     try:
-        data = load_images(options.data, size=recipe.image_size)
-        for note in data.notices:
-            print(f"note: {note}", flush=True)
-        images = recipe.training_part(data.images)
+        return train(options, recipe, folder, device)
+    finally:
+        folder.close()
+
+
+def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device") -> int:
+    """Train into an open folder; returns the exit code."""
+    from minigan.data.sources import load_images
+    from minigan.recipes.cost import cost
+    from minigan.runs.blas import limited_threads
+    from minigan.runs.config import write_config
+    from minigan.runs.trainer import Trainer, resume_command
+
+    data = load_images(options.data, size=recipe.image_size)
+    tell(data.notices)
+    images = recipe.training_part(data.images)
+    with limited_threads(options.threads, cost(recipe, images.shape[1:]).round_macs):
         trainer = Trainer(recipe, options, folder, device, images)
         if options.resume:
-            for note in trainer.resume():
-                print(f"note: {note}")
+            tell(trainer.resume())
         else:
             folder.clear()
         write_config(folder, options, recipe)
@@ -46,11 +61,15 @@ def main(argv: list[str]) -> int:
         began = time.monotonic()
         code = trainer.run()
         report(trainer, time.monotonic() - began)
-        if code:
-            print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
-        return code
-    finally:
-        folder.close()
+    if code:
+        print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
+    return code
+
+
+def tell(notes: "Iterable[str]") -> None:
+    """What the user should know, a line each."""
+    for note in notes:
+        print(f"note: {note}", flush=True)
 
 
 def report(trainer: "Trainer", seconds: float) -> None:

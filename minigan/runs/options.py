@@ -22,6 +22,8 @@ class RunOptions:
     """of everything random; the same seed gives the same run"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
+    threads: int | None = None
+    """threads of the linear algebra library; without it one for a small system, else what the library takes"""
     precision: Literal["float32", "float64"] = "float32"
     """of all numbers"""
     last_batch: Literal["drop", "keep"] = "drop"
@@ -46,7 +48,7 @@ class RunOptions:
     """show the traceback of an error"""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "log_every", "snapshot_every", "checkpoint_every"):
+        for name in ("steps", "epochs", "threads", "log_every", "snapshot_every", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
@@ -62,9 +64,10 @@ class RunOptions:
 
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
-    "data", "steps", "epochs", "seed", "precision", "last_batch", "log_every", "snapshot_every", "checkpoint_every",
+    "data", "steps", "epochs", "seed", "threads", "precision", "last_batch",
+    "log_every", "snapshot_every", "checkpoint_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run.
-FREE_ON_RESUME = ("steps", "epochs", "checkpoint_every")
+FREE_ON_RESUME = ("steps", "epochs", "threads", "checkpoint_every")
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -1,0 +1,42 @@
+"""How many threads the linear algebra library uses."""
+
+import pytest
+
+from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, limited_threads
+
+
+def threads() -> set[int]:
+    return {blas["num_threads"] for blas in blas_libraries()}
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_small_system_gets_one_thread() -> None:
+    with limited_threads(2, 0):
+        before = threads()
+        with limited_threads(None, int(SMALL_ROUND) - 1):
+            assert threads() == {1}
+        assert threads() == before
+
+
+def test_a_large_system_keeps_those_of_the_library() -> None:
+    before = threads()
+    with limited_threads(None, int(SMALL_ROUND)):
+        assert threads() == before
+
+
+def test_what_is_asked_for_is_given() -> None:
+    with limited_threads(1, int(1e12)):
+        assert threads() == {1}
+        assert "x1" in blas_facts()
+
+
+def test_a_setting_in_the_environment_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    before = threads()
+    with limited_threads(None, 0):
+        assert threads() == before
