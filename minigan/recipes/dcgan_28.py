@@ -47,6 +47,8 @@ class DCGAN28(Recipe):
     """channels of G's images before the last one"""
     width_d: int = 64
     """channels of D's second convolution (its first has one)"""
+    first_norm: bool = True
+    """BatchNorm after D's first convolution, as in the source: D cannot see patterns of period two then"""
     units: int = 1024
     """units of the dense layers"""
     slope: float = 0.2
@@ -81,8 +83,11 @@ class DCGAN28(Recipe):
 
     def discriminator(self, images: np.ndarray) -> Sequential:
         w = Normal(self.init_std)
+        # The DCGAN paper leaves BatchNorm out here: a pattern that repeats with the stride adds the same to all
+        # outputs of the convolution, and taking off the mean hides it from D for good.
+        first = [BatchNorm()] if self.first_norm else []
         return Sequential(
-            Conv2D(1, 5, 2, w_init=w), BatchNorm(), LeakyReLU(self.slope),
+            Conv2D(1, 5, 2, w_init=w), *first, LeakyReLU(self.slope),
             Conv2D(self.width_d, 5, 2, w_init=w), BatchNorm(), LeakyReLU(self.slope), Flatten(),
             Dense(self.units, w_init=w), BatchNorm(), LeakyReLU(self.slope),
             Dense(1, w_init=w),

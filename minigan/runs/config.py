@@ -97,13 +97,13 @@ def _parse(
 
 
 def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:
-    fields = [field.name for kind in (RunOptions, RECIPES[name]) for field in dataclasses.fields(kind)]
-    known = [field for field in fields if field not in CALL_ONLY]
+    fields = [field for kind in (RunOptions, RECIPES[name]) for field in dataclasses.fields(kind)]
+    known = {field.name: field.default for field in fields if field.name not in CALL_ONLY}
     try:
         for key in settings:
             if key not in known:
                 raise UsageError(f"unknown key {key!r} for {name}{cli.did_you_mean(key, known)}")
-        return _parse(name, [word for key, value in settings.items() for word in _as_arguments(key, value)])
+        return _parse(name, [word for key, value in settings.items() for word in _as_arguments(key, value, known[key])])
     except UsageError as err:
         raise UsageError(f"{path}: {err}") from err
 
@@ -166,9 +166,12 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     return name, {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
 
 
-def _as_arguments(key: str, value: Any) -> list[str]:
+def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
+    if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
+        switch = option if value else option.replace("--", "--no-", 1)
+        return [] if value == default else [switch]
     if not isinstance(value, list):
         return [f"{option}={value}"]
     if not all(type(number) in (int, float) for number in value):

@@ -127,3 +127,17 @@ def test_dcgan_256_has_biases_only_where_there_is_no_normalisation() -> None:
     layers = recipe.generator(images_for(recipe, 3)).layers
     assert [layer.bias for layer in layers if isinstance(layer, nn.ConvTranspose2D)] == [*[False] * 6, True]
     assert not recipe.game().reuse_fakes
+
+
+@pytest.mark.parametrize(("first_norm", "seen"), [(True, False), (False, True)])
+def test_normalisation_after_the_first_convolution_hides_patterns_of_period_two(first_norm, seen) -> None:
+    """A pattern that repeats with the stride is the same at every place of the window: a constant, taken off."""
+    recipe = DCGAN28(width_d=4, units=16, first_norm=first_norm)
+    net = recipe.discriminator(images_for(recipe, 1))
+    theta = nn.init_params(net, (28, 28, 1), np.random.default_rng(0), dtype=np.float64)
+    x = np.random.default_rng(1).random((6, 28, 28, 1))
+    pattern = np.zeros((28, 28, 1))
+    pattern[::2, ::2] = 0.5
+    change = abs(net.forward(theta, x + pattern, train=True)[0] - net.forward(theta, x, train=True)[0]).max()
+    assert (change > 1e-3) == seen
+    assert (change < 1e-9) == (not seen)

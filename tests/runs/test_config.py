@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minigan.errors import UsageError
-from minigan.recipes import MLP2014, RECIPES, MLPMnist
+from minigan.recipes import DCGAN28, DCGAN64, MLP2014, RECIPES, MLPMnist
 from minigan.runs.config import parse_command, read_run_config, write_config
 from minigan.runs.folder import RunFolder
 from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
@@ -282,3 +282,16 @@ def test_help_prints_and_leaves(capsys):
     for part in ("--momentum-end", "momentum from epoch", "--checkpoint-every", "mlp-mnist", "Goodfellow"):
         assert part in shown.out
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("recipe", [DCGAN64(fresh_fakes=True), DCGAN64(), DCGAN28(first_norm=False), DCGAN28()])
+def test_switches_survive_in_the_file_of_a_run(recipe):
+    folder = RunFolder(Path("run"))
+    folder.open()
+    write_config(folder, RunOptions(), recipe)
+    assert read_run_config(folder.config) == (RunOptions(), recipe)
+
+
+def test_a_switch_can_be_turned_off_on_the_command_line():
+    assert not parse_command(["dcgan-28", "--no-first-norm"])[1].first_norm
+    assert parse_command(["dcgan-64", "--fresh-fakes"])[1].fresh_fakes
