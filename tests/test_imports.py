@@ -27,10 +27,11 @@ ROOMS = {
     "games": GROUND | {"ops", "nn", "optim"},
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": EVERYWHERE | {"randomness"},
+    "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
 }
-COMMANDS = {"train", "sample", "evaluate", "info", "gradcheck", "__main__"}  # on top: nobody imports them
+COMMANDS = {"train", "sample", "export", "evaluate", "info", "gradcheck", "__main__"}  # on top: nobody imports them
 
 
 def imported(source):
@@ -130,7 +131,7 @@ def test_importing_minigan_loads_nothing():
     assert asked_for("import minigan") == {"minigan"}
 
 
-HEAVY = {"cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors"}
+HEAVY = {"cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors", "onnx"}
 
 
 @pytest.mark.parametrize("module", ["minigan.nn", "minigan.optim", "minigan.games.gan", "minigan.recipes"])

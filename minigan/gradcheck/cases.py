@@ -197,7 +197,7 @@ def _discriminator_problem(
     dx_fake = net.backward(theta, d_fake, cache_fake, grads)
     claims = {name: (theta[name], grads[name]) for name in grads}
     claims |= {"real": (real, dx_real), "fake": (fake, dx_fake)}
-    return Problem(f"{recipe.name}: discriminator", lambda: float(forward()[2][0]), claims)
+    return Problem(f"{recipe.name}, narrow: discriminator", lambda: float(forward()[2][0]), claims)
 
 
 def _generator_problem(
@@ -215,7 +215,7 @@ def _generator_problem(
     dx = d_net.backward(theta_d, d_fake, cache_d, None)
     dz = g_net.backward(theta_g, dx, cache_g, grads)
     claims = {name: (theta_g[name], grads[name]) for name in grads} | {"z": (z, dz)}
-    return Problem(f"{recipe.name}: generator through D", lambda: float(forward()[2][0]), claims)
+    return Problem(f"{recipe.name}, narrow: generator through D", lambda: float(forward()[2][0]), claims)
 
 
 def _draw_away_from_kinks(case: LayerCase, device: Device, seed: int) -> tuple[np.random.Generator, nn.Params, Array]:

@@ -1,0 +1,117 @@
+"""``python -m minigan.export RUN``: a run's network as PyTorch's tensors (safetensors) or as ONNX."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from minigan import cli
+from minigan.errors import UsageError
+
+if TYPE_CHECKING:
+    from minigan.runs.saved import SavedRun
+
+
+@dataclass(frozen=True)
+class Options:
+    run: tyro.conf.Positional[Path]
+    """folder of the run"""
+    format: Literal["safetensors", "onnx"] = "safetensors"
+    """safetensors: weights under PyTorch's names and in its layouts; onnx: the whole network, in float32"""
+    network: Literal["generator", "discriminator"] = "generator"
+    """which network; the generator with its averaged parameters where the run has them"""
+    names: Literal["sequential", "examples"] = "sequential"
+    """of the tensors: those of a torch.nn.Sequential, or those of pytorch/examples' dcgan (of dcgan-64 only)"""
+    out: Path | None = None
+    """file to write; without it RUN/generator.safetensors and so on, RUN/netG.safetensors for --names examples"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+    def __post_init__(self) -> None:
+        if self.names == "examples" and self.format == "onnx":
+            raise UsageError("--names examples is for safetensors: ONNX has no names to choose")
+
+    @property
+    def file(self) -> Path:
+        stem = self.network if self.names == "sequential" else f"net{self.network[0].upper()}"
+        return self.out or self.run / f"{stem}.{self.format}"
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(
+        Options, argv, prog="python -m minigan.export", description="Write a run's network for other programs."
+    )
+    # Imported here, so that --help answers at once.
+    from minigan.backend import CPU
+    from minigan.runs.atomic import write_atomically
+    from minigan.runs.saved import load_run
+
+    saved = load_run(options.run, CPU)
+    if options.names == "examples" and saved.recipe.name != "dcgan-64":
+        raise UsageError(f"--names examples is for runs of dcgan-64, and {options.run} is one of {saved.recipe.name}")
+    for note in saved.notes:
+        print(f"note: {note}")
+    write = onnx_file if options.format == "onnx" else safetensors_file
+    content, facts = write(saved, options)
+    write_atomically(options.file, content)
+    print(f"{options.network} of {saved.recipe.name}, step {saved.state.step}: {options.file}")
+    print(f"input {facts['input']}, output {facts['output']}; pixels in {facts['pixels']}")
+    return 0
+
+
+def chosen(saved: "SavedRun", options: Options) -> tuple[Any, Any, dict[str, Any]]:
+    """(network, parameters, the shapes of the images that a flat input or output stands for)."""
+    if options.network == "generator":
+        return saved.state.g.net, saved.state.drawing, {"image_out": saved.image_shape}
+    return saved.state.d.net, saved.state.d.theta, {"image_in": saved.image_shape}
+
+
+def safetensors_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[str, str]]:
+    """The file's content, and the facts in its metadata."""
+    import json
+
+    from safetensors.numpy import save
+
+    from minigan.interchange import torch_layout
+
+    net, theta, images = chosen(saved, options)
+    twin = torch_layout.twin(net, theta.in_shape, **images)
+    facts = describe(saved, options)
+    if options.network == "discriminator" and len(theta.in_shape) == 1:
+        facts["input"] += ".flatten(1)"
+    if options.names == "examples":
+        twin = torch_layout.example_twin(twin)
+        latents = {"input": f"(N, {saved.recipe.latent_size}, 1, 1)"}
+        facts |= latents if options.network == "generator" else {"output": "(N, 1, 1, 1) logits, before its Sigmoid"}
+    layers = [{"name": name, "kind": kind, "arguments": values} for name, (kind, values) in twin.modules.items()]
+    metadata = {"format": "pt", **facts, "layers": json.dumps(layers)}
+    return save(torch_layout.state_dict(twin, theta), metadata=metadata), facts
+
+
+def onnx_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[str, str]]:
+    """The file's content, and the facts in its metadata."""
+    from minigan.interchange.onnx_graph import onnx_bytes
+
+    net, theta, images = chosen(saved, options)
+    names = ("z", "images") if options.network == "generator" else ("images", "logits")
+    facts = describe(saved, options)
+    return onnx_bytes(net, theta, **images, names=names, facts=facts), facts
+
+
+def describe(saved: "SavedRun", options: Options) -> dict[str, str]:
+    """What a reader of the file needs to know."""
+    from minigan import __version__
+
+    recipe, (height, width, channels) = saved.recipe, saved.image_shape
+    images, latents = f"(N, {channels}, {height}, {width})", f"(N, {recipe.latent_size})"
+    ends = (latents, images) if options.network == "generator" else (images, "(N, 1) logits")
+    return {
+        "minigan": __version__, "recipe": recipe.name, "network": options.network, "step": str(saved.state.step),
+        "input": ends[0], "output": ends[1], "pixels": f"[{recipe.low:g}, {recipe.high:g}]",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,1 @@
+"""Networks in the forms of other programs: PyTorch's tensors, and ONNX."""
