@@ -83,7 +83,7 @@ def safetensors_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[s
         facts["input"] += ".flatten(1)"
     if options.names == "examples":
         twin = torch_layout.example_twin(twin)
-        latents = {"input": f"(N, {saved.recipe.latent_size}, 1, 1)"}
+        latents = {"input": f"(N, {saved.recipe.latent}, 1, 1)"}
         facts |= latents if options.network == "generator" else {"output": "(N, 1, 1, 1) logits, before its Sigmoid"}
     layers = [{"name": name, "kind": kind, "arguments": values} for name, (kind, values) in twin.modules.items()]
     metadata = {"format": "pt", **facts, "layers": json.dumps(layers)}
@@ -105,7 +105,7 @@ def describe(saved: "SavedRun", options: Options) -> dict[str, str]:
     from minigan import __version__
 
     recipe, (height, width, channels) = saved.recipe, saved.image_shape
-    images, latents = f"(N, {channels}, {height}, {width})", f"(N, {recipe.latent_size})"
+    images, latents = f"(N, {channels}, {height}, {width})", f"(N, {recipe.latent})"
     ends = (latents, images) if options.network == "generator" else (images, "(N, 1) logits")
     return {
         "minigan": __version__, "recipe": recipe.name, "network": options.network, "step": str(saved.state.step),

@@ -164,7 +164,7 @@ def recipe_problems(recipe: Recipe, device: Device = CPU, seed: int = 0) -> Iter
     g_net, d_net = recipe.generator(images), recipe.discriminator(images)
     for attempt in range(1000):
         rng = np.random.default_rng([seed, attempt])
-        theta_g = nn.init_params(g_net, (recipe.latent_size,), rng, dtype=np.float64, device=device)
+        theta_g = nn.init_params(g_net, (recipe.latent,), rng, dtype=np.float64, device=device)
         theta_d = nn.init_params(d_net, recipe.sample_shape(IMAGE_SHAPE), rng, dtype=np.float64, device=device)
         _jitter(theta_g, rng)
         _jitter(theta_d, rng)

@@ -34,7 +34,7 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     """
     images = np.zeros((1, *image_shape), np.uint8)
     g, d = recipe.generator(images), recipe.discriminator(images)
-    g_in, d_in = (recipe.latent_size,), recipe.sample_shape(image_shape)
+    g_in, d_in = (recipe.latent,), recipe.sample_shape(image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
     later_g, later_d = forward_g - first_macs(g, g_in), forward_d - first_macs(d, d_in)
     d_step = 2 * forward_d + 2 * forward_d + 2 * later_d  # forward, weights, inputs: real and fake

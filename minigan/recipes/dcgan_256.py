@@ -47,13 +47,6 @@ class DCGAN256(Recipe):
     beta2: float = 0.999978
     """Adam's memory of past squared gradients: CNTK's default, exp(-16/720000) at batch 16"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
-    def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.standard_normal((count, self.latent), dtype=np.float32)
-
     def generator(self, images: np.ndarray) -> Sequential:
         w = Normal(self.init_std)
         up = partial(ConvTranspose2D, kernel=5, stride=2, padding=2, output_padding=1, w_init=w)  # twice the size

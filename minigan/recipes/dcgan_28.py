@@ -64,10 +64,6 @@ class DCGAN28(Recipe):
     d_steps: int = 2
     """steps of D in a round, before G's"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.random((count, self.latent), dtype=np.float32) * 2 - 1
 

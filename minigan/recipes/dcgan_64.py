@@ -45,13 +45,6 @@ class DCGAN64(Recipe):
     fresh_fakes: bool = False
     """draw new samples for G's step, as the paper's algorithm does; the source uses those of D's step again"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
-    def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.standard_normal((count, self.latent), dtype=np.float32)
-
     def generator(self, images: np.ndarray) -> Sequential:
         w, gain = Normal(self.init_std), Normal(self.init_std, mean=1.0)
         layers: list[Layer] = [Reshape((1, 1, self.latent))]

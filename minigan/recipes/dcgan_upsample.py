@@ -64,13 +64,6 @@ class DCGANUpsample(Recipe):
     d_loss_scale: float = 0.5
     """D's loss is this times the sum of its two cross-entropies"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
-    def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.standard_normal((count, self.latent), dtype=np.float32)
-
     def generator(self, images: np.ndarray) -> Sequential:
         gain, start = Normal(self.init_std, mean=1.0), (16, 16, self.width)
         layers: list[Layer] = [Dense(16 * 16 * self.width, w_init=FanInUniform(), b_init=self._bias(self.latent))]

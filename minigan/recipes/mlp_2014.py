@@ -62,10 +62,6 @@ class MLP2014(Recipe):
     holdout: int = 10_000
     """images kept for validation, from the end of the data; at most a sixth of them"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
     def sample_shape(self, image_shape: Shape) -> Shape:
         return (math.prod(image_shape),)
 

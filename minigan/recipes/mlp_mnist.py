@@ -50,15 +50,8 @@ class MLPMnist(Recipe):
     average: float = 0.998
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
 
-    @property
-    def latent_size(self) -> int:
-        return self.latent
-
     def sample_shape(self, image_shape: Shape) -> Shape:
         return (math.prod(image_shape),)
-
-    def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.standard_normal((count, self.latent), dtype=np.float32)
 
     def generator(self, images: np.ndarray) -> Sequential:
         layers: list[Layer] = []

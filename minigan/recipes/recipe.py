@@ -34,6 +34,8 @@ class Recipe:
 
     batch_size: int = 64
     """images in a batch, for each player"""
+    latent: int = 100
+    """numbers in z"""
     average: float = 0.0
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
 
@@ -50,14 +52,9 @@ class Recipe:
                     option = "--" + field.name.replace("_", "-")
                     raise UsageError(f"{option} {number} is out of range: allowed are {low:g} to {high:g}")
 
-    @property
-    def latent_size(self) -> int:
-        """Numbers in one z."""
-        raise NotImplementedError
-
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """z, (count, latent_size) float32, drawn on the host."""
-        raise NotImplementedError
+        """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
+        return rng.standard_normal((count, self.latent), dtype=np.float32)
 
     def training_part(self, images: np.ndarray) -> np.ndarray:
         """The images to train on; the others are for validation."""

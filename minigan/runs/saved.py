@@ -27,7 +27,7 @@ class SavedRun:
     notes: list[str]
 
     def draw(self, z: np.ndarray) -> np.ndarray:
-        """Images (N, H, W, C) of bytes for latents (N, latent_size), in inference mode."""
+        """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
         dtype = self.state.drawing.flat.dtype
         parts = [z[start : start + CHUNK].astype(dtype) for start in range(0, len(z), CHUNK)]
         return np.concatenate(

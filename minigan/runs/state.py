@@ -36,7 +36,7 @@ class State:
         """The state before the first round."""
         rule_g, rule_d = recipe.optimisers(batches_per_epoch)
         g = Player.new(
-            recipe.generator(images), rule_g, (recipe.latent_size,), stream(seed, Purpose.INIT_GENERATOR),
+            recipe.generator(images), rule_g, (recipe.latent,), stream(seed, Purpose.INIT_GENERATOR),
             dtype=dtype, device=device,
         )  # fmt: skip
         d = Player.new(

@@ -59,7 +59,7 @@ def _case(name: str, network: str) -> Case:
     recipe, shape = RECIPES[name]
     blank = np.full((1, *shape), 100, np.uint8)
     if network == "generator":
-        return Case(recipe.generator(blank), (recipe.latent_size,), {"image_out": shape})
+        return Case(recipe.generator(blank), (recipe.latent,), {"image_out": shape})
     return Case(recipe.discriminator(blank), recipe.sample_shape(shape), {"image_in": shape})
 
 

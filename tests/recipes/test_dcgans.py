@@ -31,7 +31,7 @@ PUBLISHED = [
 @pytest.mark.parametrize(("recipe", "channels", "of_g", "of_d"), PUBLISHED, ids=[r.name for r, *_ in PUBLISHED])
 def test_the_networks_are_as_large_as_the_published_ones(recipe, channels, of_g, of_d) -> None:
     images = images_for(recipe, channels)
-    assert counts(recipe.generator(images), (recipe.latent_size,)) == of_g
+    assert counts(recipe.generator(images), (recipe.latent,)) == of_g
     assert counts(recipe.discriminator(images), recipe.sample_shape(images.shape[1:])) == of_d
 
 
@@ -41,7 +41,7 @@ def test_the_networks_are_as_large_as_the_published_ones(recipe, channels, of_g,
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_generator_makes_what_the_discriminator_takes(recipe, channels) -> None:
     images = images_for(recipe, channels)
-    made = recipe.generator(images).out_shape((recipe.latent_size,))
+    made = recipe.generator(images).out_shape((recipe.latent,))
     assert made == images.shape[1:]
     assert recipe.discriminator(images).out_shape(made) == (1,)
 

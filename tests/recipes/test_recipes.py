@@ -131,7 +131,7 @@ def test_another_seed_gives_other_weights(recipe):
 def test_latents_are_drawn_on_the_host_and_depend_on_the_generator_alone(recipe):
     recipe = recipe()
     first, again, other = (recipe.draw_latents(np.random.default_rng(seed), 3) for seed in (1, 1, 2))
-    assert first.shape == (3, recipe.latent_size)
+    assert first.shape == (3, recipe.latent)
     assert first.dtype == np.float32
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
