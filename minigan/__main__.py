@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from minigan import __version__, cli
-from minigan.errors import UsageError
+from minigan.errors import UsageError, did_you_mean
 
 COMMANDS = {
     "train": ("minigan.train", "train a recipe"),
@@ -25,7 +25,7 @@ def dispatch(argv: list[str]) -> int:
         print(f"minigan {__version__}")
         return 0
     if argv[0] not in COMMANDS:
-        hint = cli.did_you_mean(argv[0], COMMANDS)
+        hint = did_you_mean(argv[0], COMMANDS)
         raise UsageError(f"unknown command {argv[0]!r}{hint}; there are {', '.join(COMMANDS)}")
     command = importlib.import_module(COMMANDS[argv[0]][0])
     code: int = command.main(argv[1:])

@@ -4,13 +4,12 @@ Exit codes: 0 done, 1 something failed while running, 2 wrong usage, 130 interru
 """
 
 import contextlib
-import difflib
 import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -121,9 +120,3 @@ def _one_line(err: Exception) -> str:
     if isinstance(err, MemoryError):
         return "error: out of memory: try a smaller batch, smaller networks, or fewer samples"
     return f"internal error: {type(err).__name__}: {text} (--debug shows where)"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,5 +1,8 @@
 """Errors that are a person's to mend: shown as one line, without a traceback."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something in the input, the files or the machine that the user can put right.
@@ -23,3 +26,9 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not belong to this run."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

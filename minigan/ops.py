@@ -28,7 +28,7 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_backward,
     update_running_statistics,
 )
-from minigan.functional.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from minigan.functional.conv import conv2d, conv2d_bias_grad, conv2d_input_grad, conv2d_weight_grad
 from minigan.functional.dense import dense, dense_bias_grad, dense_input_grad, dense_weight_grad
 from minigan.functional.dropout import draw_keep, dropout, dropout_backward
 from minigan.functional.gan_losses import (

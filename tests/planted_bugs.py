@@ -146,9 +146,9 @@ BUGS = [
     Bug("conv: the border is the image's mean in forward alone", patches.patches, "geometry.padding, border)",
         "geometry.padding, border + x.mean())"),
     # the layers
-    Bug("conv layer: bias gradient averaged over the batch", nn.Conv2D.backward, "dy.sum(axis=(0, 1, 2))",
+    Bug("conv layer: bias gradient averaged over the batch", conv.conv2d_bias_grad, "dy.sum(axis=(0, 1, 2))",
         "dy.mean(axis=0).sum(axis=(0, 1))"),
-    Bug("conv layer: bias gradient averaged over the image", nn.Conv2D.backward, "dy.sum(axis=(0, 1, 2))",
+    Bug("conv layer: bias gradient averaged over the image", conv.conv2d_bias_grad, "dy.sum(axis=(0, 1, 2))",
         "dy.mean(axis=(1, 2)).sum(axis=0)"),
     Bug("conv layer overwrites dw", nn.Conv2D.backward, 'grads["w"] +=', 'grads["w"][:] ='),
     Bug("conv layer overwrites db", nn.Conv2D.backward, 'grads["b"] +=', 'grads["b"][:] ='),
@@ -171,7 +171,7 @@ BUGS = [
         'ops.conv2d(dy, theta["w"], self.geometry())',
         'ops.conv2d(dy, theta["w"], geometry_for((0, 0), self.kernel, 1, self.padding, self.dilation, self.groups))'
         "[:, : cache.shape[1], : cache.shape[2]]"),
-    Bug("transposed conv: bias gradient averaged", nn.ConvTranspose2D.backward, "dy.sum(axis=(0, 1, 2))",
+    Bug("transposed conv: bias gradient averaged", conv.conv2d_bias_grad, "dy.sum(axis=(0, 1, 2))",
         "dy.mean(axis=(0, 1, 2))"),
     Bug("transposed conv: the bias is added before the painting in forward alone", nn.ConvTranspose2D.forward,
         "y = y + theta", "y = (y != 0) * theta"),

@@ -235,7 +235,7 @@ TRAIN = "minigan.train"
         (plain, TRAIN, ["--lr-g", "0"], 2, "--lr-g 0.0 is out of range: allowed are 1e-09 to 10"),
         (plain, TRAIN, ["--seed", "-1"], 2, "--seed -1 is out of range: allowed are 0 to 4294967295"),
         (plain, TRAIN, ["mlp-2015"], 2, "unknown recipe 'mlp-2015'; did you mean 'mlp-2014'"),
-        (plain, TRAIN, ["--data", "mnits:x"], 2, "unknown data source 'mnits:x': did you mean 'mnist'"),
+        (plain, TRAIN, ["--data", "mnits:x"], 2, "unknown data source 'mnits:x'; did you mean 'mnist'"),
         (plain, TRAIN, ["--data", "mnist:x"], 1, "no train-images-idx3-ubyte[.gz] in 'x'"),
         (broken_idx, TRAIN, ["--data", "mnist:broken"], 1, "broken/train-images-idx3-ubyte': the header claims"),
         (plain, TRAIN, ["--batch-size", "5001"], 1, "the largest batch allowed is 5000"),

@@ -4,7 +4,6 @@ Pixels stay bytes (uint8) here. How they become numbers, [0, 1] or [-1, 1], belo
 recipe. Nothing is ever downloaded.
 """
 
-import difflib
 import hashlib
 import io
 import os
@@ -18,7 +17,7 @@ import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
 from minigan.data.resize import RULE, Size, check_memory, fit, times
-from minigan.errors import DataError, UsageError
+from minigan.errors import DataError, UsageError, did_you_mean
 
 Split = Literal["train", "test"]
 
@@ -62,7 +61,7 @@ def load_images(source: str = DEFAULT_SOURCE, split: Split = "train", size: Size
     """
     kind, _, path = source.partition(":")
     if kind not in KINDS:
-        raise UsageError(f"unknown data source {source!r}{_did_you_mean(kind)}; known are {KNOWN}")
+        raise UsageError(f"unknown data source {source!r}{did_you_mean(kind.lower(), KINDS)}; known are {KNOWN}")
     if split not in get_args(Split):
         raise UsageError(f"unknown split {split!r}: choose train or test")
     if kind == "folder":
@@ -78,11 +77,6 @@ def _resized(data: Dataset, size: Size | None) -> Dataset:
     check_memory(len(data.images), size, data.images.shape[3], data.name)
     notice = f"{data.name}: images of {times(found)} are {RULE} to {times(size)}"
     return replace(data, images=fit(data.images, size), notices=(*data.notices, notice))
-
-
-def _did_you_mean(kind: str) -> str:
-    close = difflib.get_close_matches(kind.lower(), KINDS, n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _load_embedded(folder: str, split: Split) -> Dataset:

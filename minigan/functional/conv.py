@@ -62,6 +62,14 @@ def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: G
     return _join_groups(dw).reshape(*kernel, x.shape[3] // geometry.groups, dy.shape[3])
 
 
+def conv2d_bias_grad(dy: Array) -> Array:
+    r"""Gradient with respect to a bias that was added to every output: :math:`db_o = \sum_{npq} dy_{npqo}`.
+
+    Parameters: dy (N, P, Q, O), of a convolution or a transposed one. Returns db (O,).
+    """
+    return dy.sum(axis=(0, 1, 2))  # (O,)
+
+
 def _check_places(dy: Array, size: Shape, kernel: Shape, geometry: Geometry) -> None:
     """A dy of other places but the same number would be multiplied without a word."""
     places = geometry.out_size(size, kernel)

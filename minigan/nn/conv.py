@@ -115,7 +115,7 @@ class Conv2D(Layer):
         if grads is not None:
             grads["w"] += ops.conv2d_weight_grad(cache, dy, pair(self.kernel), self.geometry(size))
             if self.bias:
-                grads["b"] += dy.sum(axis=(0, 1, 2))
+                grads["b"] += ops.conv2d_bias_grad(dy)
         return ops.conv2d_input_grad(dy, theta["w"], size, self.geometry(size)) if need_dx else None
 
 
@@ -184,12 +184,12 @@ class ConvTranspose2D(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         y = ops.conv2d_input_grad(x, theta["w"], self._size(x.shape[1:3]), self.geometry())
         if self.bias:
-            y = y + theta["b"]
+            y = y + theta["b"]  # a new array: y is a window of the padded image
         return y, x
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if grads is not None:
             grads["w"] += ops.conv2d_weight_grad(dy, cache, pair(self.kernel), self.geometry())
             if self.bias:
-                grads["b"] += dy.sum(axis=(0, 1, 2))
+                grads["b"] += ops.conv2d_bias_grad(dy)
         return ops.conv2d(dy, theta["w"], self.geometry()) if need_dx else None

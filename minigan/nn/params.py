@@ -7,12 +7,12 @@ The vector starts with what training changes and ends with the running statistic
            '---------------- trainable ----------------' '----------- statistics -----------'
 """
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from minigan.backend import Device, array_module, to_host
+from minigan.errors import did_you_mean
 from minigan.typing import Array, Shape
 
 
@@ -28,8 +28,7 @@ class Views(Mapping[str, Array]):
         try:
             return self._arrays[name]
         except KeyError:
-            near = difflib.get_close_matches(name, self._arrays, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+            hint = did_you_mean(name, self._arrays) or "."
             raise KeyError(f"no parameter {name!r}{hint} There are: {', '.join(self._arrays) or 'none'}") from None
 
     def __setitem__(self, name: str, value: Array) -> None:

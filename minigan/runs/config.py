@@ -20,7 +20,7 @@ from typing import Any
 import tomli_w
 
 from minigan import __version__, cli
-from minigan.errors import UsageError
+from minigan.errors import UsageError, did_you_mean
 from minigan.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 from minigan.runs.atomic import write_atomically
 from minigan.runs.folder import RunFolder, newest_run_path
@@ -79,7 +79,7 @@ def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     if not argv or argv[0].startswith("-"):
         return None, list(argv)
     if argv[0] not in RECIPES:
-        hint = cli.did_you_mean(argv[0], RECIPES)
+        hint = did_you_mean(argv[0], RECIPES)
         raise UsageError(f"unknown recipe {argv[0]!r}{hint}; there are {', '.join(RECIPES)}")
     return argv[0], list(argv[1:])
 
@@ -102,7 +102,7 @@ def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[Ru
     try:
         for key in settings:
             if key not in known:
-                raise UsageError(f"unknown key {key!r} for {name}{cli.did_you_mean(key, known)}")
+                raise UsageError(f"unknown key {key!r} for {name}{did_you_mean(key, known)}")
         return _parse(name, [word for key, value in settings.items() for word in _as_arguments(key, value, known[key])])
     except UsageError as err:
         raise UsageError(f"{path}: {err}") from err
@@ -154,14 +154,14 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     known = ("recipe", "minigan", *SECTIONS)
     for key, value in document.items():
         if key not in known or isinstance(value, dict) != (key in SECTIONS):
-            hint = "" if key in known else cli.did_you_mean(key, known)
+            hint = "" if key in known else did_you_mean(key, known)
             raise UsageError(
                 f'{path}: {key!r} is not understood{hint}; a file has recipe = "..." '
                 "and the sections [run] and [constants]"
             )
     name = document.get("recipe", "")
     if name != "" and (not isinstance(name, str) or name not in RECIPES):
-        hint = cli.did_you_mean(str(name), RECIPES)
+        hint = did_you_mean(str(name), RECIPES)
         raise UsageError(f"{path}: unknown recipe {name!r}{hint}; there are {', '.join(RECIPES)}")
     return name, {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
 

@@ -92,7 +92,7 @@ def test_bare_names_without_minigan_data_ask_for_the_folder(source, monkeypatch)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("minst:data", r"unknown data source 'minst:data': did you mean 'mnist'\?; known are mnist5k"),
+        ("minst:data", r"unknown data source 'minst:data'; did you mean 'mnist'\?; known are mnist5k"),
         ("Fashion", r"did you mean 'fashion'\?"),
         ("mnist5", r"did you mean 'mnist5k'\?"),
         ("zzz", "unknown data source 'zzz'; known are mnist5k .embedded., mnist:DIR, fashion:DIR"),
