@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import tyro
 
 from minigan.errors import UsageError, UserError
+from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
 
@@ -83,6 +84,7 @@ def run(command: Callable[[list[str]], int | None]) -> int:
     """Run a command on sys.argv and turn what goes wrong into one line and an exit code."""
     argv = sys.argv[1:]
     _mend_streams()
+    choose_blas_kernels()
     try:
         code = command(argv) or 0
         sys.stdout.flush()

@@ -42,14 +42,14 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
-    from minigan.runs.blas import limited_threads
+    from minigan.runs.blas import compute
     from minigan.runs.config import write_config
     from minigan.runs.trainer import Trainer, resume_command
 
     data = load_images(options.data, size=recipe.image_size)
     tell(data.notices)
     images = recipe.training_part(data.images)
-    with limited_threads(options.threads, cost(recipe, images.shape[1:]).round_macs):
+    with compute(options.kernels, options.threads, cost(recipe, images.shape[1:]).round_macs):
         trainer = Trainer(recipe, options, folder, device, images)
         if options.resume:
             tell(trainer.resume())

@@ -16,6 +16,11 @@ class BatchNormCache(NamedTuple):
     mean: Array  # (C,)     batch mean, for the running statistics
     var: Array  # (C,)      biased batch variance, likewise
 
+    @property
+    def samples(self) -> int:
+        """R."""
+        return len(self.x_hat)
+
 
 class BatchNormInferenceCache(NamedTuple):
     x_hat: Array  # (R, C)  input normalised by the running statistics
@@ -107,8 +112,7 @@ def update_running_statistics(mean: Array, var: Array, cache: BatchNormCache, mo
 
     Parameters: mean, var (C,), changed in place.
     """
-    samples = len(cache.x_hat)  # R
     mean *= 1 - momentum
     mean += momentum * cache.mean
     var *= 1 - momentum
-    var += momentum * samples / (samples - 1) * cache.var
+    var += momentum * cache.samples / (cache.samples - 1) * cache.var

@@ -43,8 +43,8 @@ class BatchNorm(Layer):
         return ops.batchnorm_inference(x, gamma, beta, theta["mean"], theta["var"], self.eps)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
-        trained = isinstance(cache, ops.BatchNormCache)
-        rule = ops.batchnorm_backward if trained else ops.batchnorm_inference_backward
+        constant = isinstance(cache, ops.BatchNormInferenceCache)
+        rule = ops.batchnorm_inference_backward if constant else ops.batchnorm_backward
         dx, dgamma, dbeta = rule(dy, theta["gamma"], cache)
         if grads is not None:
             grads["gamma"] += dgamma

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from minigan import ops
 from minigan.backend import array_module
 from minigan.nn.params import Params
 from minigan.optim.gradients import add_weight_decay, clip_by_norm
@@ -41,9 +42,13 @@ class Optimiser:
             add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
         if self.max_norm is not None:
             clip_by_norm(grads, self.max_norm)
-        self.rule(theta.trainable, grads.flat, moments, t)
+
+        def rule(theta: Array, g: Array, *moments_of: Array) -> None:
+            self.rule(theta, g, dict(zip(moments, moments_of, strict=True)), t)
+
+        ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=rule)
         theta.version += 1
 
     def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
-        """The formula, on flat vectors (P,)."""
+        """The formula, element by element, on flat vectors (P,) or pieces of them."""
         raise NotImplementedError

@@ -23,7 +23,9 @@ class RunOptions:
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
     threads: int | None = None
-    """threads of the linear algebra library; without it one for a small system, else what the library takes"""
+    """threads that compute; without it one for a small system, else as many as the linear algebra library takes"""
+    kernels: Literal["fast", "plain"] = "fast"
+    """on the CPU: fast convolutions, and passes that stay in the cache; or plain, the code that the docs explain"""
     precision: Literal["float32", "float64"] = "float32"
     """of all numbers"""
     last_batch: Literal["drop", "keep"] = "drop"
@@ -64,10 +66,10 @@ class RunOptions:
 
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
-    "data", "steps", "epochs", "seed", "threads", "precision", "last_batch",
+    "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "last_batch",
     "log_every", "snapshot_every", "checkpoint_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run.
-FREE_ON_RESUME = ("steps", "epochs", "threads", "checkpoint_every")
+FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "checkpoint_every")
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, limited_threads
+from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute
 
 
 def threads() -> set[int]:
@@ -16,21 +16,21 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_small_system_gets_one_thread() -> None:
-    with limited_threads(2, 0):
+    with compute("plain", 2, 0):
         before = threads()
-        with limited_threads(None, int(SMALL_ROUND) - 1):
+        with compute("plain", None, int(SMALL_ROUND) - 1):
             assert threads() == {1}
         assert threads() == before
 
 
 def test_a_large_system_keeps_those_of_the_library() -> None:
     before = threads()
-    with limited_threads(None, int(SMALL_ROUND)):
+    with compute("plain", None, int(SMALL_ROUND)):
         assert threads() == before
 
 
 def test_what_is_asked_for_is_given() -> None:
-    with limited_threads(1, int(1e12)):
+    with compute("plain", 1, int(1e12)):
         assert threads() == {1}
         assert "x1" in blas_facts()
 
@@ -38,5 +38,16 @@ def test_what_is_asked_for_is_given() -> None:
 def test_a_setting_in_the_environment_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     before = threads()
-    with limited_threads(None, 0):
+    with compute("plain", None, 0):
         assert threads() == before
+
+
+def test_fast_kernels_take_the_threads_and_leave_blas_one() -> None:
+    with compute("plain", 2, int(1e12)):
+        assert threads() == {2}
+        assert "plain kernels" in blas_facts()
+    with compute("fast", 2, int(1e12)):
+        assert threads() == {1}
+        assert "fast kernels" in blas_facts()
+        assert blas_facts().endswith("x2")
+    assert "plain kernels" in blas_facts()

@@ -1,0 +1,7 @@
+"""Fast twins of the hot spots of functional/, with the same signatures; `minigan.ops` decides who is called.
+
+toom_cook  matrices of short convolutions          winograd   convolution by them, on tiles
+workers    a few threads that share the work       conv       which convolution is computed how
+blocks     the inner loops, in NumPy by pieces     batchnorm  in two passes over the numbers
+compiled   the same loops, compiled by numba       pointwise  activations and update rules, by pieces
+"""

@@ -1,0 +1,169 @@
+r"""The inner loops of the fast kernels, in NumPy: each on a piece that fits into a processor's cache.
+
+`minigan.kernels.compiled` has the same functions as compiled loops, which do several passes in one.
+
+A **tile** is k x k pixels that lie `stride` apart; the next tile begins `step` pixels further. `gather`
+takes the tile D of every place and every phase (a, b) of the stride, and computes :math:`L D L^\top` for each
+channel; `scatter` computes :math:`L^\top F L` and adds it to the pixels of the tile. For all D and F
+
+.. math:: \langle L D L^\top, F \rangle = \langle D, L^\top F L \rangle
+
+Here both are products with one matrix, :math:`L \otimes L`.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+PIECE = 1 << 15  # numbers that a pass works on at a time: 128 KiB of float32
+
+
+class Grid(NamedTuple):
+    """Where the tiles lie in an image."""
+
+    rows: int  # tiles from top to bottom
+    columns: int  # tiles from left to right
+    step: int  # pixels from one tile to the next
+    stride: int  # pixels between two neighbours in a tile
+
+
+def pieces(start: int, stop: int, size: int) -> Iterator[slice]:
+    """The range in pieces of at most `size`, in order."""
+    for at in range(start, stop, size):
+        yield slice(at, min(at + size, stop))
+
+
+def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
+    """Every tile D as L D L^T.
+
+    Parameters: image (N, H, W, C); matrix L (n, k); out (n n, N rows columns, stride^2 C). Returns out.
+    """
+    k, s, channels = matrix.shape[1], grid.stride, image.shape[3]
+    tiles = np.empty((k, k, len(image), grid.rows, grid.columns, s, s, channels), image.dtype)
+    for i, j, a, b in np.ndindex(k, k, s, s):
+        tiles[i, j, :, :, :, a, b] = image[_places(i, j, a, b, grid)]
+    out[...] = (np.kron(matrix, matrix) @ tiles.reshape(k * k, -1)).reshape(out.shape)
+    return out
+
+
+def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
+    """Add every L^T F L to the pixels of its tile.
+
+    Parameters: tiles F (n n, N rows columns, stride^2 C); matrix L (n, k); image (N, H, W, C), changed.
+    """
+    k, s = matrix.shape[1], grid.stride
+    product = np.kron(matrix, matrix).T @ tiles.reshape(len(tiles), -1)  # (k k, N rows columns stride^2 C)
+    pixels = product.reshape(k, k, len(image), grid.rows, grid.columns, s, s, image.shape[3])
+    for i, j, a, b in np.ndindex(k, k, s, s):
+        image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]
+
+
+def _places(i: int, j: int, a: int, b: int, grid: Grid) -> tuple[slice, slice, slice]:
+    """Pixel (i, j) of phase (a, b) in all tiles at once: (N, rows, columns, C)."""
+    top, left = grid.stride * i + a, grid.stride * j + b
+    return (
+        slice(None),
+        slice(top, top + grid.step * (grid.rows - 1) + 1, grid.step),
+        slice(left, left + grid.step * (grid.columns - 1) + 1, grid.step),
+    )
+
+
+def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
+    """Every window of a padded image: image (N, H, W, I); out (N, P, Q, kh, kw, I)."""
+    p, q, kh, kw = out.shape[1:5]
+    for a, b in np.ndindex(kh, kw):
+        out[:, :, :, a, b] = image[_window(a, b, p, q, stride)]
+
+
+def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray) -> None:
+    """The adjoint of `cut_windows`: add every window to the pixels it came from."""
+    p, q, kh, kw = windows.shape[1:5]
+    for a, b in np.ndindex(kh, kw):
+        image[_window(a, b, p, q, stride)] += windows[:, :, :, a, b]
+
+
+def _window(a: int, b: int, p: int, q: int, stride: tuple[int, int]) -> tuple[slice, slice, slice]:
+    """Pixel (a, b) of all windows at once: (N, P, Q, I)."""
+    s, t = stride
+    return slice(None), slice(a, a + s * (p - 1) + 1, s), slice(b, b + t * (q - 1) + 1, t)
+
+
+def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Mean and sum of squared distances from it, of each column: rows (R, C), both (C,) float64.
+
+    Pieces are measured one by one and put together (Chan, Golub & LeVeque 1979): with :math:`\delta = \mu_b - \mu_a`
+
+    .. math:: \mu = \mu_a + \delta\, \tfrac{n_b}{n}, \qquad M = M_a + M_b + \delta^2\, \tfrac{n_a n_b}{n}
+    """
+    mean, spread = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+        piece, before = rows[part], part.start
+        local = column_sums(piece) / len(piece)
+        centred = piece - local.astype(rows.dtype)
+        mean, spread = merge_moments(
+            (before, mean, spread), (len(piece), local, column_sums(np.multiply(centred, centred, out=centred)))
+        )
+    return mean, spread
+
+
+def merge_moments(a: tuple, b: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, M) of two sets together, each given as (count, mean, M)."""
+    (n, mean_a, spread_a), (m, mean_b, spread_b) = a, b
+    delta = mean_b - mean_a
+    return mean_a + delta * (m / (n + m)), spread_a + spread_b + delta * delta * (n * m / (n + m))
+
+
+def column_sums(rows: np.ndarray) -> np.ndarray:
+    """The sum of each column, (C,) float64: rows (R, C), by pieces."""
+    total = np.zeros(rows.shape[1])
+    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+        total += np.ones(part.stop - part.start, rows.dtype) @ rows[part]
+    return total
+
+
+def scale_shift(rows: np.ndarray, mean: np.ndarray, gain: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
+    """(x - mean) gain + shift: rows and out (R, C), the others (C,)."""
+    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+        piece = np.subtract(rows[part], mean, out=out[part])
+        piece *= gain
+        piece += shift
+
+
+def product_sums(dy: np.ndarray, rows: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of dy and of dy (x - mean) over the rows, both (C,) float64: dy and rows (R, C), mean (C,)."""
+    total, product = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+        piece = rows[part] - mean
+        piece *= dy[part]
+        ones = np.ones(len(piece), rows.dtype)
+        total += ones @ dy[part]
+        product += ones @ piece
+    return total, product
+
+
+def combine(
+    dy: np.ndarray, rows: np.ndarray, mean: np.ndarray, gain: np.ndarray, slope: np.ndarray, shift: np.ndarray,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """dy gain - (x - mean) slope - shift: dy, rows and out (R, C), the others (C,)."""
+    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+        piece = np.multiply(dy[part], gain, out=out[part])
+        other = rows[part] - mean
+        other *= slope
+        piece -= other
+        piece -= shift
+
+
+def leaky(x: np.ndarray, slope: float, out: np.ndarray) -> None:
+    """x where it is positive, else slope x: flat arrays."""
+    for part in pieces(0, len(x), PIECE):
+        piece = np.multiply(x[part], x.dtype.type(slope), out=out[part])
+        np.copyto(piece, x[part], where=x[part] > 0)
+
+
+def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:
+    """dy where y is positive, else slope dy: flat arrays."""
+    for part in pieces(0, len(dy), PIECE):
+        piece = np.multiply(dy[part], dy.dtype.type(slope), out=out[part])
+        np.copyto(piece, dy[part], where=y[part] > 0)

@@ -1,0 +1,216 @@
+"""The inner loops of `minigan.kernels.blocks`, compiled by numba: the same functions, several passes in one.
+
+A loop over channels is innermost, as they lie side by side in memory and one instruction handles sixteen; the
+loops over a tile's few rows are unrolled by the compiler, for which the matrices are constants. Results differ
+from those of `blocks` by rounding, as the compiler may reorder sums.
+
+Compiled code is kept on disk, beside this file or in the user's cache folder.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numba import njit
+
+from minigan.kernels.blocks import Grid
+
+ROWS = 128  # summed in the precision of the numbers, before they are added in float64
+
+# Sums may be reordered; values that are not finite stay what they are, and are seen.
+compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True)
+# Besides, a product with a coefficient of zero may be left out.
+compiled_linear = njit(nogil=True, fastmath=True, cache=True)
+
+
+def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
+    """See `blocks.gather`."""
+    _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name)[0](image, out, *grid)
+    return out
+
+
+def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
+    """See `blocks.scatter`."""
+    _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name)[1](tiles, image, *grid)
+
+
+@cache
+def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str) -> tuple[Callable, Callable]:
+    """The two loops for one matrix L (n, k), first over the columns of a tile and then over its rows."""
+    left = np.frombuffer(matrix, dtype).reshape(shape)
+    n, k = shape
+
+    @compiled_linear
+    def gather_loop(image, tiles, rows, columns, step, stride):  # type: ignore[no-untyped-def]
+        channels = image.shape[3]
+        half = np.empty((n, k, channels), image.dtype)
+        for t in range(image.shape[0] * rows * columns):
+            place, b = divmod(t, columns)
+            sample, a = divmod(place, rows)
+            for phase in range(stride * stride):
+                top, first = step * a + phase // stride, step * b + phase % stride
+                for j in range(k):
+                    for c in range(channels):
+                        for i in range(n):
+                            value = left[i, 0] * image[sample, top, first + stride * j, c]
+                            for m in range(1, k):
+                                value += left[i, m] * image[sample, top + stride * m, first + stride * j, c]
+                            half[i, j, c] = value
+                for i in range(n):
+                    for c in range(channels):
+                        for j in range(n):
+                            value = left[j, 0] * half[i, 0, c]
+                            for m in range(1, k):
+                                value += left[j, m] * half[i, m, c]
+                            tiles[i * n + j, t, phase * channels + c] = value
+
+    @compiled_linear
+    def scatter_loop(tiles, image, rows, columns, step, stride):  # type: ignore[no-untyped-def]
+        channels = image.shape[3]
+        half = np.empty((k, n, channels), image.dtype)
+        for t in range(image.shape[0] * rows * columns):
+            place, b = divmod(t, columns)
+            sample, a = divmod(place, rows)
+            for phase in range(stride * stride):
+                top, first = step * a + phase // stride, step * b + phase % stride
+                for j in range(n):
+                    for c in range(channels):
+                        for m in range(k):
+                            value = left[0, m] * tiles[j, t, phase * channels + c]
+                            for i in range(1, n):
+                                value += left[i, m] * tiles[i * n + j, t, phase * channels + c]
+                            half[m, j, c] = value
+                for i in range(k):
+                    for c in range(channels):
+                        for j in range(k):
+                            value = left[0, j] * half[i, 0, c]
+                            for m in range(1, n):
+                                value += left[m, j] * half[i, m, c]
+                            image[sample, top + stride * i, first + stride * j, c] += value
+
+    return gather_loop, scatter_loop
+
+
+def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
+    """See `blocks.cut_windows`."""
+    n, height = image.shape[:2]
+    _cut_loop(image.reshape(n, height, -1), stride[0], stride[1] * image.shape[3], out.reshape(*out.shape[:4], -1))
+
+
+def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray) -> None:
+    """See `blocks.add_windows`."""
+    n, height = image.shape[:2]
+    flat = windows.reshape(*windows.shape[:4], -1)
+    _add_loop(flat, stride[0], stride[1] * image.shape[3], image.reshape(n, height, -1))
+
+
+@compiled
+def _cut_loop(image, stride, step, windows):  # type: ignore[no-untyped-def]
+    """image (N, H, W I), windows (N, P, Q, kh, kw I): a row of a window is one piece of a row of the image."""
+    n, p, q, kh, run = windows.shape
+    for sample in range(n):
+        for i in range(p):
+            for j in range(q):
+                for a in range(kh):
+                    for c in range(run):
+                        windows[sample, i, j, a, c] = image[sample, stride * i + a, step * j + c]
+
+
+@compiled
+def _add_loop(windows, stride, step, image):  # type: ignore[no-untyped-def]
+    n, p, q, kh, run = windows.shape
+    for sample in range(n):
+        for i in range(p):
+            for j in range(q):
+                for a in range(kh):
+                    for c in range(run):
+                        image[sample, stride * i + a, step * j + c] += windows[sample, i, j, a, c]
+
+
+@compiled
+def moments(rows):  # type: ignore[no-untyped-def]
+    """See `blocks.moments`."""
+    count, channels = rows.shape
+    mean, spread = np.zeros(channels), np.zeros(channels)
+    for start in range(0, count, ROWS):
+        stop = min(start + ROWS, count)
+        size = stop - start
+        local, squares = np.zeros(channels, rows.dtype), np.zeros(channels, rows.dtype)
+        for r in range(start, stop):
+            for c in range(channels):
+                local[c] += rows[r, c]
+        for c in range(channels):
+            local[c] /= size
+        for r in range(start, stop):
+            for c in range(channels):
+                distance = rows[r, c] - local[c]
+                squares[c] += distance * distance
+        for c in range(channels):
+            delta = local[c] - mean[c]
+            mean[c] += delta * size / stop
+            spread[c] += squares[c] + delta * delta * start * size / stop
+    return mean, spread
+
+
+@compiled
+def column_sums(rows):  # type: ignore[no-untyped-def]
+    """See `blocks.column_sums`."""
+    count, channels = rows.shape
+    total = np.zeros(channels)
+    for start in range(0, count, ROWS):
+        local = np.zeros(channels, rows.dtype)
+        for r in range(start, min(start + ROWS, count)):
+            for c in range(channels):
+                local[c] += rows[r, c]
+        for c in range(channels):
+            total[c] += local[c]
+    return total
+
+
+@compiled
+def scale_shift(rows, mean, gain, shift, out):  # type: ignore[no-untyped-def]
+    """See `blocks.scale_shift`."""
+    for r in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            out[r, c] = (rows[r, c] - mean[c]) * gain[c] + shift[c]
+
+
+@compiled
+def product_sums(dy, rows, mean):  # type: ignore[no-untyped-def]
+    """See `blocks.product_sums`."""
+    count, channels = rows.shape
+    total, product = np.zeros(channels), np.zeros(channels)
+    for start in range(0, count, ROWS):
+        local, local_product = np.zeros(channels, rows.dtype), np.zeros(channels, rows.dtype)
+        for r in range(start, min(start + ROWS, count)):
+            for c in range(channels):
+                local[c] += dy[r, c]
+                local_product[c] += dy[r, c] * (rows[r, c] - mean[c])
+        for c in range(channels):
+            total[c] += local[c]
+            product[c] += local_product[c]
+    return total, product
+
+
+@compiled
+def combine(dy, rows, mean, gain, slope, shift, out):  # type: ignore[no-untyped-def]
+    """See `blocks.combine`."""
+    for r in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            out[r, c] = dy[r, c] * gain[c] - (rows[r, c] - mean[c]) * slope[c] - shift[c]
+
+
+@compiled
+def leaky(x, slope, out):  # type: ignore[no-untyped-def]
+    """See `blocks.leaky`."""
+    factor = x.dtype.type(slope)
+    for i in range(x.size):
+        out[i] = x[i] if x[i] > 0 else factor * x[i]
+
+
+@compiled
+def leaky_backward(dy, y, slope, out):  # type: ignore[no-untyped-def]
+    """See `blocks.leaky_backward`."""
+    factor = dy.dtype.type(slope)
+    for i in range(dy.size):
+        out[i] = dy[i] if y[i] > 0 else factor * dy[i]

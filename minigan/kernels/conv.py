@@ -1,0 +1,120 @@
+"""Convolution on the workers: with fewer products where that pays, else window by window as in the plain version.
+
+Images are independent of each other, so a worker takes a few at a time: their windows stay in its cache until
+they are multiplied, in memory that is used again for the next ones.
+"""
+
+import numpy as np
+
+from minigan.functional import conv as plain
+from minigan.functional.patches import Geometry
+from minigan.kernels import winograd
+from minigan.kernels.blocks import pieces
+from minigan.kernels.loops import loops
+from minigan.kernels.workers import scratch, share
+from minigan.typing import Shape
+
+WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 MiB of float32
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """See `minigan.functional.conv.conv2d`."""
+    if _unusual(geometry):
+        return plain.conv2d(x, w, geometry)
+    tiled = winograd.plan(x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
+    if tiled:
+        return winograd.conv2d(x, w, tiled)
+    places = geometry.out_size(x.shape[1:3], w.shape[:2])
+    y = np.empty((len(x), *places, w.shape[3]), x.dtype)
+    matrix = w.reshape(-1, w.shape[3])  # (kh kw I, O)
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, _images(places, len(matrix))):
+            np.matmul(_windows(x[some], w.shape[:2], places, geometry), matrix, out=y[some].reshape(-1, w.shape[3]))
+
+    share(part, len(x))
+    return y
+
+
+def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
+    """See `minigan.functional.conv.conv2d_input_grad`."""
+    places, inputs = geometry.out_size(size, w.shape[:2]), w.shape[2]
+    if _unusual(geometry) or places != dy.shape[1:3]:
+        return plain.conv2d_input_grad(dy, w, size, geometry)
+    tiled = winograd.plan(size, w.shape[:2], geometry, inputs, w.shape[3])
+    if tiled:
+        return winograd.conv2d_input_grad(dy, w, tiled)
+    dx = np.empty((len(dy), *size, inputs), dy.dtype)
+    matrix = w.reshape(-1, w.shape[3]).T  # (O, kh kw I)
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, _images(places, matrix.shape[1])):
+            rows = np.ascontiguousarray(dy[some]).reshape(-1, w.shape[3])
+            columns = np.matmul(rows, matrix, out=scratch("windows", (len(rows), matrix.shape[1]), dy.dtype))
+            padded = scratch("padded", _padded_shape(dx[some], geometry), dy.dtype)
+            padded.fill(0)
+            loops.add_windows(columns.reshape(-1, *places, *w.shape[:3]), geometry.stride, padded)
+            dx[some] = _inner(padded, size, geometry)
+
+    share(part, len(dy))
+    return dx
+
+
+def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
+    """See `minigan.functional.conv.conv2d_weight_grad`."""
+    places = geometry.out_size(x.shape[1:3], kernel)
+    if _unusual(geometry) or places != dy.shape[1:3]:
+        return plain.conv2d_weight_grad(x, dy, kernel, geometry)
+    tiled = winograd.plan(x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
+    if tiled:
+        return winograd.conv2d_weight_grad(x, dy, tiled)
+    shape = (kernel[0] * kernel[1] * x.shape[3], dy.shape[3])
+
+    def part(start: int, stop: int) -> np.ndarray:
+        total = np.zeros(shape, x.dtype)
+        for some in pieces(start, stop, _images(places, shape[0])):
+            rows = np.ascontiguousarray(dy[some]).reshape(-1, shape[1])
+            total += _windows(x[some], kernel, places, geometry).T @ rows
+        return total
+
+    return np.sum(share(part, len(x)), axis=0).reshape(*kernel, x.shape[3], shape[1])
+
+
+def conv2d_bias_grad(dy: np.ndarray) -> np.ndarray:
+    """See `minigan.functional.conv.conv2d_bias_grad`."""
+    rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (N P Q, O)
+    sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), smallest=1024)
+    return np.sum(sums, axis=0).astype(dy.dtype)
+
+
+def _unusual(geometry: Geometry) -> bool:
+    """Dilated and grouped convolutions are left to the plain version: no recipe has one."""
+    return geometry.dilation != (1, 1) or geometry.groups != 1
+
+
+def _images(places: Shape, window: int) -> int:
+    """How many images have windows enough for a matrix product, and few enough for the cache."""
+    return max(1, WINDOWS // (places[0] * places[1] * window))
+
+
+def _windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) -> np.ndarray:
+    """Every window as a row, (N P Q, kh kw I), in scratch memory."""
+    padded = x
+    if any(geometry.padding) or not x.flags.c_contiguous:
+        padded = scratch("padded", _padded_shape(x, geometry), x.dtype)
+        padded.fill(0)
+        _inner(padded, x.shape[1:3], geometry)[...] = x
+    windows = scratch("windows", (len(x), *places, *kernel, x.shape[3]), x.dtype)
+    loops.cut_windows(padded, geometry.stride, windows)
+    return windows.reshape(len(x) * places[0] * places[1], -1)
+
+
+def _padded_shape(x: np.ndarray, geometry: Geometry) -> Shape:
+    top, bottom, left, right = geometry.padding
+    return len(x), x.shape[1] + top + bottom, x.shape[2] + left + right, x.shape[3]
+
+
+def _inner(padded: np.ndarray, size: Shape, geometry: Geometry) -> np.ndarray:
+    """Where the image lies in its padded form."""
+    top, _, left, _ = geometry.padding
+    return padded[:, top : top + size[0], left : left + size[1]]

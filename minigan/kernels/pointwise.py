@@ -1,0 +1,80 @@
+"""Activations and update rules on the workers, a piece at a time; the formulas are those of the plain versions."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minigan.functional import activations as plain
+from minigan.functional.activations import ActivationCache
+from minigan.kernels.blocks import PIECE, pieces
+from minigan.kernels.loops import loops
+from minigan.kernels.workers import share
+
+SMALL = 1 << 14  # numbers below which a second worker gains nothing
+
+
+def relu(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
+    """See `minigan.functional.activations.relu`."""
+    return leaky_relu(x, 0.0)
+
+
+def relu_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
+    """See `minigan.functional.activations.relu_backward`."""
+    return leaky_relu_backward(dy, cache, 0.0)
+
+
+def leaky_relu(x: np.ndarray, slope: float) -> tuple[np.ndarray, ActivationCache]:
+    """See `minigan.functional.activations.leaky_relu`."""
+    x = np.ascontiguousarray(x)
+    y = np.empty_like(x)
+    source, target = x.reshape(-1), y.reshape(-1)
+    share(lambda a, b: loops.leaky(source[a:b], slope, target[a:b]), x.size, SMALL)
+    return y, ActivationCache(y)
+
+
+def leaky_relu_backward(dy: np.ndarray, cache: ActivationCache, slope: float) -> np.ndarray:
+    """See `minigan.functional.activations.leaky_relu_backward`."""
+    dx = np.empty_like(dy, order="C")
+    upstream, y, target = np.ascontiguousarray(dy).reshape(-1), cache.y.reshape(-1), dx.reshape(-1)
+    share(lambda a, b: loops.leaky_backward(upstream[a:b], y[a:b], slope, target[a:b]), dy.size, SMALL)
+    return dx
+
+
+def tanh(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
+    """See `minigan.functional.activations.tanh`."""
+    y = by_pieces(lambda piece: plain.tanh(piece)[0], x)
+    return y, ActivationCache(y)
+
+
+def tanh_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
+    """See `minigan.functional.activations.tanh_backward`."""
+    return by_pieces(lambda piece, y: plain.tanh_backward(piece, ActivationCache(y)), dy, cache.y)
+
+
+def sigmoid(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
+    """See `minigan.functional.activations.sigmoid`."""
+    y = by_pieces(lambda piece: plain.sigmoid(piece)[0], x)
+    return y, ActivationCache(y)
+
+
+def by_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """The value of an element-wise function of arrays of one shape, computed piece by piece."""
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+    result = np.empty(flat[0].shape, flat[0].dtype)
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, PIECE):
+            result[some] = function(*(array[some] for array in flat))
+
+    share(part, len(result), SMALL)
+    return result.reshape(arrays[0].shape)
+
+
+def in_pieces(*vectors: np.ndarray, change: Callable[..., None]) -> None:
+    """See `minigan.ops.in_pieces`."""
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, PIECE):
+            change(*(vector[some] for vector in vectors))
+
+    share(part, len(vectors[0]), SMALL)
