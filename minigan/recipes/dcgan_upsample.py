@@ -63,6 +63,8 @@ class DCGANUpsample(Recipe):
     """Adam's memory of past gradients"""
     d_loss_scale: float = 0.5
     """D's loss is this times the sum of its two cross-entropies"""
+    joined: bool = False
+    """real and generated images go through D as one batch, as the article tells; in its code they go apart"""
 
     def generator(self, images: np.ndarray) -> Sequential:
         gain, start = Normal(self.init_std, mean=1.0), (16, 16, self.width)
@@ -88,7 +90,8 @@ class DCGANUpsample(Recipe):
         return rule, rule
 
     def game(self) -> Game:
-        return Game(non_saturating(scale=self.d_loss_scale), order="generator-first", reuse_fakes=True)
+        loss = non_saturating(scale=self.d_loss_scale)
+        return Game(loss, order="generator-first", reuse_fakes=True, joined=self.joined)
 
     def _twice(self) -> list[Layer]:
         """Layers that double height and width."""

@@ -37,7 +37,8 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
               K_G + K_D + \max(W_G, W_D) & \text{G's step} \end{cases}
 
     c is 2 where G makes samples again while those of the step before are still there, else 1; a
-    simultaneous round has one step of both. Not counted: the data set, Python, and what the
+    simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
+    both, and they are there twice. Not counted: the data set, Python, and what the
     libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
@@ -46,11 +47,12 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     m_g, m_d = (len(rule.moment_names) for rule in rules)
     stays = p_g * (2 + m_g) + p_d * (2 + m_d)
     kept_g, kept_d = (recipe.batch_size * kept(net, shape, itemsize) for net, shape in ((g, g_in), (d, d_in)))
+    batch_d = recipe.batch_size * (2 if game.joined else 1)
     work_g = max(recipe.batch_size * work(g, g_in), max(m_g, 1) * p_g) * itemsize
-    work_d = max(recipe.batch_size * work(d, d_in), max(m_d, 1) * p_d) * itemsize
+    work_d = max(batch_d * work(d, d_in), max(m_d, 1) * p_d) * itemsize
     images = recipe.batch_size * math.prod(image_shape) * itemsize
     makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
-    d_step = kept_g + 2 * kept_d + images + work_d
+    d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
     g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
 

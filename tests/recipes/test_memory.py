@@ -24,6 +24,7 @@ SMALL = [
     DCGAN64(batch_size=16, width=16, fresh_fakes=True),
     DCGANUpsample(batch_size=8, latent=20, width=16),
     DCGANUpsample(batch_size=8, latent=20, width=16, width_d=64),
+    DCGANUpsample(batch_size=8, latent=20, width=4, width_d=64, joined=True),
     DCGANUpsample(batch_size=8, latent=20, width=16, enlarge="transposed"),
     DCGAN256(batch_size=4, width=8),
 ]
