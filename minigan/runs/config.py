@@ -74,6 +74,15 @@ def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
     return _parse_settings(path, name or DEFAULT_RECIPE, settings)
 
 
+def recipe_of(path: Path, name: str, constants: dict[str, Any]) -> Recipe:
+    """The recipe `name` with constants that were read in a file. Raises UsageError, naming the file, for wrong ones."""
+    known = {field.name for field in dataclasses.fields(RECIPES[name])}
+    for key in constants:
+        if key not in known:
+            raise UsageError(f"{path}: {name} has no constant {key!r}{did_you_mean(key, known)}")
+    return _parse_settings(path, name, constants)[1]
+
+
 def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """The recipe's name, if the first argument is one, and the rest."""
     if not argv or argv[0].startswith("-"):
