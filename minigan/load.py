@@ -90,7 +90,10 @@ def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
     if name == facts.get("recipe") and "constants" in facts:
         try:
             height, width, channels = map(operator.index, json.loads(facts["image_shape"]))
-            return recipe_of(options.generator, name, json.loads(facts["constants"])), (height, width, channels)
+            recipe = recipe_of(options.generator, name, json.loads(facts["constants"]))
+            if (recipe.image_size or (height, width)) != (height, width):
+                raise ValueError(f"images of {height} x {width} and of {recipe.image_size}")
+            return recipe, (height, width, channels)
         except (KeyError, ValueError, TypeError, AttributeError) as err:
             raise DataError(f"{options.generator}: its constants cannot be read ({err})") from err
     return measure(options, name, tensors)

@@ -1,5 +1,6 @@
 """From the shapes of somebody's weights back to the constants of a recipe."""
 
+import math
 from typing import Any
 
 from minigan.typing import Shape
@@ -18,12 +19,14 @@ def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tupl
     weights_d = [shape for shape in (d or {}).values() if len(shape) > 1]
     first, last = weights_g[0], weights_g[-1]
     if name in ("dcgan-64", "dcgan-256"):
-        return {"latent": first[0], "width": last[0]}, last[1]
+        unit = 16 if name == "dcgan-64" else 64
+        return {"latent": first[0], "width": last[0], "size": (unit * first[2], unit * first[3])}, last[1]
     if name == "dcgan-28":
         constants: dict[str, Any] = {"latent": first[1], "units": first[0], "width": last[0]}
         if d is not None:
             constants |= {"width_d": weights_d[1][0], "first_norm": len(d.get("1.weight", ())) == 1}
         return constants, last[1]
     enlarge = "transposed" if weights_g[1][2] == 4 else "upsample"
-    constants = {"latent": first[1], "width": last[1], "enlarge": enlarge}
+    side = 4 * math.isqrt(first[0] // last[1])  # the weights tell how many pixels there are: a square of them
+    constants = {"latent": first[1], "width": last[1], "enlarge": enlarge, "size": (side, side)}
     return constants | ({"width_d": weights_d[0][0]} if d is not None else {}), last[0]

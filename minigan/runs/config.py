@@ -181,7 +181,7 @@ def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
         switch = option if value else option.replace("--", "--no-", 1)
         return [] if value == default else [switch]
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return [f"{option}={value}"]
     if not all(type(number) in (int, float) for number in value):
         raise UsageError(f"{key} = {value}: only numbers can be in a list")

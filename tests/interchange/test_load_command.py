@@ -156,6 +156,9 @@ CONSTANTS = {
     "dcgan-upsample": DCGANUpsample(latent=7, width=4, width_d=2),
     "dcgan-upsample, transposed": DCGANUpsample(latent=7, width=4, width_d=2, enlarge="transposed"),
     "dcgan-256": DCGAN256(latent=7, width=1),
+    "dcgan-64, another size": DCGAN64(latent=7, width=2, size=(48, 96)),
+    "dcgan-256, another size": DCGAN256(latent=7, width=1, size=(64, 192)),
+    "dcgan-upsample, another size": DCGANUpsample(latent=7, width=4, width_d=2, size=(36, 36)),
 }
 
 
@@ -216,6 +219,7 @@ def test_bad_input_gives_one_line_and_leaves_no_folder(tmp_path, arguments, code
         ({"constants": {"widht": 2}, "image_shape": [64, 64, 3]}, 2, "no constant 'widht'; did you mean 'width'?"),
         ({"constants": [1], "image_shape": [64, 64, 3]}, 1, "constants cannot be read"),
         ({"constants": {"width": 2, "latent": 5}}, 1, "constants cannot be read"),
+        ({"constants": {"width": 2, "latent": 5}, "image_shape": [64, 48, 3]}, 1, "images of 64 x 48 and of (64, 64)"),
         ({"constants": {"width": 2, "latent": 5}, "image_shape": [64, 64]}, 1, "constants cannot be read"),
         ({"constants": {"width": 2, "latent": 5}, "image_shape": [64, "x", 3]}, 1, "constants cannot be read"),
         ({"constants": {"width": 2, "latent": 6}, "image_shape": [64, 64, 3]}, 1, "(5, 16, 4, 4), not (6, 16, 4, 4)"),
