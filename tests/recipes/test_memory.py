@@ -1,18 +1,15 @@
 """The counted memory of a round is what a round really takes."""
 
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from benchmarks.memory import main, prepared
 from minigan import nn
-from minigan.backend import CPU
-from minigan.data.batches import Batches
-from minigan.games.gan import play_round
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe
 from minigan.recipes.memory import kept, round_bytes, work
-from minigan.runs.draws import SeededDraws
-from minigan.runs.state import State
 
 # Together they are largest at different places: in the update, in G's and in D's convolutions, while G makes samples.
 SMALL = [
@@ -34,13 +31,11 @@ TOLERANCE = 0.1  # what is small beside the rest is not counted: encoding a batc
 @pytest.mark.parametrize("recipe", SMALL, ids=lambda recipe: recipe.name)
 def test_a_round_takes_the_memory_that_was_counted(recipe: Recipe) -> None:
     shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
-    images = np.random.default_rng(0).integers(0, 256, (2 * recipe.batch_size, *shape), dtype=np.uint8)
-    batches, game = Batches(len(images), recipe.batch_size, seed=0), recipe.game()
     tracemalloc.start()
     try:
-        state = State.start(recipe, images, batches.per_epoch, 0, np.dtype("f4"), CPU)
+        play = prepared(recipe, shape)
         tracemalloc.reset_peak()
-        play_round(game, state.g, state.d, SeededDraws(recipe, images, batches, 0, 0, game.d_steps, np.dtype("f4")))
+        play()
         measured = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -84,3 +79,10 @@ def test_a_convolution_works_on_all_windows_at_once() -> None:
 
 def test_double_precision_takes_twice_as_much() -> None:
     assert round_bytes(DCGAN64(), (64, 64, 3), 8) == 2 * round_bytes(DCGAN64(), (64, 64, 3), 4)
+
+
+def test_the_command_prints_both(capsys) -> None:
+    main("mlp-mnist")
+    assert re.fullmatch(
+        r"mlp-mnist: counted 0\.01 GB, the process \d\.\d\d GB, before it \d\.\d\d GB\n", capsys.readouterr().out
+    )
