@@ -1,5 +1,6 @@
 """``python -m minigan.export RUN``: a run's network as PyTorch's tensors (safetensors) or as ONNX."""
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ def main(argv: list[str]) -> int:
     saved = load_run(options.run, CPU)
     if options.names == "examples" and saved.recipe.name != "dcgan-64":
         raise UsageError(f"--names examples is for runs of dcgan-64, and {options.run} is one of {saved.recipe.name}")
+    if options.network in saved.lacks:
+        raise UsageError(f"{options.run} was loaded without a {options.network}: there is none to export")
     for note in saved.notes:
         print(f"note: {note}")
     write = onnx_file if options.format == "onnx" else safetensors_file
@@ -86,7 +89,9 @@ def safetensors_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[s
         latents = {"input": f"(N, {saved.recipe.latent}, 1, 1)"}
         facts |= latents if options.network == "generator" else {"output": "(N, 1, 1, 1) logits, before its Sigmoid"}
     layers = [{"name": name, "kind": kind, "arguments": values} for name, (kind, values) in twin.modules.items()]
-    metadata = {"format": "pt", **facts, "layers": json.dumps(layers)}
+    constants = {"constants": dataclasses.asdict(saved.recipe), "image_shape": saved.image_shape}  # for minigan.load
+    texts = {name: json.dumps(value) for name, value in {"layers": layers, **constants}.items()}
+    metadata = {"format": "pt", **facts, **texts}
     return save(torch_layout.state_dict(twin, theta), metadata=metadata), facts
 
 

@@ -84,20 +84,23 @@ def report(trainer: "Trainer", seconds: float) -> None:
 
 
 def list_recipes() -> int:
-    """Each recipe: what it is, where it is from, and what it costs."""
+    """Each recipe: what it is, where it is from, and what it costs in work and in memory."""
     from minigan.recipes import RECIPES
     from minigan.recipes.cost import cost
+    from minigan.recipes.memory import round_bytes
 
     for name, recipe in RECIPES.items():
         made = recipe()
         height, width = made.image_size or (28, 28)
-        counted = cost(made, (height, width, made.list_channels))
+        image_shape = (height, width, made.list_channels)
+        counted, memory = cost(made, image_shape), round_bytes(made, image_shape)
         parameters = " + ".join(f"{number / 1e6:.2f}" for number in counted.parameters)
         print(f"{name:15} {(recipe.__doc__ or '').partition(chr(10))[0]}")
         print(f"{'':15} from: {recipe.source}")
         print(
             f"{'':15} {height} x {width} x {made.list_channels}, G + D {parameters} million parameters; "
-            f"a round of batch {made.batch_size}: {counted.round_macs / 1e9:.2f} GMAC; {recipe.steps} rounds"
+            f"a round of batch {made.batch_size}: {counted.round_macs / 1e9:.2f} GMAC, {memory / 1e9:.2f} GB; "
+            f"{recipe.steps} rounds"
         )
     return 0
 

@@ -44,11 +44,11 @@ def trajectory() -> dict[str, Array]:
     for step in range(ROUNDS):
         real, latent = batch(step)
         fake = generator(torch.tensor(latent), g)
-        on_real, on_fake = (discriminator(x, d) for x in (_channels_first(real), fake.detach()))
-        loss_d = _cross_entropy(on_real, 1) + _cross_entropy(on_fake, 0)
-        _descend(rule_d, loss_d)
-        loss_g = _cross_entropy(discriminator(fake, d), 1)
-        _descend(rule_g, loss_g)
+        on_real, on_fake = (discriminator(x, d) for x in (channels_first(real), fake.detach()))
+        loss_d = cross_entropy(on_real, 1) + cross_entropy(on_fake, 0)
+        descend(rule_d, loss_d)
+        loss_g = cross_entropy(discriminator(fake, d), 1)
+        descend(rule_g, loss_g)
         losses.append([loss_d.item(), loss_g.item()])
     ends = {"end_g": _flat(g), "end_d": _flat(d)}
     return {"theta_g": theta_g, "theta_d": theta_d, "losses": np.array(losses)} | ends
@@ -86,15 +86,18 @@ def _flat(parameters: list[Tensor]) -> Array:
     return np.concatenate([array.detach().numpy().ravel() for array in arrays])
 
 
-def _channels_first(images: Array) -> Tensor:
+def channels_first(images: Array) -> Tensor:
+    """(N, H, W, C) to (N, C, H, W)."""
     return torch.tensor(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _cross_entropy(logits: Tensor, target: float) -> Tensor:
+def cross_entropy(logits: Tensor, target: float) -> Tensor:
+    """Mean binary cross-entropy with one target for all."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def _descend(rule: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(rule: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One update from the gradient of this loss alone; the graph stays for another."""
     rule.zero_grad()
     loss.backward(inputs=rule.param_groups[0]["params"], retain_graph=True)
     rule.step()

@@ -26,6 +26,7 @@ from minigan.functional import (
     reshape,
     upsample,
 )
+from minigan.games import gan
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,24 @@ BUGS = [
     Bug("sequential: layers in forward order", nn.Sequential.backward, "range(len(self.layers) - 1, lowest - 1, -1)",
         "range(lowest, len(self.layers))"),
     Bug("sequential: first layer forgotten", nn.Sequential.backward, "lowest - 1, -1)", "lowest, -1)"),
+    # D's step
+    Bug("step of D: the gradient of the fakes is forgotten", gan.discriminator_step,
+        "d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)", "pass"),
+    Bug("step of D: the real gradient through the cache of the fakes", gan.discriminator_step,
+        "d_real, cache_real, d.grads", "d_real[: len(fake)].repeat(2, 0)[: len(fake)], cache_fake, d.grads"),
+    Bug("step of D, joined: the gradient of the fakes is forgotten", gan.joined_discriminator_step,
+        "concatenate([d_real, d_fake])", "concatenate([d_real, 0 * d_fake])"),
+    Bug("step of D, joined: the gradient of the real ones is forgotten", gan.joined_discriminator_step,
+        "concatenate([d_real, d_fake])", "concatenate([0 * d_real, d_fake])"),
+    Bug("step of D, joined: the halves of the gradient exchanged", gan.joined_discriminator_step,
+        "concatenate([d_real, d_fake])", "concatenate([d_fake, d_real])"),
+    Bug("step of D, joined: the halves of the logits exchanged", gan.joined_discriminator_step,
+        "loss.discriminator(logits[:n], logits[n:])", "loss.discriminator(logits[-n:], logits[:-n])"),
+    Bug("step of D, joined: the batch in another order", gan.joined_discriminator_step,
+        "concatenate([real, fake])", "concatenate([fake, real])"),
+    Bug("step of D, joined: statistics of the fakes alone", gan.joined_discriminator_step,
+        "d.net.backward(", "logits, cache = d.net.forward(d.theta, xp.concatenate([fake, fake])[: len(logits)], "
+        "train=True, rng=rng); d.net.backward("),
     # losses
     Bug("bce: gradient sigmoid(s) alone", losses.bce_with_logits, "- targets * sigmoid(-logits)[0]", ""),
     Bug("bce: the mean's 1/n forgotten", losses.bce_with_logits, "dlogits / logits.size", "dlogits"),
@@ -254,6 +273,20 @@ BUGS = [
     Bug("hinge: real never saturates", gan_losses.discriminator_hinge, "(real < 1)", "(real < 1e9)"),
     Bug("wasserstein: sign of both", gan_losses.discriminator_wasserstein, "-1 / real.size", "1 / real.size"),
     Bug("wasserstein generator: mean forgotten", gan_losses.generator_wasserstein, "-1 / fake.size", "-1"),
+]  # fmt: skip
+
+# Mistakes in the steps that leave every gradient right: the rounds written by hand notice them (tests/games).
+ROUND_BUGS = [
+    Bug("apart: statistics of the fakes forgotten", gan.discriminator_step,
+        "d.net.update_statistics(d.theta, cache_fake)", "pass"),
+    Bug("apart: statistics moved twice by the real ones", gan.discriminator_step,
+        "d.net.update_statistics(d.theta, cache_fake)", "d.net.update_statistics(d.theta, cache_real)"),
+    Bug("joined: statistics moved twice", gan.joined_discriminator_step,
+        "d.net.update_statistics(d.theta, cache)", "[d.net.update_statistics(d.theta, cache) for _ in range(2)]"),
+    Bug("joined: statistics not moved", gan.joined_discriminator_step, "d.net.update_statistics(d.theta, cache)", "pass"),
+    Bug("joined: played apart", gan.play_round, "if game.joined", "if False"),
+    Bug("joined: played apart where G moves first", gan._generator_first, "if game.joined", "if False"),
+    Bug("joined: updated twice", gan.joined_discriminator_step, "d.update()", "d.update(); d.update()"),
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ ROOMS = {
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
 }
-COMMANDS = {"train", "sample", "export", "evaluate", "info", "gradcheck", "__main__"}  # on top: nobody imports them
+COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "gradcheck", "__main__"}  # on top
 
 
 def imported(source):

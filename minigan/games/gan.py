@@ -15,6 +15,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from minigan import ops
+from minigan.backend import array_module
 from minigan.games.player import Player
 from minigan.nn.layer import Cache
 from minigan.typing import Array
@@ -57,13 +58,16 @@ class Game:
 
     d_steps: k of Algorithm 1; order: who moves first, or both at once from one forward pass;
     reuse_fakes: the second mover uses the samples of the first instead of fresh ones, as DCGAN
-    codes do to save a pass through G (the last of the k batches, if G moves second).
+    codes do to save a pass through G (the last of the k batches, if G moves second);
+    joined: in D's step real and generated samples are one batch, with one set of BatchNorm
+    statistics, instead of two apart. D's answer to a real sample then depends on the fakes beside it.
     """
 
     loss: GANLoss
     d_steps: int = 1
     order: Order = "discriminator-first"
     reuse_fakes: bool = False
+    joined: bool = False
 
     def __post_init__(self) -> None:
         if self.order not in get_args(Order):
@@ -72,6 +76,8 @@ class Game:
             raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
         if self.order == "simultaneous" and self.d_steps != 1:
             raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")
+        if self.order == "simultaneous" and self.joined:
+            raise ValueError("a simultaneous round needs the samples of G apart: joined is for players that take turns")
 
 
 class Draws(Protocol):
@@ -103,6 +109,21 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
     return {"loss_d": value, "d_real": mean_probability(real_logits), "d_fake": mean_probability(fake_logits)}
+
+
+def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+    """Update D on real and generated samples that go through it as one batch.
+
+    BatchNorm normalises both by the mean and the variance of all of them, and D's running
+    statistics move once. Without BatchNorm and dropout it is the same step as `discriminator_step`.
+    """
+    xp, n = array_module(real, fake), len(real)
+    logits, cache = d.net.forward(d.theta, xp.concatenate([real, fake]), train=True, rng=rng)
+    value, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
+    d.net.backward(d.theta, xp.concatenate([d_real, d_fake]), cache, d.grads, need_dx=False)
+    d.net.update_statistics(d.theta, cache)
+    d.update()
+    return {"loss_d": value, "d_real": mean_probability(logits[:n]), "d_fake": mean_probability(logits[n:])}
 
 
 def generator_step(
@@ -149,10 +170,11 @@ def play_round(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
     if game.order == "generator-first":
         return _generator_first(game, g, d, draws)
     metrics: Metrics = {}
+    move_d = joined_discriminator_step if game.joined else discriminator_step
     for k in range(game.d_steps):
         rng = draws.dropout(k)
         fake, cache_g = generate(g, draws.latent_d(k), rng)
-        metrics |= discriminator_step(game.loss, d, draws.real(k), fake, rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
     rng = draws.dropout(game.d_steps)
     if not game.reuse_fakes:
         fake, cache_g = generate(g, draws.latent_g(), rng)
@@ -163,11 +185,12 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
     rng = draws.dropout(game.d_steps)
     fake, cache_g = generate(g, draws.latent_g(), rng)
     metrics = generator_step(game.loss, g, d, fake, cache_g, rng)
+    move_d = joined_discriminator_step if game.joined else discriminator_step
     for k in range(game.d_steps):
         rng = draws.dropout(k)
         if not game.reuse_fakes:
             fake, _ = generate(g, draws.latent_d(k), rng)
-        metrics |= discriminator_step(game.loss, d, draws.real(k), fake, rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""What is checked: every layer, every loss, and the networks of every recipe with their losses."""
+"""What is checked: every layer, every loss, D's step, and the networks of recipes with their losses."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,8 +8,11 @@ from functools import partial
 import numpy as np
 
 from minigan import nn, ops
-from minigan.backend import CPU, Device, put_like, to_host
+from minigan.backend import CPU, Device, array_module, put_like, to_host
+from minigan.games.gan import discriminator_step, joined_discriminator_step, non_saturating
+from minigan.games.player import Player
 from minigan.gradcheck.method import STEP, Problem
+from minigan.optim import Moments, Optimiser
 from minigan.recipes import MLP2014, MLPMnist, Recipe
 from minigan.typing import Array, Shape
 
@@ -110,13 +113,15 @@ def all_problems(device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
 
 
 def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iterator[Problem]]]:
-    """What makes the problems, by the name of a layer, a loss or a recipe."""
+    """What makes the problems, by the name of a layer, a loss, a step or a recipe."""
     made: dict[str, Callable[[], Iterator[Problem]]] = {}
     for case in LAYERS:
         made[case.name] = partial(_one, layer_problem, case, device, seed)
     for name, loss in (LOSSES | DISCRIMINATOR_LOSSES | GENERATOR_LOSSES).items():
         logits = 2 if name in DISCRIMINATOR_LOSSES else 1
         made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
+    for name, joined in [("step of D, apart", False), ("step of D, joined", True)]:
+        made[name] = partial(_one, step_problem, name, joined, device, seed)
     for recipe in RECIPES:
         made[recipe.name] = partial(recipe_problems, recipe, device, seed)
     return made
@@ -155,6 +160,36 @@ def loss_problem(
     names = ["real", "fake"] if inputs == 2 else ["logits"]
     claims = {what: (array, grad) for what, array, grad in zip(names, logits, claimed, strict=True)}
     return Problem(name, lambda: float(loss(*logits)[0]), claims)
+
+
+class _Keep(Optimiser):
+    """An update that changes nothing and keeps the gradient."""
+
+    moment_names = ("g",)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+        moments["g"] += g
+
+
+def step_problem(name: str, joined: bool, device: Device = CPU, seed: int = 0) -> Problem:
+    """f = D's loss on real and on more generated samples, through BatchNorm and dropout; the gradient is the step's."""
+    net = nn.Sequential(nn.Dense(4, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.3), nn.Dense(1))
+    rng, loss = np.random.default_rng(seed), non_saturating(smoothing=0.1)
+    d = Player.new(net, _Keep(), (3,), rng, dtype=np.float64, device=device)
+    _jitter(d.theta, rng)
+    real, fake = (device.put(rng.normal(shift, 1, (BATCH + shift, 3))) for shift in (0, 1))
+
+    def value() -> float:
+        masks = np.random.default_rng(seed)
+        batches = [array_module(real).concatenate([real, fake])] if joined else [real, fake]
+        logits = [d.net.forward(d.theta, batch, train=True, rng=masks)[0] for batch in batches]
+        on_real, on_fake = (logits[0][:BATCH], logits[0][BATCH:]) if joined else logits
+        return float(loss.discriminator(on_real, on_fake)[0])
+
+    step = joined_discriminator_step if joined else discriminator_step
+    step(loss, d, real, fake, np.random.default_rng(seed))
+    grads = nn.Params(d.moments["g"], d.theta.trainable_shapes, {}, (3,))
+    return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
 
 
 def recipe_problems(recipe: Recipe, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:

@@ -26,11 +26,13 @@ from minigan.backend import put_like, to_host
 from minigan.errors import DataError
 from minigan.interchange.steps import Order, Step, order_of, orders, permutation, steps
 from minigan.interchange.torch_modules import modules_of, unflatten
+from minigan.interchange.torch_pickle import is_torch_file, read_state_dict
 from minigan.nn.params import Params
 from minigan.typing import Shape
 
 COUNTER = "num_batches_tracked"  # BatchNorm's, which PyTorch stores and does not use
 MAIN = "main."  # what pytorch/examples calls its Sequential
+WRAPPED = "module."  # what torch.nn.DataParallel puts in front of all names
 WITH_TENSORS = ("Linear", "Conv2d", "ConvTranspose2d", "BatchNorm1d", "BatchNorm2d")
 SHOWN = 4  # differences that an error lists
 
@@ -122,10 +124,10 @@ def state_dict(whole: Twin, theta: Params) -> dict[str, np.ndarray]:
     """All tensors of a twin, on the host, contiguous, in the precision of `theta`."""
     arrays = {tensor.name: np.array(tensor.arrange(to_host(theta[tensor.view])), order="C") for tensor in whole.tensors}
     arrays |= {name: np.zeros((), np.int64) for name in whole.counters}
-    return dict(sorted(arrays.items(), key=lambda item: _natural(item[0])))
+    return dict(sorted(arrays.items(), key=lambda item: natural(item[0])))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sorts "2.weight" before "10.weight"."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
@@ -176,14 +178,32 @@ def _problem(name: str, needed: Shape, found: np.ndarray | None) -> list[str]:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file. Raises DataError, in one line, if it is none."""
+    """The tensors of a safetensors file, or of a state dict that torch.save has written.
+
+    Raises DataError, in one line, if it is none.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        return load(path.read_bytes())
+        content = path.read_bytes()
     except OSError as err:
         raise DataError(f"cannot read {path}: {err.strerror}") from err
+    try:
+        tensors = read_state_dict(path, content) if is_torch_file(content) else load(content)
     except (SafetensorError, ValueError, TypeError, KeyError) as err:
         text = re.sub(r"\s+", " ", str(err))
         raise DataError(f"{path} is no safetensors file that NumPy can hold ({text})") from err
+    wrapped = all(name.startswith(WRAPPED) for name in tensors)
+    return {name.removeprefix(WRAPPED) if wrapped else name: tensor for name, tensor in tensors.items()}
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """The metadata of a file that `read_tensors` has read; a state dict has none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError:
+        return {}

@@ -65,7 +65,7 @@ def batchnorm_backward(
     """See `minigan.functional.batchnorm.batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
         return plain.batchnorm_backward(dy, gamma, cache)
-    drows = np.ascontiguousarray(dy).reshape(cache.x.shape)  # (R, C)
+    drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)
     smallest = max(1, SMALL // drows.shape[1])
     parts = share(lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), smallest)
     dbeta = np.sum([total for total, _ in parts], axis=0)

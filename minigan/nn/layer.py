@@ -6,7 +6,9 @@ samples, and go back through both, then back through one again without touching 
 and nothing of the first pass can leak into the second.
 """
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,12 +80,53 @@ def init_params(
     """Lay out the parameters of a network for one input shape and fill them.
 
     The numbers are drawn on the host and then moved, so that every device starts from the same.
-    Raises ShapeError, naming the layer, if the layers do not fit together.
+    Raises ShapeError, naming the layer, if the layers do not fit together; for an image of a size
+    that the network cannot take, it lists the nearest ones that it can.
     """
-    net.out_shape(in_shape)  # reports the first layer that does not fit, before any memory is taken
+    _check_fit(net, in_shape)  # reports the first layer that does not fit, before any memory is taken
     trainable, statistics = net.param_shapes(in_shape), net.statistic_shapes(in_shape)
     size = sum(map(math.prod, (trainable | statistics).values()))
     theta = Params(np.zeros(size, dtype), trainable, statistics, in_shape)
     net.init(theta, rng)
     theta.version = 0  # counts changes from here on
     return theta.to(device)
+
+
+def _check_fit(net: Layer, in_shape: Shape) -> None:
+    try:
+        net.out_shape(in_shape)
+    except ShapeError as err:
+        sizes = fitting_sizes(net, in_shape) if len(in_shape) == 3 else []
+        if not sizes:
+            raise
+        listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+        raise ShapeError(f"{err}; nearest to {in_shape[0]} x {in_shape[1]}, the network takes {listed}") from None
+
+
+def fitting_sizes(net: Layer, in_shape: Shape) -> list[tuple[int, int]]:
+    """The nearest heights and widths (H, W) of images that a network can take in the place of (H, W, C).
+
+    Only one of the two is changed where that is enough. None if there is nothing up to twice the size (or 64 more).
+    """
+    height, width, channels = in_shape
+
+    def fits(h: int, w: int) -> bool:
+        try:
+            net.out_shape((h, w, channels))
+        except ShapeError:
+            return False
+        return True
+
+    one_side = [(h, width) for h in _around(height, lambda h: fits(h, width))]
+    one_side += [(height, w) for w in _around(width, lambda w: fits(height, w))]
+    both = itertools.product(*(_around(side, lambda n: fits(n, n)) for side in (height, width)))
+    return sorted(one_side or [(h, w) for h, w in both if fits(h, w)])
+
+
+def _around(size: int, fits: Callable[[int], bool]) -> list[int]:
+    """The size itself if it fits, else the nearest below and above that do, of those there are."""
+    if size > 0 and fits(size):
+        return [size]
+    below = next((n for n in range(size - 1, 0, -1) if fits(n)), None)
+    above = next((n for n in range(max(size, 0) + 1, max(2 * size, size + 64) + 1) if fits(n)), None)
+    return [n for n in (below, above) if n is not None]

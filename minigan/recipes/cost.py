@@ -32,9 +32,7 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     without the second :math:`F_G` where fakes are used again; a simultaneous round has one forward
     pass of each kind.
     """
-    images = np.zeros((1, *image_shape), np.uint8)
-    g, d = recipe.generator(images), recipe.discriminator(images)
-    g_in, d_in = (recipe.latent,), recipe.sample_shape(image_shape)
+    (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
     later_g, later_d = forward_g - first_macs(g, g_in), forward_d - first_macs(d, d_in)
     d_step = 2 * forward_d + 2 * forward_d + 2 * later_d  # forward, weights, inputs: real and fake
@@ -44,6 +42,13 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already
     return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)
+
+
+def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], tuple[Layer, Shape]]:
+    """G and D for images (H, W, C), each with the shape of its input."""
+    images = np.zeros((1, *image_shape), np.uint8)
+    g, d = recipe.generator(images), recipe.discriminator(images)
+    return (g, (recipe.latent,)), (d, recipe.sample_shape(image_shape))
 
 
 def generated(game: Game) -> int:

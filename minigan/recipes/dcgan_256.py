@@ -10,11 +10,11 @@ from minigan.games.gan import Game, non_saturating
 from minigan.nn import BatchNorm, Conv2D, ConvTranspose2D, Flatten, Layer, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser
-from minigan.recipes.recipe import Recipe
+from minigan.recipes.recipe import SizedRecipe
 
 
 @dataclass(frozen=True)
-class DCGAN256(Recipe):
+class DCGAN256(SizedRecipe):
     """The DCGAN of 256 x 256 colour images from CNTK: kernels 5/2 in G and 3/2 in D, fresh z for both players.
 
     The source also varies brightness, contrast and saturation of the photos, which is not done here.
@@ -25,7 +25,7 @@ class DCGAN256(Recipe):
     steps: ClassVar[int] = 50_000
     list_channels: ClassVar[int] = 3
     low: ClassVar[float] = -1.0
-    image_size: ClassVar[tuple[int, int]] = (256, 256)
+    unit: ClassVar[int] = 64
     limits: ClassVar[dict[str, tuple[float, float]]] = {
         "slope": (0, 1), "init_std": (0, 10), "lr": (1e-9, 10), "beta1": (0, 0.9999), "beta2": (0, 0.9999999),
     }  # fmt: skip
@@ -34,6 +34,8 @@ class DCGAN256(Recipe):
     """images in a batch, for each player"""
     latent: int = 100
     """numbers in z, each N(0, 1)"""
+    size: tuple[int, int] = (256, 256)
+    """height and width of the images, multiples of 64: G begins with a 64th of them, 4 x 4 pixels in the source"""
     width: int = 32
     """channels next to the image in both nets; 32 times as many at the other end"""
     slope: float = 0.2
@@ -51,17 +53,17 @@ class DCGAN256(Recipe):
         w = Normal(self.init_std)
         up = partial(ConvTranspose2D, kernel=5, stride=2, padding=2, output_padding=1, w_init=w)  # twice the size
         layers: list[Layer] = [Reshape((1, 1, self.latent))]
-        layers += [ConvTranspose2D(32 * self.width, 4, bias=False, w_init=w), BatchNorm(), ReLU()]
-        for factor in (16, 8, 4, 2, 1):  # 4 x 4 -> 8 -> 16 -> 32 -> 64 -> 128 pixels
+        layers += [ConvTranspose2D(32 * self.width, self.start, bias=False, w_init=w), BatchNorm(), ReLU()]
+        for factor in (16, 8, 4, 2, 1):  # the source: 4 x 4 -> 8 -> 16 -> 32 -> 64 -> 128 pixels
             layers += [up(factor * self.width, bias=False), BatchNorm(), ReLU()]
         return Sequential(*layers, up(images.shape[3]), Tanh())
 
     def discriminator(self, images: np.ndarray) -> Sequential:
         w = Normal(self.init_std)
         layers: list[Layer] = [Conv2D(self.width, 3, 2, 1, w_init=w), LeakyReLU(self.slope)]
-        for factor in (2, 4, 8, 16, 32):  # 128 x 128 -> 64 -> 32 -> 16 -> 8 -> 4 pixels
+        for factor in (2, 4, 8, 16, 32):  # the source: 128 x 128 -> 64 -> 32 -> 16 -> 8 -> 4 pixels
             layers += [Conv2D(factor * self.width, 3, 2, 1, bias=False, w_init=w), BatchNorm(), LeakyReLU(self.slope)]
-        return Sequential(*layers, Conv2D(1, 4, w_init=w), Flatten())
+        return Sequential(*layers, Conv2D(1, self.start, w_init=w), Flatten())
 
     def optimisers(self, batches_per_epoch: int) -> tuple[Optimiser, Optimiser]:
         rule = Adam(lr=self.lr, beta1=self.beta1, beta2=self.beta2)

@@ -34,7 +34,6 @@ class DCGAN28(Recipe):
     name: ClassVar[str] = "dcgan-28"
     source: ClassVar[str] = "CNTK tutorial 206B, Deep Convolutional GAN with MNIST data"
     steps: ClassVar[int] = 10_000
-    image_size: ClassVar[tuple[int, int]] = (28, 28)
     limits: ClassVar[dict[str, tuple[float, float]]] = {
         "slope": (0, 1), "init_std": (0, 10), "lr": (1e-9, 10), "beta1": (0, 0.9999), "beta2": (0, 0.999999),
     }  # fmt: skip
@@ -63,6 +62,10 @@ class DCGAN28(Recipe):
     """Adam's memory of past squared gradients: CNTK's default, exp(-128/720000) at batch 128"""
     d_steps: int = 2
     """steps of D in a round, before G's"""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return 28, 28
 
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.random((count, self.latent), dtype=np.float32) * 2 - 1

@@ -1,6 +1,7 @@
 """What a recipe tells about a system, so that one training loop can run them all."""
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,7 +26,6 @@ class Recipe:
     name: ClassVar[str]  # what the command line calls it
     source: ClassVar[str]  # where it was published
     steps: ClassVar[int]  # rounds of a default run
-    image_size: ClassVar[tuple[int, int] | None] = None  # (H, W) that the networks make; None: any
     list_channels: ClassVar[int] = 1  # colour channels that the published system was for, for `train --list`
     low: ClassVar[float] = 0.0  # the value of a black pixel
     high: ClassVar[float] = 1.0  # the value of a white pixel
@@ -51,6 +51,11 @@ class Recipe:
                 if not low <= number <= high:  # also false for NaN
                     option = "--" + field.name.replace("_", "-")
                     raise UsageError(f"{option} {number} is out of range: allowed are {low:g} to {high:g}")
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(H, W) that the networks make; None: any."""
+        return None
 
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
@@ -92,3 +97,33 @@ class Recipe:
         xp = array_module(x)
         pixels = xp.clip((x - self.low) * (255 / (self.high - self.low)), 0, 255)
         return xp.rint(pixels).astype(np.uint8).reshape(len(x), *image_shape)
+
+
+@dataclass(frozen=True)
+class SizedRecipe(Recipe):
+    """A system whose G starts from a small image and doubles it, so that it can make many sizes, but not all."""
+
+    unit: ClassVar[int]  # times that a side of the image is as long as that of G's first one
+
+    size: tuple[int, int] = (64, 64)
+    """height and width of the images"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        nearest = [sorted({max(n // self.unit, 1) * self.unit, -(-n // self.unit) * self.unit}) for n in self.size]
+        if self.size not in itertools.product(*nearest):
+            fitting = ", ".join(f"{height} {width}" for height, width in itertools.product(*nearest))
+            raise UsageError(
+                f"--size {self.size[0]} {self.size[1]}: {self.name} makes heights and widths that are multiples of "
+                f"{self.unit}; the nearest are {fitting}"
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) that the networks make."""
+        return self.size
+
+    @property
+    def start(self) -> tuple[int, int]:
+        """(H, W) of G's first image, and of D's last one where D is G in the mirror."""
+        return self.size[0] // self.unit, self.size[1] // self.unit

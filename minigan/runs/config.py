@@ -74,6 +74,15 @@ def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
     return _parse_settings(path, name or DEFAULT_RECIPE, settings)
 
 
+def recipe_of(path: Path, name: str, constants: dict[str, Any]) -> Recipe:
+    """The recipe `name` with constants that were read in a file. Raises UsageError, naming the file, for wrong ones."""
+    known = {field.name for field in dataclasses.fields(RECIPES[name])}
+    for key in constants:
+        if key not in known:
+            raise UsageError(f"{path}: {name} has no constant {key!r}{did_you_mean(key, known)}")
+    return _parse_settings(path, name, constants)[1]
+
+
 def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """The recipe's name, if the first argument is one, and the rest."""
     if not argv or argv[0].startswith("-"):
@@ -172,7 +181,7 @@ def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
         switch = option if value else option.replace("--", "--no-", 1)
         return [] if value == default else [switch]
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return [f"{option}={value}"]
     if not all(type(number) in (int, float) for number in value):
         raise UsageError(f"{key} = {value}: only numbers can be in a list")

@@ -18,13 +18,18 @@ CHUNK = 1000  # samples drawn at once, so that memory stays bounded
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What a run's folder holds; `notes` tells of newer checkpoints that could not be read."""
+    """What a run's folder holds.
+
+    `notes` tells of newer checkpoints that could not be read; `lacks` names networks that were
+    never there, if the run was loaded from another program's files: their numbers mean nothing.
+    """
 
     recipe: Recipe
     state: State
     image_shape: Shape
     device: Device
     notes: list[str]
+    lacks: tuple[str, ...] = ()
 
     def draw(self, z: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
@@ -49,7 +54,7 @@ def load_run(path: Path, device: Device) -> SavedRun:
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)
-    return SavedRun(recipe, state, image_shape, device, notes)
+    return SavedRun(recipe, state, image_shape, device, notes, tuple(facts.get("lacks", ())))
 
 
 def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> np.ndarray:

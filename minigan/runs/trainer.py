@@ -66,9 +66,15 @@ class Trainer:
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
         checkpoint, notes = read_newest_state(self.folder.checkpoints)
+        if "discriminator" in checkpoint.facts.get("lacks", ()):
+            raise CheckpointError(
+                f"{self.folder.path} was loaded without a discriminator and cannot be trained further: "
+                "load it again with --discriminator FILE"
+            )
         for name, mine in self._identity().items():
-            if checkpoint.facts.get(name) != mine:
-                raise CheckpointError(f"the checkpoint's {name} is {checkpoint.facts.get(name)}, this run's is {mine}")
+            then = checkpoint.facts.get(name, mine)  # loaded networks do not tell how many images there were
+            if then != mine:
+                raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
         self.saved_step = self.state.step
         if self.folder.metrics.exists():

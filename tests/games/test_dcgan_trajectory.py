@@ -1,4 +1,4 @@
-"""Ten rounds of a narrow dcgan-64 against PyTorch in float64."""
+"""Rounds of a narrow dcgan-64 and a narrow dcgan-upsample against PyTorch in float64."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 
 from minigan.games.gan import play_round
 from minigan.games.player import Player
-from minigan.recipes import DCGAN64
+from minigan.recipes import DCGAN64, DCGANUpsample
 
 BOUND = 1e-8
+GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPE = DCGAN64(batch_size=3, latent=5, width=2)
 
 
@@ -38,7 +39,7 @@ class SeededBatch:
 
 
 def test_ten_rounds_of_dcgan_64_agree_with_pytorch() -> None:
-    golden = np.load(Path(__file__).parents[1] / "golden" / "training_dcgan_64.npz")
+    golden = np.load(GOLDEN / "training_dcgan_64.npz")
     images, rng = np.zeros((1, 64, 64, 1), np.uint8), np.random.default_rng(0)
     rule_g, rule_d = RECIPE.optimisers(1)
     g = Player.new(RECIPE.generator(images), rule_g, (5,), rng, dtype=np.float64)
@@ -51,3 +52,47 @@ def test_ten_rounds_of_dcgan_64_agree_with_pytorch() -> None:
     assert len(golden["losses"]) == 10
     for player, end in ((g, golden["end_g"]), (d, golden["end_d"])):
         assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
+
+
+@dataclass(frozen=True)
+class UpsampleBatch:
+    """The data and the masks of one round of dcgan-upsample."""
+
+    step: int
+
+    def _draw(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([65, self.step])
+        return rng.uniform(-1, 1, (3, 64, 64, 1)), rng.normal(size=(3, 4))
+
+    def real(self, k: int) -> np.ndarray:
+        return self._draw()[0]
+
+    def latent_g(self) -> np.ndarray:
+        return self._draw()[1]
+
+    def latent_d(self, k: int) -> np.ndarray:
+        raise AssertionError("the source uses the samples of G's step again")
+
+    def dropout(self, k: int) -> np.random.Generator:
+        return np.random.default_rng([self.step, k])
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["apart", "joined"])
+def test_six_rounds_of_dcgan_upsample_agree_with_pytorch(joined: bool) -> None:
+    golden, kind = np.load(GOLDEN / "training_dcgan_upsample.npz"), "joined" if joined else "apart"
+    recipe = DCGANUpsample(batch_size=3, latent=4, width=2, width_d=1, joined=joined)
+    images, rng = np.zeros((1, 64, 64, 1), np.uint8), np.random.default_rng(0)
+    rule_g, rule_d = recipe.optimisers(1)
+    g = Player.new(recipe.generator(images), rule_g, (4,), rng, dtype=np.float64)
+    d = Player.new(recipe.discriminator(images), rule_d, (64, 64, 1), rng, dtype=np.float64)
+    g.theta.trainable[:] = golden["theta_g"]
+    d.theta.trainable[:] = golden["theta_d"]
+    for step, losses in enumerate(golden[f"{kind}/losses"]):
+        metrics = play_round(recipe.game(), g, d, UpsampleBatch(step))
+        assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
+    assert len(golden[f"{kind}/losses"]) == 6
+    for player, end in ((g, golden[f"{kind}/end_g"]), (d, golden[f"{kind}/end_d"])):
+        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
+    statistics = d.theta.flat[d.theta.trainable_size :]
+    np.testing.assert_allclose(statistics, golden[f"{kind}/running_d"], rtol=BOUND)
+    assert abs(golden["apart/end_d"] - golden["joined/end_d"]).max() > 1e-4  # two different games

@@ -1,5 +1,6 @@
 """The GAN game: who is updated from what, in which order, and what is never touched or computed."""
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 
 from minigan import ops
-from minigan.backend import CPU, Device, to_host
+from minigan.backend import CPU, Device, array_module, to_host
 from minigan.games import gan
 from minigan.games.gan import Game, play_round
 from minigan.games.player import Player
 from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Sequential, Tanh
 from minigan.optim import SGD, Adam, Momentum, Optimiser
+from tests.planted_bugs import ROUND_BUGS, planted
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -40,6 +42,8 @@ GAMES = {
     "g first, two steps": Game(LOSS, d_steps=2, order="generator-first"),
     "g first, reusing": Game(LOSS, d_steps=2, order="generator-first", reuse_fakes=True),
     "simultaneous": Game(LOSS, order="simultaneous"),
+    "d first, joined": Game(LOSS, d_steps=2, joined=True),
+    "g first, reusing, joined": Game(LOSS, d_steps=2, order="generator-first", reuse_fakes=True, joined=True),
 }
 METRICS = {"loss_d", "loss_g", "d_real", "d_fake", "d_fake_g"}
 
@@ -177,8 +181,9 @@ def test_a_round_computes_each_gradient_as_often_as_it_is_used(game, monkeypatch
     g, d = players()
     spy = Spy(monkeypatch)
     play_round(game, g, d, Draws())
-    assert spy.weights == times(1, G_WEIGHTS) + times(2 * game.d_steps, D_WEIGHTS)
-    assert spy.biases == times(1, G_BIASES) + times(2 * game.d_steps, D_BIASES)
+    batches = game.d_steps * (1 if game.joined else 2)
+    assert spy.weights == times(1, G_WEIGHTS) + times(batches, D_WEIGHTS)
+    assert spy.biases == times(1, G_BIASES) + times(batches, D_BIASES)
 
 
 # Orders, against sequences written by hand --------------------------------------------------------------
@@ -219,13 +224,23 @@ def d_moves(d, real, sample, rng):
     descend(d, grads)
 
 
+def d_moves_joined(d, real, sample, rng):
+    both, n = array_module(real).concatenate, len(real)
+    logits, cache = forward(d, both([real, sample]), rng)
+    _, *d_logits = LOSS.discriminator(logits[:n], logits[n:])
+    grads = d.theta.gradients()
+    d.net.backward(d.theta, both(d_logits), cache, grads)
+    d.net.update_statistics(d.theta, cache)
+    descend(d, grads)
+
+
 def g_moves(g, d, sample, sample_cache, rng):
     grads = gradients_of_g(g, d, sample_cache, forward(d, sample, rng))
     g.net.update_statistics(g.theta, sample_cache)
     descend(g, grads)
 
 
-def by_hand_d_first(g, d, draws, d_steps=1):
+def by_hand_d_first(g, d, draws, d_steps=1, d_moves=d_moves):
     for k in range(d_steps):
         rng = draws.dropout(k)
         sample, _ = forward(g, draws.latent_d(k), rng)
@@ -251,7 +266,7 @@ def by_hand_g_first(g, d, draws, d_steps=1):
         d_moves(d, draws.real(k), sample, rng)
 
 
-def by_hand_g_first_reusing(g, d, draws):
+def by_hand_g_first_reusing(g, d, draws, d_moves=d_moves):
     rng = draws.dropout(2)
     sample, sample_cache = forward(g, draws.latent_g(), rng)
     g_moves(g, d, sample, sample_cache, rng)
@@ -279,11 +294,12 @@ BY_HAND = {
     "g first, two steps": lambda *args: by_hand_g_first(*args, d_steps=2),
     "g first, reusing": by_hand_g_first_reusing,
     "simultaneous": by_hand_simultaneous,
+    "d first, joined": lambda *args: by_hand_d_first(*args, d_steps=2, d_moves=d_moves_joined),
+    "g first, reusing, joined": lambda *args: by_hand_g_first_reusing(*args, d_moves=d_moves_joined),
 }
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_rounds_are_those_written_by_hand(name, device):
+def assert_as_by_hand(name, device=CPU):
     ours, theirs = players(device), players(device)
     for step in range(3):
         play_round(GAMES[name], *ours, Draws(device, step=step))
@@ -293,6 +309,26 @@ def test_rounds_are_those_written_by_hand(name, device):
         assert after["updates"] == expected["updates"]
         for array in ("theta", *player.moments):
             np.testing.assert_allclose(after[array], expected[array], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_rounds_are_those_written_by_hand(name, device):
+    assert_as_by_hand(name, device)
+
+
+def differs(name):
+    """Whether a game is played to its end, and not as by hand."""
+    try:
+        assert_as_by_hand(name)
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("bug", ROUND_BUGS, ids=lambda bug: bug.story)
+def test_a_bug_planted_in_a_step_is_caught(bug):
+    with planted(bug):
+        assert any(differs(name) for name in GAMES)
 
 
 def test_the_orders_are_different_games():
@@ -387,10 +423,11 @@ def statistics_moved(monkeypatch, players_by_name, act):
 
 @every_game
 def test_statistics_move_once_for_each_batch_that_a_player_learns_from(game, monkeypatch):
-    """D's on real and on generated samples of each of its steps, G's once; never in the other's step."""
+    """D's on real and on generated samples of each of its steps, or on both at once; G's once; never in the other's
+    step."""
     g, d = players()
     moved = statistics_moved(monkeypatch, {"g": g, "d": d}, lambda: play_round(game, g, d, Draws()))
-    assert moved == {"g": 1, "d": 2 * game.d_steps}
+    assert moved == {"g": 1, "d": game.d_steps * (1 if game.joined else 2)}
 
 
 def test_statistics_are_those_of_the_batches_apart():
@@ -406,6 +443,37 @@ def test_statistics_are_those_of_the_batches_apart():
     np.testing.assert_allclose(d.theta["batchnorm1.mean"], expected, rtol=1e-12)
 
 
+def test_joined_statistics_are_those_of_both_together():
+    net = Sequential(BatchNorm(momentum=0.2), Dense(1))
+    _, d = players(d_net=net)
+    real, fake = Draws().real(0), normal(5, BATCH + 3, FEATURES)
+    gan.joined_discriminator_step(LOSS, d, real, fake, Draws().dropout(0))
+    both = np.concatenate([real, fake])
+    np.testing.assert_allclose(d.theta["batchnorm1.mean"], 0.2 * both.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(d.theta["batchnorm1.var"], 0.8 + 0.2 * both.var(axis=0, ddof=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("step", "depends"), [(gan.discriminator_step, False), (gan.joined_discriminator_step, True)])
+def test_only_joined_d_s_answer_to_real_samples_depends_on_the_fakes(step, depends):
+    without_dropout = Sequential(*(layer for layer in D_NET.layers if not isinstance(layer, Dropout)))
+    answers = []
+    for shift in (0, 1):
+        _, d = players(d_net=without_dropout)
+        fake = shift + normal(5, BATCH, FEATURES)
+        answers.append(step(LOSS, d, Draws().real(0), fake, Draws().dropout(0))["d_real"])
+    assert (answers[0] != answers[1]) == depends
+
+
+def test_without_batchnorm_and_dropout_joined_is_the_same_step():
+    plain = Sequential(Dense(7), LeakyReLU(), Dense(1))
+    ends = []
+    for step in (gan.discriminator_step, gan.joined_discriminator_step):
+        _, d = players(d_net=plain)
+        metrics = step(LOSS, d, Draws().real(0), normal(5, BATCH + 3, FEATURES), Draws().dropout(0))
+        ends.append(np.concatenate([d.theta.flat, list(metrics.values())]))
+    np.testing.assert_allclose(*ends, rtol=1e-12)
+
+
 # Metrics, devices, precision ----------------------------------------------------------------------------
 
 
@@ -413,7 +481,7 @@ def test_statistics_are_those_of_the_batches_apart():
 @every_loss
 def test_a_round_waits_for_no_gpu_and_stays_in_single_precision(game, loss, strict):
     g, d = players(strict, np.float32)
-    game = Game(loss, game.d_steps, game.order, game.reuse_fakes)
+    game = dataclasses.replace(game, loss=loss)
     with forbid_synchronisation(), forbid_dtype("float64"):
         for step in range(2):
             metrics = play_round(game, g, d, Draws(strict, np.float32, step))
@@ -510,6 +578,11 @@ def test_a_round_without_a_discriminator_step_is_refused(d_steps):
 def test_a_simultaneous_round_of_several_steps_is_refused():
     with pytest.raises(ValueError, match="simultaneous round has one step of each player: d_steps must be 1"):
         Game(LOSS, d_steps=2, order="simultaneous")
+
+
+def test_a_simultaneous_joined_round_is_refused():
+    with pytest.raises(ValueError, match="joined is for players that take turns"):
+        Game(LOSS, order="simultaneous", joined=True)
 
 
 def test_an_unknown_order_is_refused():

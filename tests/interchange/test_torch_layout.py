@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from minigan import nn
 from minigan.errors import DataError
@@ -220,7 +221,7 @@ def test_parameters_on_a_device_are_written_and_read_there(device):
         np.testing.assert_array_equal(back[name], tensor)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\xff" * 100], ids=["empty", "pickle of PyTorch", "noise"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"\xff" * 100], ids=["empty", "pickle", "noise"])
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
@@ -232,3 +233,10 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*nothing: No such file"):
         read_tensors(tmp_path / "nothing")
+
+
+def test_the_prefix_of_data_parallel_is_left_out(tmp_path):
+    tensors = {"0.weight": np.ones((2, 3), np.float32), "0.bias": np.zeros(2, np.float32)}
+    file = tmp_path / "weights.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, file)
+    assert read_tensors(file).keys() == tensors.keys()

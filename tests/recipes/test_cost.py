@@ -22,6 +22,7 @@ SMALL = [
     DCGAN64(batch_size=2, latent=5, width=2, fresh_fakes=True),
     DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2),
     DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2, enlarge="transposed"),
+    DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2, joined=True),
     DCGAN256(batch_size=2, latent=5, width=1),
 ]
 

@@ -1,11 +1,13 @@
 """The DCGANs are those of their sources: parameters, multiply-adds, layers, constants, order of moves."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from minigan import nn
+from minigan.errors import UsageError
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, Recipe
 
 
@@ -33,6 +35,62 @@ def test_the_networks_are_as_large_as_the_published_ones(recipe, channels, of_g,
     images = images_for(recipe, channels)
     assert counts(recipe.generator(images), (recipe.latent,)) == of_g
     assert counts(recipe.discriminator(images), recipe.sample_shape(images.shape[1:])) == of_d
+
+
+SIZES = [
+    DCGAN64(size=(48, 96)),
+    DCGAN64(size=(16, 128)),
+    DCGANUpsample(size=(36, 100)),
+    DCGANUpsample(size=(4, 64), enlarge="transposed"),
+    DCGAN256(size=(64, 192)),
+]
+
+
+@pytest.mark.parametrize("recipe", SIZES, ids=lambda recipe: f"{recipe.name} {recipe.size}")
+def test_other_sizes_are_made_and_judged(recipe):
+    recipe = dataclasses.replace(recipe, latent=5, width=2)
+    images = images_for(recipe, 3)
+    assert images.shape[1:3] == recipe.size
+    rng = np.random.default_rng(0)
+    g, d = recipe.generator(images), recipe.discriminator(images)
+    theta_g, theta_d = nn.init_params(g, (5,), rng), nn.init_params(d, images.shape[1:], rng)
+    made, _ = g.forward(theta_g, recipe.draw_latents(rng, 3), train=True)
+    assert made.shape == (3, *images.shape[1:])
+    assert d.forward(theta_d, made, train=True, rng=rng)[0].shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size", "unit", "nearest"),
+    [
+        (DCGAN64, (50, 64), 16, "48 64, 64 64"),
+        (DCGAN64, (40, 90), 16, "32 80, 32 96, 48 80, 48 96"),
+        (DCGAN64, (1, 64), 16, "16 64"),
+        (DCGANUpsample, (62, 62), 4, "60 60, 60 64, 64 60, 64 64"),
+        (DCGAN256, (128, 200), 64, "128 192, 128 256"),
+    ],
+)
+def test_a_size_that_cannot_be_made_is_refused_with_the_nearest_that_can(recipe, size, unit, nearest):
+    with pytest.raises(UsageError) as caught:
+        recipe(size=size)
+    assert str(caught.value) == (
+        f"--size {size[0]} {size[1]}: {recipe.name} makes heights and widths that are multiples of {unit}; "
+        f"the nearest are {nearest}"
+    )
+    for pair in nearest.split(", "):
+        recipe(size=tuple(map(int, pair.split())))
+
+
+@pytest.mark.parametrize("size", [(0, 64), (64, -16), (10**7, 64)])
+def test_a_size_out_of_range_is_refused(size):
+    with pytest.raises(UsageError, match=r"--size -?\d+ is out of range"):
+        DCGAN64(size=size)
+
+
+def test_the_first_kernel_of_g_and_the_last_of_d_are_the_start():
+    recipe = DCGAN64(size=(48, 96))
+    assert recipe.start == (3, 6)
+    assert recipe.generator(images_for(recipe, 3)).layers[1].kernel == (3, 6)
+    assert recipe.discriminator(images_for(recipe, 3)).layers[-2].kernel == (3, 6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""The tensors of a .pth or .pt file, without PyTorch, and without running what is in it.
+
+`torch.save` writes a zip archive with the raw numbers of each tensor and a pickle that says what they
+are. A pickle is a program: it may name any function and call it. The reader here knows six kinds of
+things that a state dict needs, an ordered dictionary, a tensor, and storages, and refuses every other name.
+"""
+
+import io
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigan.errors import DataError
+
+DTYPES = {
+    "HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4",
+}  # fmt: skip
+
+
+class Storage(NamedTuple):
+    """What the pickle calls torch.FloatStorage and so on: a type of numbers."""
+
+    kind: str
+
+
+class Rebuild(NamedTuple):
+    """What the pickle calls torch._utils._rebuild_tensor_v2: a window into a storage, with strides.
+
+    A tuple and not a function, so that nothing in a pickle can change it.
+    """
+
+    def __call__(self, storage: Any, offset: int, size: Any, stride: Any, *_: object) -> np.ndarray:
+        """The view; `offset` and `stride` count numbers. Raises ValueError where it leaves the storage."""
+        if not isinstance(storage, np.ndarray) or len(size) != len(stride):
+            raise ValueError("a tensor of no storage")
+        if not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
+            raise ValueError("a tensor whose shape is no row of whole numbers")
+        end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
+        if math.prod(size) > storage.size or (end > storage.size and 0 not in size):
+            raise ValueError("a tensor larger than its numbers")
+        strides = tuple(step * storage.itemsize for step in stride)
+        return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), strides, writeable=False)
+
+
+class Reader(pickle.Unpickler):
+    """An unpickler that knows only what a state dict is made of."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{folder}/data.pkl")))
+        self.archive, self.folder = archive, folder
+        self.storages: dict[str, np.ndarray] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The three names that are allowed; anything else is refused before it is looked for."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return Rebuild()
+        if module == "torch" and name in DTYPES:
+            return Storage(name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no state dict of numbers needs")
+
+    def persistent_load(self, pid: Any) -> np.ndarray:
+        """The numbers of ``("storage", type, key, device, count)``, each read once."""
+        _, kind, key, *_ = pid
+        if not isinstance(kind, Storage) or not isinstance(key, str):
+            raise pickle.UnpicklingError("it refers to something that is no storage")
+        if key not in self.storages:
+            self.storages[key] = np.frombuffer(self.archive.read(f"{self.folder}/data/{key}"), DTYPES[kind.kind])
+        return self.storages[key]
+
+
+def is_torch_file(content: bytes) -> bool:
+    """Whether a file begins like one of torch.save, of today or of before PyTorch 1.6."""
+    return content[:2] in (b"PK", b"\x80\x02")
+
+
+def read_state_dict(path: Path, content: bytes) -> dict[str, np.ndarray]:
+    """The tensors by name. Raises DataError, in one line, for anything but a state dict of numbers."""
+    if content[:2] != b"PK":
+        raise DataError(f"{path}: written by a PyTorch before 1.6: save it again with a newer one, or as safetensors")
+    try:
+        loaded = _unpickle(content)
+    except Exception as err:  # a damaged pickle can fail in any way, and none may pass for another error
+        text = " ".join(str(err).split())
+        raise DataError(f"{path} is no state dict of PyTorch that can be read safely: {text}") from err
+    if not isinstance(loaded, dict):
+        raise DataError(f"{path} holds {type(loaded).__name__}, not a state dict: save model.state_dict()")
+    tensors: dict[str, np.ndarray] = dict(dict.items(loaded))
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+            raise DataError(f"{path}: its entry {name!r} is no tensor: save model.state_dict() alone")
+    return tensors
+
+
+def _unpickle(content: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = archive.infolist()
+        if any(file.compress_type != zipfile.ZIP_STORED for file in files):  # PyTorch compresses nothing
+            raise ValueError("its files are compressed")
+        if sum(file.file_size for file in files) > len(content):
+            raise ValueError("its files overlap")
+        (folder,) = (name.removesuffix("/data.pkl") for name in archive.namelist() if name.endswith("/data.pkl"))
+        if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
+            raise ValueError("it was written by a big-endian machine")
+        return Reader(archive, folder).load()

@@ -1,0 +1,172 @@
+"""``python -m minigan.load FILE``: make a run from a generator in PyTorch's format, and D if there is one."""
+
+import json
+import operator
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import tyro
+
+from minigan import cli
+from minigan.errors import DataError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minigan.recipes import Recipe
+    from minigan.runs.folder import RunFolder
+    from minigan.runs.state import State
+    from minigan.typing import Shape
+
+Tensors: TypeAlias = "dict[str, dict[str, np.ndarray]]"  # by role, generator and perhaps discriminator, and name
+
+DESCRIPTION = (
+    "Make a run from networks in PyTorch's format: files of minigan.export, or state dicts (.pth, .pt, safetensors) "
+    "of PyTorch's DCGAN example and of other networks that are like a recipe's."
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    generator: tyro.conf.Positional[Path]
+    """file with the generator's tensors"""
+    discriminator: Path | None = None
+    """file with the discriminator's; without it the run draws samples, and cannot be trained further"""
+    recipe: str | None = None
+    """whose networks they are; files of minigan.export and of PyTorch's example need none"""
+    data: str = "mnist5k"
+    """what the run learns from if it is trained further, as in minigan.train"""
+    out: Path | None = None
+    """folder of the run; without it a new one in runs/"""
+    overwrite: bool = False
+    """replace the run that is in --out"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m minigan.load", description=DESCRIPTION)
+    # Imported here, so that --help answers at once.
+    from minigan.interchange.torch_layout import read_tensors
+    from minigan.runs.folder import RunFolder, new_run_path
+    from minigan.runs.trainer import resume_command
+
+    files = {"generator": options.generator, "discriminator": options.discriminator}
+    tensors = {role: read_tensors(path) for role, path in files.items() if path is not None}
+    recipe, image_shape = recognise(options, tensors)
+    state = filled(options, recipe, image_shape, tensors)
+    folder = RunFolder(options.out or new_run_path(recipe.name))
+    if folder.holds_a_run and not options.overwrite:
+        raise UsageError(f"{folder.path} holds a run: choose another --out, or replace it (--overwrite)")
+    write(options, recipe, state, image_shape, folder)
+    height, width, channels = image_shape
+    print(f"{recipe.name}, latents of {recipe.latent} numbers, images {height} x {width} x {channels}")
+    print(f"run folder: {folder.path}")
+    print(f"draw samples with: python -m minigan.sample {shlex.quote(str(folder.path))}")
+    if options.discriminator:
+        print(f"train it further, on {options.data}, with: {resume_command(folder.path, recipe.steps)}")
+    else:
+        print("without its discriminator (--discriminator FILE) it cannot be trained further")
+    return 0
+
+
+def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
+    """The recipe with the constants that the files tell, and the shape (H, W, C) of its images."""
+    from minigan.interchange.torch_layout import MAIN, read_facts
+    from minigan.recipes import RECIPES
+    from minigan.runs.config import recipe_of
+
+    facts = read_facts(options.generator)
+    of_the_example = any(name.startswith(MAIN) for name in tensors["generator"])
+    name = options.recipe or facts.get("recipe") or ("dcgan-64" if of_the_example else "")
+    if name not in RECIPES:
+        known = ", ".join(RECIPES)
+        if not name:
+            raise UsageError(f"{options.generator} does not tell of which recipe it is: give --recipe, one of {known}")
+        raise UsageError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}; there are {known}")
+    if name == facts.get("recipe") and "constants" in facts:
+        try:
+            height, width, channels = map(operator.index, json.loads(facts["image_shape"]))
+            recipe = recipe_of(options.generator, name, json.loads(facts["constants"]))
+            if (recipe.image_size or (height, width)) != (height, width):
+                raise ValueError(f"images of {height} x {width} and of {recipe.image_size}")
+            return recipe, (height, width, channels)
+        except (KeyError, ValueError, TypeError, AttributeError) as err:
+            raise DataError(f"{options.generator}: its constants cannot be read ({err})") from err
+    return measure(options, name, tensors)
+
+
+def measure(options: Options, name: str, tensors: Tensors) -> tuple["Recipe", "Shape"]:
+    """The recipe with the constants that the shapes of the weights tell, and the shape of its images."""
+    from minigan.interchange.torch_layout import natural
+    from minigan.recipes.measured import MEASURABLE, measured
+    from minigan.runs.config import recipe_of
+
+    if name not in MEASURABLE:
+        raise UsageError(f"weights alone do not tell the constants of {name}, only those of {', '.join(MEASURABLE)}")
+    shapes = {
+        role: {key: found[key].shape for key in sorted(found, key=natural)} for role, found in tensors.items()
+    }  # fmt: skip
+    try:
+        constants, channels = measured(name, shapes["generator"], shapes.get("discriminator"))
+    except IndexError:
+        raise DataError(f"the tensors are not those of {name}: there are too few, or of too few axes") from None
+    recipe = recipe_of(options.generator, name, constants)
+    return recipe, (*(recipe.image_size or ()), channels)
+
+
+def filled(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Tensors) -> "State":
+    """The state before the first round, with the loaded numbers; a D that was not given stays a random one."""
+    import numpy as np
+
+    from minigan.backend import CPU
+    from minigan.interchange.torch_layout import load_into
+    from minigan.nn import ShapeError
+    from minigan.runs.state import State
+
+    try:
+        state = State.start(recipe, np.zeros((1, *image_shape), np.uint8), 1, 0, np.dtype("float32"), CPU)
+    except (ShapeError, ValueError) as err:
+        raise DataError(f"{options.generator}: its constants make no network ({err})") from err
+    players = {
+        "generator": (state.g, {"image_out": image_shape}),
+        "discriminator": (state.d, {"image_in": image_shape}),
+    }
+    for role, found in tensors.items():
+        player, images = players[role]
+        try:
+            load_into(player.net, player.theta, found, **images)
+        except DataError as err:
+            raise DataError(f"{getattr(options, role)} as the {role} of {recipe.name}: {err}") from err
+    if state.average is not None:
+        state.average = state.g.theta.copy()
+    return state
+
+
+def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder") -> None:
+    """A run of no rounds yet."""
+    from minigan import __version__
+    from minigan.runs.blas import blas_facts
+    from minigan.runs.checkpoint import Checkpoint, write_checkpoint
+    from minigan.runs.config import write_config
+    from minigan.runs.options import RunOptions
+
+    run = RunOptions(data=options.data)
+    facts = state.facts() | {
+        "recipe": recipe.name, "seed": run.seed, "image_shape": list(image_shape),
+        "version": __version__, "blas": blas_facts(), "lacks": [] if options.discriminator else ["discriminator"],
+    }  # fmt: skip
+    folder.open()
+    try:
+        folder.clear()
+        write_config(folder, run, recipe)
+        write_checkpoint(folder.checkpoints, Checkpoint(state.tensors(), facts))
+    finally:
+        folder.close()
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,101 @@
+"""The memory that a round needs, counted from a recipe's networks: what stays, what waits for backward, what passes."""
+
+import math
+from collections.abc import Iterator
+
+from minigan.nn import (
+    AveragePool,
+    BatchNorm,
+    Conv2D,
+    ConvTranspose2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Maxout,
+    MaxPool,
+    Reshape,
+    Sequential,
+    pair,
+)
+from minigan.nn.activations import Activation
+from minigan.recipes.cost import generated, networks, size
+from minigan.recipes.recipe import Recipe
+from minigan.typing import Shape
+
+
+def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
+    r"""The largest number of bytes that a round of plain NumPy operations holds at one time.
+
+    With P the numbers of trained parameters, M the moments of the update rule, K what the caches of
+    one forward pass keep, X a batch of images, and W the most that a single layer or the update
+    needs beside them, a round holds
+
+    .. math:: P_G (2 + M_G) + P_D (2 + M_D) + \max \begin{cases}
+              c\, K_G + W_G & \text{G's forward pass} \\
+              K_G + 2 K_D + X + W_D & \text{D's step} \\
+              K_G + K_D + \max(W_G, W_D) & \text{G's step} \end{cases}
+
+    c is 2 where G makes samples again while those of the step before are still there, else 1; a
+    simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
+    both, and they are there twice. Not counted: the data set, Python, and what the
+    libraries take.
+    """
+    (g, g_in), (d, d_in) = networks(recipe, image_shape)
+    game, rules = recipe.game(), recipe.optimisers(1)
+    p_g, p_d = size(g, g_in), size(d, d_in)
+    m_g, m_d = (len(rule.moment_names) for rule in rules)
+    stays = p_g * (2 + m_g) + p_d * (2 + m_d)
+    kept_g, kept_d = (recipe.batch_size * kept(net, shape, itemsize) for net, shape in ((g, g_in), (d, d_in)))
+    batch_d = recipe.batch_size * (2 if game.joined else 1)
+    work_g = max(recipe.batch_size * work(g, g_in), max(m_g, 1) * p_g) * itemsize
+    work_d = max(batch_d * work(d, d_in), max(m_d, 1) * p_d) * itemsize
+    images = recipe.batch_size * math.prod(image_shape) * itemsize
+    makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
+    d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
+    g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
+    return stays * itemsize + max(makes, d_step, g_step)
+
+
+def kept(net: Layer, in_shape: Shape, itemsize: int) -> int:
+    """Bytes that the caches of one sample's forward pass keep, without the sample itself.
+
+    An activation keeps its output and a layer with weights its input: often one array, counted once.
+    """
+    rows = list(_rows(net, in_shape))
+    wants_input = [isinstance(layer, Conv2D | ConvTranspose2D | Dense) for layer, *_ in rows[1:]] + [False]
+    total = 0
+    for (layer, before, after), wanted_above in zip(rows, wants_input, strict=True):
+        if isinstance(layer, Activation) or wanted_above:
+            total += math.prod(after) * itemsize
+        if isinstance(layer, BatchNorm):  # the normalised input
+            total += math.prod(before) * itemsize
+        elif isinstance(layer, Dropout):  # a byte for each that is kept
+            total += before[-1] if layer.form == "channel" else math.prod(before)
+        elif isinstance(layer, Maxout | MaxPool):
+            total += _between(layer, before, after)
+    return total
+
+
+def work(net: Layer, in_shape: Shape) -> int:
+    """Numbers for one sample that the greediest layer holds beside all caches: what comes in, goes out, is between."""
+    return max(math.prod(b) + _between(layer, b, a) + math.prod(a) for layer, b, a in _rows(net, in_shape))
+
+
+def _between(layer: Layer, before: Shape, after: Shape) -> int:
+    """Of a layer with windows all of them side by side (im2col), of others one more array."""
+    if isinstance(layer, ConvTranspose2D):  # its image is the output, which is there with a border too
+        return math.prod((*pair(layer.kernel), *before[:2], after[2])) + math.prod(after)
+    if isinstance(layer, Conv2D | AveragePool | MaxPool):
+        return math.prod((*pair(layer.kernel), *after[:2], before[2]))
+    return max(math.prod(before), math.prod(after))
+
+
+def _rows(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """(layer, input shape, output shape) of all layers that make new arrays, also of networks within."""
+    rows = net.shapes(in_shape) if isinstance(net, Sequential) else [("", net, in_shape, net.out_shape(in_shape))]
+    for _, layer, before, after in rows:
+        if isinstance(layer, Sequential):
+            yield from _rows(layer, before)
+        elif not isinstance(layer, Reshape | Flatten):
+            yield layer, before, after

@@ -1,0 +1,203 @@
+"""Reading what torch.save has written, without PyTorch: right for state dicts, and harmless for anything else."""
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan.errors import DataError
+from minigan.interchange.torch_layout import read_tensors
+from tests.mutations import mutations
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+class Named:
+    """Pickles as a global name, whether or not there is anything of that name."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+
+class Stored:
+    """Pickles as a persistent id."""
+
+    def __init__(self, *pid):
+        self.pid = pid
+
+
+class Pickler(pickle._Pickler):
+    """Writes the three kinds above; protocol 2, as torch.save does."""
+
+    def persistent_id(self, thing):
+        return thing.pid if isinstance(thing, Stored) else None
+
+    def save(self, thing, save_persistent_id=True):
+        if isinstance(thing, Named):
+            self.write(b"c" + f"{thing.module}\n{thing.name}\n".encode())
+        elif isinstance(thing, Call):
+            self.save(thing.function)
+            self.save(thing.arguments)
+            self.write(pickle.REDUCE)
+        else:
+            super().save(thing, save_persistent_id)
+
+
+REBUILD, FLOATS = Named("torch._utils", "_rebuild_tensor_v2"), Named("torch", "FloatStorage")
+
+
+def pickled(thing):
+    stream = io.BytesIO()
+    Pickler(stream, protocol=2).dump(thing)
+    return stream.getvalue()
+
+
+def archive(path, thing, numbers=4, compression=zipfile.ZIP_STORED, **more):
+    """A file as torch.save makes it, with one storage of float32 numbers 0, 1, 2, ..."""
+    files = {"data.pkl": thing if isinstance(thing, bytes) else pickled(thing)}
+    files |= {"data/0": np.arange(numbers, dtype="<f4").tobytes(), "version": b"3"} | more
+    with zipfile.ZipFile(path, "w", compression) as made:
+        for name, content in files.items():
+            made.writestr(f"archive/{name}", content)
+    return path
+
+
+def tensor(offset=0, size=(2, 2), stride=(2, 1), pid=("storage", FLOATS, "0", "cpu", 4)):
+    return Call(REBUILD, Stored(*pid), offset, size, stride, False, OrderedDict())
+
+
+@pytest.mark.parametrize("name", ["netG", "netD"])
+def test_the_numbers_are_those_that_pytorch_reads(name):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    theirs, ours = torch.load(GOLDEN / f"{name}.pth", weights_only=True), read_tensors(GOLDEN / f"{name}.pth")
+    assert list(ours) == list(theirs)
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key].numpy(), strict=True)
+
+
+def test_tensors_are_windows_into_storages(tmp_path):
+    parts = OrderedDict(a=tensor(), transposed=tensor(stride=(1, 2)), one=tensor(3, (), ()), none=tensor(4, (0,), (1,)))
+    found = read_tensors(archive(tmp_path / "x.pt", parts))
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "a": [[0, 1], [2, 3]], "transposed": [[0, 2], [1, 3]], "one": 3, "none": [],
+    }  # fmt: skip
+
+
+def test_every_type_of_numbers_that_numpy_has_is_read(tmp_path):
+    torch = pytest.importorskip("torch", reason="writes with PyTorch, which is not installed")
+    for dtype in (torch.float16, torch.float32, torch.float64, torch.int64, torch.int32):
+        torch.save({"x": torch.arange(6).reshape(2, 3).T.to(dtype)}, tmp_path / "x.pth")
+        found = read_tensors(tmp_path / "x.pth")["x"]
+        assert str(found.dtype) == str(dtype).removeprefix("torch.")
+        assert found.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+RUNS_CODE = {
+    "system": Call(Named("os", "system"), "touch harmed"),
+    "posix": Call(Named("posix", "system"), "touch harmed"),
+    "eval": Call(Named("builtins", "eval"), "open('harmed', 'w')"),
+    "open": Call(Named("io", "open"), "harmed", "w"),
+    "getattr": Call(Named("builtins", "getattr"), Named("os", "system"), "x"),
+    "dotted name": Call(Named("collections", "OrderedDict.__class__"), "harmed"),
+    "within a tensor": Call(REBUILD, Call(Named("os", "system"), "touch harmed"), 0, (1,), (1,)),
+    "storage type": tensor(pid=("storage", Call(Named("os", "system"), "touch harmed"), "0", "cpu", 4)),
+    "torch.load": Call(Named("torch", "load"), "harmed"),
+    "numpy": Call(Named("numpy", "save"), "harmed", 1),
+}
+
+
+@pytest.mark.parametrize("attack", RUNS_CODE.values(), ids=RUNS_CODE)
+def test_nothing_in_a_pickle_is_run(attack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = archive(tmp_path / "evil.pth", OrderedDict(weight=attack))
+    with pytest.raises(DataError, match=r"evil\.pth is no state dict of PyTorch that can be read safely: it names"):
+        read_tensors(file)
+    assert os.listdir(tmp_path) == ["evil.pth"]
+
+
+def test_the_attack_works_where_nobody_refuses_it(tmp_path, monkeypatch):
+    """Else the test above would prove nothing."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickled(RUNS_CODE["system"]))
+    assert (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("thing", "part"),
+    [
+        ([tensor()], "holds list, not a state dict"),
+        ({"netG": {"weight": tensor()}}, "its entry 'netG' is no tensor: save model.state_dict() alone"),
+        ({"epoch": 3}, "its entry 'epoch' is no tensor"),
+        ({3: tensor()}, "its entry 3 is no tensor"),
+        ({"x": Named("torch", "FloatStorage")}, "its entry 'x' is no tensor"),
+        ({"x": Call(Named("__main__", "Generator"))}, "it names __main__.Generator"),
+        ({"x": tensor(pid=("storage", Named("torch", "BFloat16Storage"), "0", "cpu", 4))}, "torch.BFloat16Storage"),
+        ({"x": tensor(size=(2, 3))}, "a tensor larger than its numbers"),
+        ({"x": tensor(1)}, "a tensor larger than its numbers"),
+        ({"x": tensor(size=(10**9, 10**9), stride=(0, 0))}, "a tensor larger than its numbers"),
+        ({"x": tensor(size=(2,), stride=(-1,))}, "no row of whole numbers"),
+        ({"x": tensor(-1)}, "no row of whole numbers"),
+        ({"x": tensor(size=(2,))}, "a tensor of no storage"),
+        ({"x": Call(REBUILD, 1, 0, (1,), (1,))}, "a tensor of no storage"),
+        ({"x": tensor(pid=("storage", FLOATS, "1", "cpu", 4))}, "There is no item named"),
+        ({"x": tensor(pid=("storage", "FloatStorage", "0", "cpu", 4))}, "it refers to something that is no storage"),
+        ({"x": tensor(pid=())}, "can be read safely"),
+        (b"", "can be read safely"),
+        (b"\x80\x02}", "can be read safely"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, thing, part):
+    with pytest.raises(DataError, match=r"x\.pth") as caught:
+        read_tensors(archive(tmp_path / "x.pth", thing))
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_archives_of_another_kind_are_refused(tmp_path):
+    good, file = OrderedDict(x=tensor()), tmp_path / "x.pth"
+    with pytest.raises(DataError, match="its files are compressed"):
+        read_tensors(archive(file, good, compression=zipfile.ZIP_DEFLATED))
+    with pytest.raises(DataError, match="big-endian"):
+        read_tensors(archive(file, good, byteorder=b"big"))
+    file.write_bytes(b"\x80\x02\x8a\x0a")
+    with pytest.raises(DataError, match=r"before 1\.6: save it again"):
+        read_tensors(file)
+
+
+def test_nothing_in_a_pickle_changes_the_reader(tmp_path):
+    """BUILD sets attributes of whatever is there: of the two callables it can set none."""
+    for target in (REBUILD, FLOATS, Named("collections", "OrderedDict")):
+        harm = pickled(target)[:-1] + pickled((None, {"x": 1}))[2:-1] + pickle.BUILD + pickle.STOP
+        with pytest.raises(DataError, match="can be read safely"):
+            read_tensors(archive(tmp_path / "x.pth", harm))
+
+
+def message(file):
+    """What reading says, if it refuses."""
+    try:
+        read_tensors(file)
+    except DataError as err:
+        return str(err)
+    return ""
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    file, original = tmp_path / "x.pth", (GOLDEN / "netG.pth").read_bytes()
+    said = []
+    for damaged in mutations(original, 300, seed=0, head=len(original) // 5):
+        file.write_bytes(damaged)
+        said.append(message(file))
+    assert not any("\n" in text for text in said)
+    assert len([text for text in said if text]) > 100
