@@ -17,7 +17,7 @@ from minigan.recipes.recipe import Recipe
 class DCGAN256(Recipe):
     """The DCGAN of 256 x 256 colour images from CNTK: kernels 5/2 in G and 3/2 in D, fresh z for both players.
 
-    The source also varies brightness, contrast and saturation of the photos, which is not done here.
+    As in the source, brightness, contrast and saturation of the photos vary.
     """
 
     name: ClassVar[str] = "dcgan-256"
@@ -34,6 +34,8 @@ class DCGAN256(Recipe):
     """images in a batch, for each player"""
     latent: int = 100
     """numbers in z, each N(0, 1)"""
+    jitter: float = 0.2
+    """brightness, contrast and saturation of each real image are changed by factors from U(1 - j, 1 + j)"""
     width: int = 32
     """channels next to the image in both nets; 32 times as many at the other end"""
     slope: float = 0.2

@@ -14,6 +14,8 @@ from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
 from minigan.typing import Array, Shape
 
+COMMON_LIMITS: dict[str, tuple[float, float]] = {"average": (0, 0.999999), "jitter": (0, 1)}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -38,6 +40,10 @@ class Recipe:
     """numbers in z"""
     average: float = 0.0
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
+    flip: bool = False
+    """mirror each real image with probability 1/2; for images that may be mirrored, which digits may not"""
+    jitter: float = 0.0
+    """brightness, contrast and saturation of each real image are changed by factors from U(1 - j, 1 + j)"""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -46,7 +52,7 @@ class Recipe:
                 continue
             whole = isinstance(value, int | tuple)
             usual = (1, 1_000_000) if whole else (-math.inf, math.inf)
-            low, high = ({"average": (0, 0.999999)} | self.limits).get(field.name, usual)
+            low, high = (COMMON_LIMITS | self.limits).get(field.name, usual)
             for number in value if isinstance(value, tuple) else (value,):
                 if not low <= number <= high:  # also false for NaN
                     option = "--" + field.name.replace("_", "-")
@@ -81,7 +87,7 @@ class Recipe:
         return image_shape
 
     def encode(self, images: Array, dtype: np.dtype) -> Array:
-        """Bytes (N, H, W, C) to numbers (N, *sample_shape) in [low, high], where the images live."""
+        """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live."""
         x = images.reshape(len(images), *self.sample_shape(images.shape[1:])).astype(dtype)
         x *= (self.high - self.low) / 255
         x += self.low

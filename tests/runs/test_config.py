@@ -284,7 +284,9 @@ def test_help_prints_and_leaves(capsys):
     assert shown.err == ""
 
 
-@pytest.mark.parametrize("recipe", [DCGAN64(fresh_fakes=True), DCGAN64(), DCGAN28(first_norm=False), DCGAN28()])
+@pytest.mark.parametrize(
+    "recipe", [DCGAN64(fresh_fakes=True), DCGAN64(flip=True), DCGAN28(first_norm=False), DCGAN28()]
+)
 def test_switches_survive_in_the_file_of_a_run(recipe):
     folder = RunFolder(Path("run"))
     folder.open()

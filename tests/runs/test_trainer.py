@@ -26,6 +26,7 @@ from minigan.runs.trainer import Trainer, resume_command
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
+CHANGED = dataclasses.replace(SMALL, flip=True, jitter=0.3)  # the real images are
 MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
 STEPS = 20
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
@@ -77,7 +78,7 @@ def stop_at(monkeypatch, step, number):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, MAXOUT], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT], ids=["mlp-mnist", "flip and jitter", "mlp-2014"])
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_resumed_run_is_bit_identical_to_one_in_one_go(tmp_path, recipe, stop, last_batch, precision):
     """Step 7 is inside an epoch and between two rows of the metrics; batches of 9 leave 4 of 40."""
@@ -97,6 +98,13 @@ def test_training_changes_the_parameters_and_the_seed_matters(tmp_path):
         for steps, seed in ((1, 0), (2, 0), (2, 1))
     ]
     assert len({tensors["generator.theta"][2] for tensors in runs}) == 3
+
+
+@pytest.mark.parametrize("change", [{"flip": True}, {"jitter": 0.3}])
+def test_changed_images_make_another_run(tmp_path, change):
+    play(tmp_path / "plain", steps=1)
+    play(tmp_path / "changed", dataclasses.replace(SMALL, **change), steps=1)
+    assert everything(tmp_path / "plain")[0] != everything(tmp_path / "changed")[0]
 
 
 def test_rows_and_samples_later_than_the_checkpoint_are_made_again(tmp_path):
