@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import BatchNorm, Conv2D, ConvTranspose2D, Flatten, Layer, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import Recipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class DCGAN256(Recipe):
     beta2: float = 0.999978
     """Adam's memory of past squared gradients: CNTK's default, exp(-16/720000) at batch 16"""
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         up = partial(ConvTranspose2D, kernel=5, stride=2, padding=2, output_padding=1, w_init=w)  # twice the size
         layers: list[Layer] = [Reshape((1, 1, self.latent))]
@@ -58,7 +57,7 @@ class DCGAN256(Recipe):
             layers += [up(factor * self.width, bias=False), BatchNorm(), ReLU()]
         return Sequential(*layers, up(images.shape[3]), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         layers: list[Layer] = [Conv2D(self.width, 3, 2, 1, w_init=w), LeakyReLU(self.slope)]
         for factor in (2, 4, 8, 16, 32):  # 128 x 128 -> 64 -> 32 -> 16 -> 8 -> 4 pixels

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import (
     BatchNorm,
@@ -23,6 +21,7 @@ from minigan.nn import (
 from minigan.nn.initialisers import FanInUniform, Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import Recipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class DCGANUpsample(Recipe):
     d_loss_scale: float = 0.5
     """D's loss is this times the sum of its two cross-entropies"""
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         gain, start = Normal(self.init_std, mean=1.0), (16, 16, self.width)
         layers: list[Layer] = [Dense(16 * 16 * self.width, w_init=FanInUniform(), b_init=self._bias(self.latent))]
         layers += [Reshape(start), BatchNorm(gamma_init=gain)]
@@ -72,7 +71,7 @@ class DCGANUpsample(Recipe):
             layers += [*self._twice(), BatchNorm(self.eps, gamma_init=gain), LeakyReLU(self.slope)]
         return Sequential(*layers, self._conv(images.shape[3], self.width), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         gain, layers, inputs = Normal(self.init_std, mean=1.0), list[Layer](), images.shape[3]
         for index, factor in enumerate((1, 2, 4, 8, 32)):  # 64 x 64 -> 32 -> 16 -> 8 -> 4 -> 2 pixels
             channels = factor * self.width_d

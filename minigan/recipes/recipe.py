@@ -12,7 +12,7 @@ from minigan.errors import UsageError
 from minigan.games.gan import Game
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
-from minigan.typing import Array, Shape
+from minigan.typing import Array, Images, Shape
 
 COMMON_LIMITS: dict[str, tuple[float, float]] = {"average": (0, 0.999999), "jitter": (0, 1)}
 
@@ -62,15 +62,15 @@ class Recipe:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
         return rng.standard_normal((count, self.latent), dtype=np.float32)
 
-    def training_part(self, images: np.ndarray) -> np.ndarray:
+    def training_part(self, images: Images) -> Images:
         """The images to train on; the others are for validation."""
         return images
 
-    def generator(self, images: np.ndarray) -> Layer:
+    def generator(self, images: Images) -> Layer:
         """G for images (N, H, W, C) of this kind; it may measure them for its initialisation."""
         raise NotImplementedError
 
-    def discriminator(self, images: np.ndarray) -> Layer:
+    def discriminator(self, images: Images) -> Layer:
         """D for images of this kind."""
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist
 from minigan.runs import draws as draws_module
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.state import State
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -28,7 +29,7 @@ def photos(recipe, channels=3):
 
 
 def real(recipe, images, step=0, k=0, seed=0, d_steps=1, dtype=F4):
-    return SeededDraws(recipe, images, Batches(COUNT, BATCH, seed), seed, step, d_steps, dtype).real(k)
+    return SeededDraws(recipe, feed(images, Batches(COUNT, BATCH, seed), CPU), seed, step, d_steps, dtype).real(k)
 
 
 def plain(images, step=0, seed=0):
@@ -112,10 +113,10 @@ def test_a_gpu_gets_the_same_bits_without_waiting(recipe, strict):
     batches, game = Batches(COUNT, recipe.batch_size, 0), recipe.game()
     for device in (CPU, strict):
         state = State.start(recipe, images, batches.per_epoch, 0, F4, device)
-        there = device.put(images)
+        there = feed(images, batches, device)
         with forbid_synchronisation(), forbid_dtype("float64"):
             for step in range(2):
-                play_round(game, state.g, state.d, SeededDraws(recipe, there, batches, 0, step, game.d_steps, F4))
+                play_round(game, state.g, state.d, SeededDraws(recipe, there, 0, step, game.d_steps, F4))
         ends.append(state.tensors())
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
 
