@@ -12,6 +12,7 @@
   has changed in between, or is gone, is an error: a run never goes on with other images than it began with.
 """
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ import numpy as np
 
 from minigan.data.decode import Header, decode, read_header
 from minigan.data.listing import File, Listing, Parts, Unreadable, list_images
-from minigan.data.resize import MEMORY, RULE, Size, times, too_large
+from minigan.data.resize import MEMORY, RULE, Size, streaming, times
 from minigan.data.stream import WORKERS, StreamedImages, quiet
 from minigan.errors import DataError
 from minigan.typing import Images
@@ -59,7 +60,7 @@ def read_folder(
         _summary(listing.where, items, images, classes),
         *_conversions(items, grey=images.shape[3] == 1),
         *_resizing(items, wanted),
-        *([note] if (note := too_large(images.shape, memory)) else []),
+        *([streaming(images.shape, memory)] if isinstance(images, StreamedImages) else []),
         *_left_out(reading.skipped, listing),
     ]
     return images, labels, tuple(notices)
@@ -98,7 +99,8 @@ class _Reading:
         """
         grey = all(item.header.grey for item in items)
         shape = (*size, 1 if grey else 3)
-        kept = None if too_large((len(items), *shape), memory) else np.empty((len(items), *shape), np.uint8)
+        fits = len(items) * math.prod(shape) <= memory
+        kept = np.empty((len(items), *shape), np.uint8) if fits else None
 
         def fill(index: int, item: _Item) -> None:
             data = item.file.read()

@@ -59,14 +59,11 @@ def centre_crop(found: Size, wanted: Size) -> tuple[int, int, int, int]:
     return (w - width) // 2, (h - height) // 2, width, height
 
 
-def too_large(shape: Shape, memory: float) -> str:
-    """What to tell the user if images (N, H, W, C) of bytes do not fit in so many bytes of memory; else empty."""
-    needed = math.prod(shape)
-    if needed <= memory:
-        return ""
+def streaming(shape: Shape, memory: float) -> str:
+    """What to tell the user about images (N, H, W, C) that are not kept in so many bytes of memory."""
     return (
-        f"{shape[0]} images of {times(shape[1:])} bytes would take {needed / 2**30:.3g} GiB, --image-memory is "
-        f"{memory / 2**30:.3g}: they are decoded again and again while training goes on"
+        f"{shape[0]} images of {times(shape[1:])} bytes would take {math.prod(shape) / 2**30:.3g} GiB, --image-memory "
+        f"is {memory / 2**30:.3g}: they are decoded again and again while training goes on"
     )
 
 

@@ -6,6 +6,7 @@ recipe. Nothing is ever downloaded.
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
-from minigan.data.resize import MEMORY, RULE, Size, fit, times, too_large
+from minigan.data.resize import MEMORY, RULE, Size, fit, streaming, times
 from minigan.data.stream import StreamedImages
 from minigan.errors import DataError, UsageError, did_you_mean
 from minigan.typing import Images
@@ -80,10 +81,10 @@ def _resized(data: Dataset, size: Size | None, memory: float) -> Dataset:
         return data
     originals, shape = np.asarray(data.images), (*size, channels)
     notices = (*data.notices, f"{data.name}: images of {times(found)} are {RULE} to {times(size)}")
-    if note := too_large((count, *shape), memory):
-        streamed = StreamedImages(shape, lambda n: fit(originals[n : n + 1], size)[0], range(count))
-        return replace(data, images=streamed, notices=(*notices, note))
-    return replace(data, images=fit(originals, size), notices=notices)
+    if count * math.prod(shape) <= memory:
+        return replace(data, images=fit(originals, size), notices=notices)
+    streamed = StreamedImages(shape, lambda n: fit(originals[n : n + 1], size)[0], range(count))
+    return replace(data, images=streamed, notices=(*notices, streaming(streamed.shape, memory)))
 
 
 def _load_embedded(folder: str, split: Split) -> Dataset:

@@ -19,7 +19,7 @@ from minigan.data import decode as decoding
 from minigan.data import listing as listings
 from minigan.data.decode import decode, read_header
 from minigan.data.listing import Unreadable
-from minigan.data.resize import MEMORY, too_large
+from minigan.data.resize import MEMORY, streaming
 from minigan.data.sources import load_images
 from minigan.data.stream import StreamedImages
 from minigan.errors import DataError, UsageError
@@ -53,7 +53,7 @@ def load(path, size=None):
     assert np.array_equal(np.asarray(streamed.images), kept.images)
     assert (streamed.labels is None) == (kept.labels is None)
     assert kept.labels is None or np.array_equal(streamed.labels, kept.labels)
-    assert {*streamed.notices} - {*kept.notices} == {too_large(kept.images.shape, 0)}
+    assert {*streamed.notices} - {*kept.notices} == {streaming(kept.images.shape, 0)}
     return kept
 
 
@@ -408,7 +408,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     refusal(tmp_path, "cannot be listed: Permission denied")
 
 
-def test_a_file_too_large_to_be_an_image_is_skipped_unread(tmp_path):
+def test_a_file_streaming_to_be_an_image_is_skipped_unread(tmp_path):
     numbered(tmp_path, 100)
     os.truncate(tmp_path / "0007.png", 2**29)  # a file full of holes, which takes no space
     data = load(tmp_path)
@@ -548,7 +548,7 @@ def test_a_zip_packed_by_a_method_without_bounds_is_refused(tmp_path):
         refusal(path, f"'a.png' is packed by method {method}; stored and deflate are read")
 
 
-def test_a_member_too_large_is_refused_by_its_claim(tmp_path):
+def test_a_member_streaming_is_refused_by_its_claim(tmp_path):
     path = zip_with(tmp_path / "a.zip", ("a.png", encode(RGB, "PNG")))
     set_in_directory(path, 24, "<I", listings.MAX_FILE + 1)
     refusal(path, "'a.png' claims 268435457 bytes, allowed are 268435456")
