@@ -24,6 +24,7 @@ from minigan.gradcheck import TOLERANCE, all_problems, check
 from minigan.recipes import RECIPES, Recipe
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.state import State
 
 SEED = 0
@@ -125,10 +126,10 @@ def start(recipe: Recipe, device: Device, precision: str) -> tuple[State, Callab
     batches = Batches(len(images), recipe.batch_size, SEED)
     dtype, game = np.dtype(precision), recipe.game()
     state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
-    on_device = device.put(images)
+    real = feed(images, batches, device)
 
     def play() -> None:
-        draws = SeededDraws(recipe, on_device, batches, SEED, state.step, game.d_steps, dtype)
+        draws = SeededDraws(recipe, real, SEED, state.step, game.d_steps, dtype)
         play_round(game, state.g, state.d, draws)
         state.finish_round(recipe.average)
 

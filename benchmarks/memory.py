@@ -18,6 +18,7 @@ from minigan.games.gan import play_round
 from minigan.recipes import RECIPES, Recipe
 from minigan.recipes.memory import round_bytes
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.state import State
 
 
@@ -26,7 +27,8 @@ def prepared(recipe: Recipe, image_shape: tuple[int, ...]) -> Callable[[], objec
     images = np.random.default_rng(0).integers(0, 256, (2 * recipe.batch_size, *image_shape), dtype=np.uint8)
     batches, game, dtype = Batches(len(images), recipe.batch_size, seed=0), recipe.game(), np.dtype("float32")
     state = State.start(recipe, images, batches.per_epoch, 0, dtype, CPU)
-    return partial(play_round, game, state.g, state.d, SeededDraws(recipe, images, batches, 0, 0, game.d_steps, dtype))
+    draws = SeededDraws(recipe, feed(images, batches, CPU), 0, 0, game.d_steps, dtype)
+    return partial(play_round, game, state.g, state.d, draws)
 
 
 def largest() -> int:

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     DROPOUT = 6
     FIXED_LATENT = 7
     SAMPLE = 8
+    AUGMENT = 9
 
 
 def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:

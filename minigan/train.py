@@ -46,7 +46,7 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     from minigan.runs.config import write_config
     from minigan.runs.trainer import Trainer, resume_command
 
-    data = load_images(options.data, size=recipe.image_size)
+    data = load_images(options.data, size=recipe.image_size, memory=options.image_memory * 2**30)
     tell(data.notices)
     images = recipe.training_part(data.images)
     with compute(options.kernels, options.threads, cost(recipe, images.shape[1:]).round_macs):

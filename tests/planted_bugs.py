@@ -72,7 +72,7 @@ BUGS = [
         "gamma * dy"),
     Bug("batchnorm inference: dgamma without x_hat", batchnorm.batchnorm_inference_backward,
         "(drows * cache.x_hat).sum(axis=0)", "drows.sum(axis=0)"),
-    Bug("batchnorm layer: training rule for inference", nn.BatchNorm.backward, "if trained else", "if not trained else"),
+    Bug("batchnorm layer: training rule for inference", nn.BatchNorm.backward, "if constant else", "if not constant else"),
     Bug("batchnorm layer: dgamma and dbeta exchanged", nn.BatchNorm.backward, "dx, dgamma, dbeta", "dx, dbeta, dgamma"),
     Bug("batchnorm layer overwrites dgamma", nn.BatchNorm.backward, 'grads["gamma"] +=', 'grads["gamma"] ='),
     # activations

@@ -27,7 +27,7 @@ ROOMS = {
     "optim": GROUND | {"ops", "nn.params"},
     "games": GROUND | {"ops", "nn", "optim"},
     "recipes": GROUND | {"nn", "games", "optim"},
-    "data": EVERYWHERE | {"randomness"},
+    "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},

@@ -49,6 +49,7 @@ def test_the_purposes_keep_their_numbers():
         "DROPOUT": 6,
         "FIXED_LATENT": 7,
         "SAMPLE": 8,
+        "AUGMENT": 9,
     }
 
 

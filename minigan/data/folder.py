@@ -7,10 +7,13 @@
 * Classes: a folder that alone holds everything is looked through; if then every image lies in a folder,
   the outermost of these folders are the classes, numbered by their sorted names.
 * Files that are no images, or damaged, are skipped and counted; more than 1% of them is an error.
+* Images that together take more memory than allowed are not kept. Every file is still decoded once at the
+  start, so that the same ones are skipped as otherwise, and then again for each batch that it is in. A file that
+  has changed in between, or is gone, is an error: a run never goes on with other images than it began with.
 """
 
-import os
-import warnings
+import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,37 +26,41 @@ import numpy as np
 
 from minigan.data.decode import Header, decode, read_header
 from minigan.data.listing import File, Listing, Parts, Unreadable, list_images
-from minigan.data.resize import RULE, Size, check_memory, times
+from minigan.data.resize import MEMORY, RULE, Size, streaming, times
+from minigan.data.stream import WORKERS, StreamedImages, quiet
 from minigan.errors import DataError
+from minigan.typing import Images
 
 MAX_SKIPPED = 0.01  # of the image files
-WORKERS = min(4, os.cpu_count() or 1)  # threads: Pillow decodes without Python's lock
 
 T = TypeVar("T")
 
 
-def read_folder(path: Path, size: Size | None) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def read_folder(
+    path: Path, size: Size | None, memory: float = MEMORY
+) -> tuple[Images, np.ndarray | None, tuple[str, ...]]:
     """Return (images (N, H, W, C) uint8, labels (N,) or None, notices for the user).
 
     The headers of all files are read first, so that sizes, modes and the memory needed are known before
     anything is decoded.
 
-    Parameters: size, the (H, W) that all images get; None: their own.
+    Parameters: size, the (H, W) that all images get; None: their own; memory, bytes above which the images
+    come as StreamedImages.
     Raises DataError: no images; an unknown mode; more than 1% damaged files; images of several sizes
-    with size None; more memory needed than allowed.
+    with size None.
     """
     listing = list_images(path)
     reading = _Reading(listing.where, len(listing.files))
-    with warnings.catch_warnings():  # Pillow's, of odd files; out here, as threads share the filters
-        warnings.simplefilter("ignore")
+    with quiet():
         items = reading.headers(listing.files, exact=size is None)
         wanted = size or _only_size([item.header.size for item in items], listing.where)
-        images, items = reading.pixels(items, wanted, cut=size is not None)
+        images, items = reading.pixels(items, wanted, size is not None, memory)
     labels, classes = _labels([item.file.parts for item in items])
     notices = [
         _summary(listing.where, items, images, classes),
         *_conversions(items, grey=images.shape[3] == 1),
         *_resizing(items, wanted),
+        *([streaming(images.shape, memory)] if isinstance(images, StreamedImages) else []),
         *_left_out(reading.skipped, listing),
     ]
     return images, labels, tuple(notices)
@@ -67,6 +74,7 @@ class _Item:
     header: Header
     size: Size = (0, 0)  # (H, W) before it was cropped and resized
     turned: bool = False  # by EXIF
+    checksum: int = 0  # of the file's bytes; CRC-32
 
 
 @dataclass
@@ -84,28 +92,36 @@ class _Reading:
         self._count(zip(files, found, strict=True))
         return good
 
-    def pixels(self, items: list[_Item], size: Size, cut: bool) -> tuple[np.ndarray, list[_Item]]:
+    def pixels(self, items: list[_Item], size: Size, cut: bool, memory: float) -> tuple[Images, list[_Item]]:
         """Images (N, H, W, C) of this size, and the items that they come from.
 
-        Parameters: cut, whether images of other sizes are cropped and resized to this one.
+        Parameters: cut, whether images of other sizes are cropped and resized to this one; memory, as above.
         """
         grey = all(item.header.grey for item in items)
-        check_memory(len(items), size, 1 if grey else 3, self.where)
-        images = np.empty((len(items), *size, 1 if grey else 3), np.uint8)
+        shape = (*size, 1 if grey else 3)
+        fits = len(items) * math.prod(shape) <= memory
+        kept = np.empty((len(items), *shape), np.uint8) if fits else None
 
         def fill(index: int, item: _Item) -> None:
-            pixels, item.size, item.turned = decode(item.file.read(), item.file.name, grey, size if cut else None)
+            data = item.file.read()
+            pixels, item.size, item.turned = decode(data, item.file.name, grey, size if cut else None)
             if pixels.shape[:2] != tuple(size):
                 raise Unreadable(f"damaged: {times(pixels.shape[:2])} pixels, its header says {times(size)}")
-            images[index] = pixels.reshape(images.shape[1:])
+            item.checksum = zlib.crc32(data)
+            if kept is not None:
+                kept[index] = pixels.reshape(shape)
 
         found = self._each(items, fill)
         self._count((item.file, failure) for item, failure in zip(items, found, strict=True))
         good = [index for index, failure in enumerate(found) if failure is None]
+        good_items = [items[index] for index in good]
+        if kept is None:
+            again = _Again(self.where, good_items, grey, size if cut else None)
+            return StreamedImages(shape, again, range(len(good))), good_items
         for row, index in enumerate(good):  # moved up in place, as a copy would need the memory twice
             if row != index:
-                images[row] = images[index]
-        return images[: len(good)], [items[index] for index in good]
+                kept[row] = kept[index]
+        return kept[: len(good)], good_items
 
     def _each(self, things: Sequence[T], function: Callable[[int, T], object]) -> list[object]:
         """What the function returns for (index, thing), or the Unreadable that it raised; in order."""
@@ -127,6 +143,28 @@ class _Reading:
                 f"{self.where}: {len(self.skipped)} of {self.total} image files cannot be read, "
                 f"more than {MAX_SKIPPED:.0%}: {_examples(self.skipped)}"
             )
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Decodes images that were decoded before, from files with the same bytes as then."""
+
+    where: str
+    items: list[_Item]
+    grey: bool
+    size: Size | None
+
+    def __call__(self, number: int) -> np.ndarray:
+        """Pixels (H, W, C) of an image. Raises DataError if its file is not what it was."""
+        item = self.items[number]
+        try:
+            data = item.file.read()
+        except Unreadable as err:
+            raise DataError(f"{self.where}: {item.file.name} could be read when the run began, not now: {err}") from err
+        if zlib.crc32(data) != item.checksum:
+            raise DataError(f"{self.where}: {item.file.name} has changed since the run began")
+        pixels, _, _ = decode(data, item.file.name, self.grey, self.size)
+        return pixels[..., np.newaxis] if self.grey else pixels
 
 
 def _only_size(sizes: list[Size], where: str) -> Size:
@@ -156,7 +194,7 @@ def _labels(paths: list[Parts]) -> tuple[np.ndarray | None, list[str]]:
 # What the user is told -------------------------------------------------------------------------------
 
 
-def _summary(where: str, items: list[_Item], images: np.ndarray, classes: list[str]) -> str:
+def _summary(where: str, items: list[_Item], images: Images, classes: list[str]) -> str:
     """How many images of which kind, and the classes."""
     kind = "grey" if images.shape[3] == 1 else "RGB"
     sizes = Counter(item.size for item in items).most_common()

@@ -3,18 +3,19 @@
 The one rule for every source, so that MNIST can be 64 x 64 and photographs can be square.
 """
 
+import math
 from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from minigan.errors import DataError
+from minigan.typing import Shape
 
 Size = tuple[int, int]  # (H, W), as everywhere here; Pillow has (W, H)
 
 RULE = "cropped at the centre to the shape wanted, then resized (bilinear, antialiased)"
-MAX_TOTAL = 4 * 2**30  # bytes of a data set in memory
+MEMORY = 4 * 2**30  # bytes that all images may take, if nothing else is said
 
 Pixels = TypeVar("Pixels", Image.Image, np.ndarray)
 
@@ -58,14 +59,12 @@ def centre_crop(found: Size, wanted: Size) -> tuple[int, int, int, int]:
     return (w - width) // 2, (h - height) // 2, width, height
 
 
-def check_memory(count: int, size: Size, channels: int, name: str) -> None:
-    """Raise DataError if so many images of this size do not fit in MAX_TOTAL bytes."""
-    needed = count * size[0] * size[1] * channels
-    if needed > MAX_TOTAL:
-        raise DataError(
-            f"{name}: {count} images of {times((*size, channels))} bytes need {needed / 2**30:.1f} GiB of memory, "
-            f"the limit is {MAX_TOTAL / 2**30:g} GiB: give fewer or smaller images"
-        )
+def streaming(shape: Shape, memory: float) -> str:
+    """What to tell the user about images (N, H, W, C) that are not kept in so many bytes of memory."""
+    return (
+        f"{shape[0]} images of {times(shape[1:])} bytes would take {math.prod(shape) / 2**30:.3g} GiB, --image-memory "
+        f"is {memory / 2**30:.3g}: they are decoded again and again while training goes on"
+    )
 
 
 def times(sizes: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ recipe. Nothing is ever downloaded.
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +17,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
-from minigan.data.resize import RULE, Size, check_memory, fit, times
+from minigan.data.resize import MEMORY, RULE, Size, fit, streaming, times
+from minigan.data.stream import StreamedImages
 from minigan.errors import DataError, UsageError, did_you_mean
+from minigan.typing import Images
 
 Split = Literal["train", "test"]
 
@@ -33,7 +36,7 @@ class Dataset:
     Raises DataError if there are no images, or if there are more or fewer labels than images.
     """
 
-    images: np.ndarray  # (N, H, W, C) uint8
+    images: Images  # (N, H, W, C) uint8
     labels: np.ndarray | None  # (N,) uint8; int64 where there are more than 256 classes
     name: str
     notices: tuple[str, ...] = ()  # what was done to the images, one line each, to be shown to the user
@@ -45,7 +48,9 @@ class Dataset:
             raise DataError(f"{self.name}: {len(self.labels)} labels for {len(self.images)} images")
 
 
-def load_images(source: str = DEFAULT_SOURCE, split: Split = "train", size: Size | None = None) -> Dataset:
+def load_images(
+    source: str = DEFAULT_SOURCE, split: Split = "train", size: Size | None = None, memory: float = MEMORY
+) -> Dataset:
     """Load the images that a source such as ``mnist5k`` or ``mnist:DIR`` names.
 
     * ``mnist5k``: 5,000 MNIST training digits, shipped with minigan, 500 a class; no test split.
@@ -55,9 +60,9 @@ def load_images(source: str = DEFAULT_SOURCE, split: Split = "train", size: Size
       folder (rules: `minigan.data.folder`); no test split.
 
     Parameters: size, the (H, W) that all images get, cropped and resized by the rule of
-    `minigan.data.resize.fit`; None for their own, which then has to be one and the same.
-    Raises UsageError for an unknown source or split, DataError for missing or damaged files and for
-    more data than fit in memory.
+    `minigan.data.resize.fit`; None for their own, which then has to be one and the same. memory, bytes: what
+    takes more once decoded and resized comes as StreamedImages instead of an array.
+    Raises UsageError for an unknown source or split, DataError for missing or damaged files.
     """
     kind, _, path = source.partition(":")
     if kind not in KINDS:
@@ -65,18 +70,21 @@ def load_images(source: str = DEFAULT_SOURCE, split: Split = "train", size: Size
     if split not in get_args(Split):
         raise UsageError(f"unknown split {split!r}: choose train or test")
     if kind == "folder":
-        return _load_folder(path, split, size)
-    return _resized(_LOADERS[kind](path, split), size)
+        return _load_folder(path, split, size, memory)
+    return _resized(_LOADERS[kind](path, split), size, memory)
 
 
-def _resized(data: Dataset, size: Size | None) -> Dataset:
+def _resized(data: Dataset, size: Size | None, memory: float) -> Dataset:
     """The data set with images of another size, and a notice of it."""
-    found = data.images.shape[1:3]
-    if size is None or found == tuple(size):
+    count, *found, channels = data.images.shape
+    if size is None or tuple(found) == tuple(size):
         return data
-    check_memory(len(data.images), size, data.images.shape[3], data.name)
-    notice = f"{data.name}: images of {times(found)} are {RULE} to {times(size)}"
-    return replace(data, images=fit(data.images, size), notices=(*data.notices, notice))
+    originals, shape = np.asarray(data.images), (*size, channels)
+    notices = (*data.notices, f"{data.name}: images of {times(found)} are {RULE} to {times(size)}")
+    if count * math.prod(shape) <= memory:
+        return replace(data, images=fit(originals, size), notices=notices)
+    streamed = StreamedImages(shape, lambda n: fit(originals[n : n + 1], size)[0], range(count))
+    return replace(data, images=streamed, notices=(*notices, streaming(streamed.shape, memory)))
 
 
 def _load_embedded(folder: str, split: Split) -> Dataset:
@@ -115,14 +123,14 @@ _LOADERS: dict[str, Callable[[str, Split], Dataset]] = {
 KINDS = (*_LOADERS, "folder")
 
 
-def _load_folder(path: str, split: Split, size: Size | None) -> Dataset:
+def _load_folder(path: str, split: Split, size: Size | None, memory: float) -> Dataset:
     from minigan.data.folder import read_folder  # not needed for the digits, and Pillow takes a while
 
     if not path:
         raise UsageError("folder: give a folder or a zip file with images as folder:PATH")
     if split != "train":
         raise UsageError("folder: has no test split: give the folder with the test images itself")
-    images, labels, notices = read_folder(Path(os.path.expanduser(path)), size)
+    images, labels, notices = read_folder(Path(os.path.expanduser(path)), size, memory)
     return Dataset(images, labels, "folder", notices)
 
 

@@ -76,8 +76,11 @@ class Reader(pickle.Unpickler):
 
 
 def is_torch_file(content: bytes) -> bool:
-    """Whether a file begins like one of torch.save, of today or of before PyTorch 1.6."""
-    return content[:2] in (b"PK", b"\x80\x02")
+    """Whether a file begins like one of torch.save, of today or of before PyTorch 1.6.
+
+    A safetensors file begins with any length in eight bytes, and then "{".
+    """
+    return content[8:9] != b"{" and content[:2] in (b"PK", b"\x80\x02")
 
 
 def read_state_dict(path: Path, content: bytes) -> dict[str, np.ndarray]:

@@ -4,20 +4,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import BatchNorm, Conv2D, ConvTranspose2D, Flatten, Layer, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import SizedRecipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
 class DCGAN256(SizedRecipe):
     """The DCGAN of 256 x 256 colour images from CNTK: kernels 5/2 in G and 3/2 in D, fresh z for both players.
 
-    The source also varies brightness, contrast and saturation of the photos, which is not done here.
+    As in the source, brightness, contrast and saturation of the photos vary.
     """
 
     name: ClassVar[str] = "dcgan-256"
@@ -36,6 +35,8 @@ class DCGAN256(SizedRecipe):
     """numbers in z, each N(0, 1)"""
     size: tuple[int, int] = (256, 256)
     """height and width of the images, multiples of 64: G begins with a 64th of them, 4 x 4 pixels in the source"""
+    jitter: float = 0.2
+    """brightness, contrast and saturation of each real image are changed by factors from U(1 - j, 1 + j)"""
     width: int = 32
     """channels next to the image in both nets; 32 times as many at the other end"""
     slope: float = 0.2
@@ -49,7 +50,7 @@ class DCGAN256(SizedRecipe):
     beta2: float = 0.999978
     """Adam's memory of past squared gradients: CNTK's default, exp(-16/720000) at batch 16"""
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         up = partial(ConvTranspose2D, kernel=5, stride=2, padding=2, output_padding=1, w_init=w)  # twice the size
         layers: list[Layer] = [Reshape((1, 1, self.latent))]
@@ -58,7 +59,7 @@ class DCGAN256(SizedRecipe):
             layers += [up(factor * self.width, bias=False), BatchNorm(), ReLU()]
         return Sequential(*layers, up(images.shape[3]), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         layers: list[Layer] = [Conv2D(self.width, 3, 2, 1, w_init=w), LeakyReLU(self.slope)]
         for factor in (2, 4, 8, 16, 32):  # the source: 128 x 128 -> 64 -> 32 -> 16 -> 8 -> 4 pixels

@@ -22,6 +22,7 @@ from minigan.nn import (
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import Recipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class DCGAN28(Recipe):
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.random((count, self.latent), dtype=np.float32) * 2 - 1
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         up = partial(ConvTranspose2D, kernel=5, stride=2, padding=2, output_padding=1, w_init=w)  # twice the size
         return Sequential(
@@ -80,7 +81,7 @@ class DCGAN28(Recipe):
             up(images.shape[3]), Sigmoid(),
         )  # fmt: skip
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         w = Normal(self.init_std)
         # The DCGAN paper leaves BatchNorm out here: a pattern that repeats with the stride adds the same to all
         # outputs of the convolution, and taking off the mean hides it from D for good.

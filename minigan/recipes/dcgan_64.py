@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import BatchNorm, Conv2D, ConvTranspose2D, Flatten, Layer, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import SizedRecipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class DCGAN64(SizedRecipe):
     fresh_fakes: bool = False
     """draw new samples for G's step, as the paper's algorithm does; the source uses those of D's step again"""
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         w, gain = Normal(self.init_std), Normal(self.init_std, mean=1.0)
         layers: list[Layer] = [Reshape((1, 1, self.latent))]
         layers += [ConvTranspose2D(8 * self.width, self.start, bias=False, w_init=w)]
@@ -57,7 +56,7 @@ class DCGAN64(SizedRecipe):
             layers += [BatchNorm(gamma_init=gain), ReLU()]
         return Sequential(*layers, ConvTranspose2D(images.shape[3], 4, 2, 1, bias=False, w_init=w), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         w, gain = Normal(self.init_std), Normal(self.init_std, mean=1.0)
         layers: list[Layer] = [Conv2D(self.width, 4, 2, 1, bias=False, w_init=w), LeakyReLU(self.slope)]
         for factor in (2, 4, 8):  # the source: 32 x 32 -> 16 -> 8 -> 4 pixels

@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import (
     BatchNorm,
@@ -24,6 +22,7 @@ from minigan.nn import (
 from minigan.nn.initialisers import FanInUniform, Normal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import SizedRecipe
+from minigan.typing import Images
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class DCGANUpsample(SizedRecipe):
     joined: bool = False
     """real and generated images go through D as one batch, as the article tells; in its code they go apart"""
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         gain, start = Normal(self.init_std, mean=1.0), (*self.start, self.width)
         layers: list[Layer] = [Dense(math.prod(start), w_init=FanInUniform(), b_init=self._bias(self.latent))]
         layers += [Reshape(start), BatchNorm(gamma_init=gain)]
@@ -77,7 +76,7 @@ class DCGANUpsample(SizedRecipe):
             layers += [*self._twice(), BatchNorm(self.eps, gamma_init=gain), LeakyReLU(self.slope)]
         return Sequential(*layers, self._conv(images.shape[3], self.width), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         gain, layers, inputs = Normal(self.init_std, mean=1.0), list[Layer](), images.shape[3]
         for index, factor in enumerate((1, 2, 4, 8, 32)):  # the source: 64 x 64 -> 32 -> 16 -> 8 -> 4 -> 2 pixels
             channels = factor * self.width_d

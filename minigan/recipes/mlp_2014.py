@@ -11,7 +11,7 @@ from minigan.nn import Dense, Dropout, Maxout, ReLU, Sequential, Sigmoid
 from minigan.nn.initialisers import Uniform, Values
 from minigan.optim import ExponentialDecay, LinearRamp, Momentum, Optimiser
 from minigan.recipes.recipe import Recipe
-from minigan.typing import Shape
+from minigan.typing import Images, Shape
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class MLP2014(Recipe):
         unit = rng.random((count, self.latent), dtype=np.float32)  # [0, 1)
         return (unit * 2 - 1) * math.sqrt(3)
 
-    def training_part(self, images: np.ndarray) -> np.ndarray:
+    def training_part(self, images: Images) -> Images:
         return images[: len(images) - min(self.holdout, len(images) // 6)]
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         w = Uniform(self.weights_g)
         # The output bias alone already draws the mean image: b = logit(mean), kept finite where a
         # pixel is always black.
-        mean = (images.reshape(len(images), -1).mean(axis=0) / 255).clip(1e-7, 1 - 1e-7)  # (P,)
+        mean = (_mean_image(images) / 255).clip(1e-7, 1 - 1e-7)  # (P,)
         b_out = Values(np.log(mean) - np.log1p(-mean))
         return Sequential(
             Dense(self.hidden_g, w_init=w),
@@ -87,7 +87,7 @@ class MLP2014(Recipe):
             Sigmoid(),
         )
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         w = Uniform(self.weights_d)
         return Sequential(
             Dropout(self.drop_input),
@@ -109,3 +109,10 @@ class MLP2014(Recipe):
 
     def game(self) -> Game:
         return Game(non_saturating(scale=self.d_loss_scale), order="simultaneous")
+
+
+def _mean_image(images: Images) -> np.ndarray:
+    """(P,), through pieces of the data, which may not fit in memory; sums of bytes are exact in any order."""
+    pieces = (images[start : start + 1000] for start in range(0, len(images), 1000))
+    total = sum(np.asarray(piece).sum(axis=0, dtype=np.int64) for piece in pieces)
+    return np.ravel(total) / len(images)

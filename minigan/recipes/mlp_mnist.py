@@ -4,14 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from minigan.games.gan import Game, non_saturating
 from minigan.nn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, Sequential, Tanh
 from minigan.nn.initialisers import HeNormal
 from minigan.optim import Adam, Optimiser
 from minigan.recipes.recipe import Recipe
-from minigan.typing import Shape
+from minigan.typing import Images, Shape
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,13 @@ class MLPMnist(Recipe):
     def sample_shape(self, image_shape: Shape) -> Shape:
         return (math.prod(image_shape),)
 
-    def generator(self, images: np.ndarray) -> Sequential:
+    def generator(self, images: Images) -> Sequential:
         layers: list[Layer] = []
         for units in self.hidden_g:
             layers += [Dense(units, bias=False, w_init=HeNormal()), BatchNorm(), LeakyReLU(self.slope)]
-        return Sequential(*layers, Dense(images[0].size), Tanh())
+        return Sequential(*layers, Dense(math.prod(images.shape[1:])), Tanh())
 
-    def discriminator(self, images: np.ndarray) -> Sequential:
+    def discriminator(self, images: Images) -> Sequential:
         layers: list[Layer] = []
         for units in self.hidden_d:
             layers += [Dense(units, w_init=HeNormal()), LeakyReLU(self.slope), Dropout(self.drop)]

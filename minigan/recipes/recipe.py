@@ -13,7 +13,9 @@ from minigan.errors import UsageError
 from minigan.games.gan import Game
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
-from minigan.typing import Array, Shape
+from minigan.typing import Array, Images, Shape
+
+COMMON_LIMITS: dict[str, tuple[float, float]] = {"average": (0, 0.999999), "jitter": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Recipe:
     """numbers in z"""
     average: float = 0.0
     """samples are drawn with an exponential average of G's parameters of this decay; 0 for the last ones"""
+    flip: bool = False
+    """mirror each real image with probability 1/2; for images that may be mirrored, which digits may not"""
+    jitter: float = 0.0
+    """brightness, contrast and saturation of each real image are changed by factors from U(1 - j, 1 + j)"""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -46,7 +52,7 @@ class Recipe:
                 continue
             whole = isinstance(value, int | tuple)
             usual = (1, 1_000_000) if whole else (-math.inf, math.inf)
-            low, high = ({"average": (0, 0.999999)} | self.limits).get(field.name, usual)
+            low, high = (COMMON_LIMITS | self.limits).get(field.name, usual)
             for number in value if isinstance(value, tuple) else (value,):
                 if not low <= number <= high:  # also false for NaN
                     option = "--" + field.name.replace("_", "-")
@@ -61,15 +67,15 @@ class Recipe:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
         return rng.standard_normal((count, self.latent), dtype=np.float32)
 
-    def training_part(self, images: np.ndarray) -> np.ndarray:
+    def training_part(self, images: Images) -> Images:
         """The images to train on; the others are for validation."""
         return images
 
-    def generator(self, images: np.ndarray) -> Layer:
+    def generator(self, images: Images) -> Layer:
         """G for images (N, H, W, C) of this kind; it may measure them for its initialisation."""
         raise NotImplementedError
 
-    def discriminator(self, images: np.ndarray) -> Layer:
+    def discriminator(self, images: Images) -> Layer:
         """D for images of this kind."""
         raise NotImplementedError
 
@@ -86,7 +92,7 @@ class Recipe:
         return image_shape
 
     def encode(self, images: Array, dtype: np.dtype) -> Array:
-        """Bytes (N, H, W, C) to numbers (N, *sample_shape) in [low, high], where the images live."""
+        """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live."""
         x = images.reshape(len(images), *self.sample_shape(images.shape[1:])).astype(dtype)
         x *= (self.high - self.low) / 255
         x += self.low

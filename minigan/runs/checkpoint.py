@@ -80,7 +80,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content = path.read_bytes()
     except OSError as err:
         raise CheckpointError(f"{path}: {err.strerror}") from err
-    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    # The first eight bytes of ours are a length, which may look like anything; "{" comes after it.
+    if content[8:9] != b"{" and content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise CheckpointError(f"{path}: a pickle or .pt file, which can run code when it is read: refused")
     try:
         tensors, metadata = load(content), _metadata(content)

@@ -4,20 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.backend import put_like
-from minigan.data.batches import Batches
+from minigan.data import augment
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
+from minigan.runs.feed import Feed
 from minigan.typing import Array
 
 
 @dataclass(frozen=True)
 class SeededDraws:
-    """What `games.gan.play_round` asks for, in round `step`; the arrays live where `images` does."""
+    """What `games.gan.play_round` asks for, in round `step`; the arrays live on the device of `feed`."""
 
     recipe: Recipe
-    images: Array  # (N, H, W, C) uint8
-    batches: Batches
+    feed: Feed
     seed: int
     step: int
     d_steps: int
@@ -25,7 +24,8 @@ class SeededDraws:
 
     def real(self, k: int) -> Array:
         """The k-th batch of this round, encoded for D; batches go on where the last round stopped."""
-        return self.recipe.encode(self.images[put_like(self._indices(k), self.images)], self.dtype)
+        images = self.feed.batch(self._number(k))
+        return self.recipe.encode(self._augmented(images, k), self.dtype)
 
     def latent_d(self, k: int) -> Array:
         """z for the k-th discriminator step, as many as there are real images."""
@@ -39,9 +39,24 @@ class SeededDraws:
         """Masks of the k-th discriminator step; k = d_steps: of the generator step."""
         return stream(self.seed, Purpose.DROPOUT, self.step, k)
 
-    def _indices(self, k: int) -> np.ndarray:
-        return self.batches.indices(self.step * self.d_steps + k)
+    def _number(self, k: int) -> int:
+        """Of the k-th batch of this round, counted through the run."""
+        return self.step * self.d_steps + k
+
+    def _augmented(self, images: Array, k: int) -> Array:
+        """The k-th batch, changed as the recipe says: mirrored still bytes, with other colours no longer."""
+        if not (self.recipe.flip or self.recipe.jitter):
+            return images
+        rng = stream(self.seed, Purpose.AUGMENT, self.step, k)
+        changes = augment.draw_changes(rng, len(images), self.recipe.jitter)
+        if self.recipe.flip:
+            images = augment.mirror(images, self.feed.device.put(changes.mirrored))
+        if self.recipe.jitter:
+            factors = self.feed.device.put(changes.factors.astype(self.dtype))
+            images = augment.jitter(images.astype(self.dtype), factors)
+        return images
 
     def _latent(self, purpose: Purpose, k: int) -> Array:
-        z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(self._indices(k)))
-        return put_like(z.astype(self.dtype, copy=False), self.images)
+        count = len(self.feed.batches.indices(self._number(k)))
+        z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), count)
+        return self.feed.device.put(z.astype(self.dtype, copy=False))

@@ -28,6 +28,9 @@ class RunOptions:
     """on the CPU: fast convolutions, and passes that stay in the cache; or plain, the code that the docs explain"""
     precision: Literal["float32", "float64"] = "float32"
     """of all numbers"""
+    image_memory: float = 4.0
+    """GiB that the images may take; those that need more are decoded in the background while training goes on, to
+    the same bits"""
     last_batch: Literal["drop", "keep"] = "drop"
     """the last batch of an epoch, if it is not full: left out (other images each time), or used"""
     log_every: int = 10
@@ -54,6 +57,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
+        if not self.image_memory >= 0:  # also for NaN
+            raise UsageError(f"--image-memory {self.image_memory} is out of range: the smallest is 0")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed {self.seed} is out of range: allowed are 0 to {2**32 - 1}")
         if self.steps is not None and self.epochs is not None:
@@ -66,10 +71,10 @@ class RunOptions:
 
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
-    "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "last_batch",
+    "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "image_memory", "last_batch",
     "log_every", "snapshot_every", "checkpoint_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run.
-FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "checkpoint_every")
+FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "image_memory", "checkpoint_every")
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -14,7 +14,7 @@ from minigan.optim.average import update_average
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs.checkpoint import Checkpoint, read_newest
-from minigan.typing import Shape
+from minigan.typing import Images, Shape
 
 # Facts that a checkpoint of a run tells.
 NEEDED = ("step", "updates", "layout", "recipe", "image_shape", "blas")
@@ -31,7 +31,7 @@ class State:
 
     @classmethod
     def start(
-        cls, recipe: Recipe, images: np.ndarray, batches_per_epoch: int, seed: int, dtype: np.dtype, device: Device
+        cls, recipe: Recipe, images: Images, batches_per_epoch: int, seed: int, dtype: np.dtype, device: Device
     ) -> "State":
         """The state before the first round."""
         rule_g, rule_d = recipe.optimisers(batches_per_epoch)

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
-from minigan.errors import CheckpointError, UsageError
+from minigan.errors import CheckpointError, DataError, UsageError
 from minigan.games.gan import play_round
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
@@ -18,6 +19,7 @@ from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
 from minigan.runs.checkpoint import Checkpoint, write_checkpoint
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError, first_not_finite
 from minigan.runs.metrics import MetricsFile, Row, read_metrics
@@ -27,6 +29,7 @@ from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
 from minigan.runs.state import State, read_newest_state
 from minigan.runs.verdict import WINDOW, diversity_warning
+from minigan.typing import Images
 
 GRID = 100  # samples in a picture
 
@@ -39,7 +42,7 @@ class Trainer:
     options: RunOptions
     folder: RunFolder
     device: Device
-    images: np.ndarray  # (N, H, W, C) uint8, the training part, on the host
+    images: Images  # (N, H, W, C) uint8, the training part, on the host
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -48,7 +51,7 @@ class Trainer:
         self.state = State.start(
             self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device
         )
-        self.on_device = self.device.put(self.images)
+        self.feed = feed(self.images, self.batches, self.device)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.rows: list[Row] = []
@@ -91,7 +94,7 @@ class Trainer:
         progress = Progress(self.state.step, self.goal)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
-            with StopRequest() as stop, np.errstate(all="ignore"):
+            with StopRequest() as stop, np.errstate(all="ignore"), self.feed:
                 if self.state.step == 0:
                     self._snapshot(progress)
                 while self.state.step < self.goal and not stop.exit_code:
@@ -101,6 +104,8 @@ class Trainer:
         except OSError as err:  # a full disk, for instance
             err.strerror = f"{err.strerror or err}; {self._kept()}"
             raise
+        except DataError as err:  # an image file that is no longer what it was
+            raise DataError(f"{err}; {self._kept()}") from err
         finally:
             progress.close()
             metrics.close()
@@ -108,9 +113,7 @@ class Trainer:
 
     def _round(self, metrics: MetricsFile, progress: Progress) -> None:
         step = self.state.step
-        draws = SeededDraws(
-            self.recipe, self.on_device, self.batches, self.options.seed, step, self.game.d_steps, self.dtype
-        )
+        draws = SeededDraws(self.recipe, self.feed, self.options.seed, step, self.game.d_steps, self.dtype)
         measured = play_round(self.game, self.state.g, self.state.d, draws)
         self.state.finish_round(self.recipe.average)
         progress.advance()
@@ -121,6 +124,8 @@ class Trainer:
             metrics.append(row)
             self.rows.append(row)
             progress.show(self.rows[-WINDOW:])
+            if complaint := self.feed.complaint():
+                progress.say(f"note: {complaint}")
         if self._due(self.options.snapshot_every):
             self._snapshot(progress)
         if self._due(self.options.checkpoint_every):
@@ -160,7 +165,7 @@ class Trainer:
         if min(len(self.batches.indices(step)) for step in (0, self.batches.per_epoch - 1)) > 1:
             return
         rng = stream(self.options.seed, Purpose.DROPOUT)
-        real = self.recipe.encode(self.on_device[:1], self.dtype)
+        real = self.recipe.encode(self.device.put(np.asarray(self.images[:1])), self.dtype)
         try:
             self.state.g.net.forward(self.state.g.theta, self.fixed_latents[:1], train=True, rng=rng)
             self.state.d.net.forward(self.state.d.theta, real, train=True, rng=rng)
@@ -189,10 +194,14 @@ class Trainer:
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
         if self.state.step < self.batches.per_epoch:  # what an untrained G draws says nothing
             return
-        warning = diversity_warning(_spread(samples) / max(_spread(self.images[:1000]), 1e-9))
+        warning = diversity_warning(_spread(samples) / max(self._data_spread, 1e-9))
         if warning and self.has_varied:  # a G that starts at the mean image has not collapsed
             progress.say(f"step {self.state.step}: warning: {warning}")
         self.has_varied = self.has_varied or not warning
+
+    @cached_property
+    def _data_spread(self) -> float:
+        return _spread(np.asarray(self.images[:1000]))
 
     def _samples(self) -> np.ndarray:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])

@@ -17,10 +17,11 @@ from PIL import Image
 
 from minigan.data import decode as decoding
 from minigan.data import listing as listings
-from minigan.data import resize
 from minigan.data.decode import decode, read_header
 from minigan.data.listing import Unreadable
+from minigan.data.resize import MEMORY, streaming
 from minigan.data.sources import load_images
+from minigan.data.stream import StreamedImages
 from minigan.errors import DataError, UsageError
 from tests.mutations import mutations
 
@@ -44,7 +45,16 @@ def encode(image, kind, **options):
 
 
 def load(path, size=None):
-    return load_images(f"folder:{path}", size=size)
+    """The images kept in memory, as every test sees them; those made again and again have to be the same."""
+    streamed = load_images(f"folder:{path}", size=size, memory=0)
+    kept = load_images(f"folder:{path}", size=size)
+    assert isinstance(streamed.images, StreamedImages)
+    assert isinstance(kept.images, np.ndarray)
+    assert np.array_equal(np.asarray(streamed.images), kept.images)
+    assert (streamed.labels is None) == (kept.labels is None)
+    assert kept.labels is None or np.array_equal(streamed.labels, kept.labels)
+    assert {*streamed.notices} - {*kept.notices} == {streaming(kept.images.shape, 0)}
+    return kept
 
 
 def only(path):
@@ -63,10 +73,14 @@ def numbered(folder, count, size=(5, 6)):
 
 def refusal(path, match, size=None):
     """The DataError of a path: one line that says what is expected."""
-    with pytest.raises(DataError, match=match) as caught:
-        load(path, size)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    messages = set()
+    for memory in (0, MEMORY):
+        with pytest.raises(DataError, match=match) as caught:
+            load_images(f"folder:{path}", size=size, memory=memory)
+        messages.add(str(caught.value))
+    (message,) = messages
+    assert "\n" not in message
+    return message
 
 
 # Modes -----------------------------------------------------------------------------------------------
@@ -394,7 +408,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     refusal(tmp_path, "cannot be listed: Permission denied")
 
 
-def test_a_file_too_large_to_be_an_image_is_skipped_unread(tmp_path):
+def test_a_file_streaming_to_be_an_image_is_skipped_unread(tmp_path):
     numbered(tmp_path, 100)
     os.truncate(tmp_path / "0007.png", 2**29)  # a file full of holes, which takes no space
     data = load(tmp_path)
@@ -479,13 +493,13 @@ def test_photographs_turned_by_exif_count_as_the_size_they_show(tmp_path):
     assert load(tmp_path).images.shape == (6, 8, 16, 1)
 
 
-def test_the_memory_needed_is_known_before_anything_is_decoded(tmp_path, monkeypatch):
+def test_images_beyond_the_limit_of_memory_are_not_kept(tmp_path):
     numbered(tmp_path, 10)
-    monkeypatch.setattr(resize, "MAX_TOTAL", 10 * 5 * 6)
-    assert len(load(tmp_path).images) == 10
-    monkeypatch.setattr(resize, "MAX_TOTAL", 10 * 5 * 6 - 1)
-    refusal(tmp_path, "10 images of 6 x 5 x 1 bytes need .* GiB of memory")
-    refusal(tmp_path, "10 images of 100000 x 100000 x 1 bytes need 93.1 GiB", size=(100_000, 100_000))
+    source = f"folder:{tmp_path}"
+    assert isinstance(load_images(source, memory=10 * 5 * 6).images, np.ndarray)
+    streamed = load_images(source, memory=10 * 5 * 6 - 1)
+    assert isinstance(streamed.images, StreamedImages)
+    assert streamed.notices[-1].startswith("10 images of 6 x 5 x 1 bytes would take")
 
 
 def test_pillows_warnings_and_the_filters_of_others_stay_where_they_are(tmp_path):
@@ -534,7 +548,7 @@ def test_a_zip_packed_by_a_method_without_bounds_is_refused(tmp_path):
         refusal(path, f"'a.png' is packed by method {method}; stored and deflate are read")
 
 
-def test_a_member_too_large_is_refused_by_its_claim(tmp_path):
+def test_a_member_streaming_is_refused_by_its_claim(tmp_path):
     path = zip_with(tmp_path / "a.zip", ("a.png", encode(RGB, "PNG")))
     set_in_directory(path, 24, "<I", listings.MAX_FILE + 1)
     refusal(path, "'a.png' claims 268435457 bytes, allowed are 268435456")

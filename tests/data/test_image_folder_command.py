@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minigan.runs.checkpoint import read_newest
+
 ROOT = Path(__file__).resolve().parents[2]
 # BLAS on one thread: another number of threads gives other bits.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
@@ -17,10 +19,13 @@ NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size",
 
 
 def train(cwd, *arguments):
-    command = [sys.executable, "-m", "minigan.train", *NARROW, "--steps", "3", "--out", "run", *arguments]
+    return command(cwd, *NARROW, "--steps", "3", "--out", "run", *arguments)
+
+
+def command(cwd, *arguments):
     return subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, errors="surrogateescape", timeout=100,
-        check=False,
+        [sys.executable, "-m", "minigan.train", *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True,
+        text=True, errors="surrogateescape", timeout=100, check=False,
     )  # fmt: skip
 
 
@@ -59,6 +64,34 @@ def test_a_run_on_a_folder_can_be_resumed_and_other_images_are_noticed(tmp_path)
     assert "steps 3 to 5" in train(tmp_path, "--resume", "--steps", "5").stdout
     (folder / "0.png").unlink()
     assert "the checkpoint's images is 20, this run's is 19" in error_of(train(tmp_path, "--resume", "--steps", "7"))
+
+
+@pytest.mark.parametrize("recipe", ["mlp-mnist", "mlp-2014"])
+def test_images_that_do_not_fit_in_memory_train_to_the_same_bits(tmp_path, recipe):
+    folder = write_images(tmp_path / "images", count=150)
+    whole = (folder / "7.png").read_bytes()
+    (folder / "7.png").write_bytes(whole[:-40])  # its header is good
+    options = ("--device", "cpu", "--batch-size", "8", "--steps", "30", "--data", "folder:images", "--jitter", "0.1")
+    kept, streamed = (
+        command(tmp_path, recipe, *options, "--out", name, "--image-memory", memory)
+        for name, memory in (("kept", "1"), ("streamed", "1e-6"))
+    )
+    assert (kept.returncode, streamed.returncode, kept.stderr, streamed.stderr) == (0, 0, "", "")
+    assert "note: 149 images of 6 x 8 x 3 bytes would take" in streamed.stdout
+    assert "skipped 1 of 150 image files: '7.png' (damaged:" in streamed.stdout
+    for name in ("metrics.csv", "samples.png"):
+        assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "streamed" / name).read_bytes()
+    ends = [read_newest(tmp_path / name / "checkpoints")[0] for name in ("kept", "streamed")]
+    assert ends[0].facts == ends[1].facts
+    assert all(np.array_equal(tensor, ends[1].tensors[name]) for name, tensor in ends[0].tensors.items())
+    assert {*os.listdir(tmp_path / "streamed")} == {*os.listdir(tmp_path / "kept")}
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "much"])
+def test_a_limit_of_memory_that_is_none_is_one_line(tmp_path, value):
+    done = train(tmp_path, "--image-memory", value)
+    assert done.returncode == 2
+    assert re.fullmatch(r"minigan: error: .*--image-memory.*\n", done.stderr)
 
 
 def test_a_path_that_is_no_utf8(tmp_path):

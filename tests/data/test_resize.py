@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from minigan.data.resize import MAX_TOTAL, centre_crop, check_memory, fit
+from minigan.data.resize import MEMORY, centre_crop, fit, streaming
 from minigan.data.sources import load_images
-from minigan.errors import DataError
+from minigan.data.stream import StreamedImages
+from minigan.runs.options import RunOptions
 
 real_data = pytest.mark.skipif(not os.environ.get("MINIGAN_DATA"), reason="MINIGAN_DATA is not set: give a data folder")
 lengths = st.integers(1, 40)
@@ -88,11 +89,12 @@ def test_images_of_the_right_size_are_not_touched():
     assert fit(image, (5, 6)) is image
 
 
-def test_memory_is_reckoned_before_it_is_used():
-    check_memory(2**20, (64, 64), 1, "some")  # 4 GiB exactly
-    assert MAX_TOTAL == 2**20 * 64 * 64
-    with pytest.raises(DataError, match=r"some: 60000 images of 256 x 256 x 3 bytes need 11.0 GiB .* limit is 4 GiB"):
-        check_memory(60000, (256, 256), 3, "some")
+def test_the_user_is_told_how_much_memory_images_would_take():
+    assert RunOptions().image_memory * 2**30 == MEMORY
+    assert streaming((60000, 256, 256, 3), MEMORY) == (
+        "60000 images of 256 x 256 x 3 bytes would take 11 GiB, --image-memory is 4: "
+        "they are decoded again and again while training goes on"
+    )
 
 
 def test_the_embedded_digits_in_another_size():
@@ -106,9 +108,17 @@ def test_the_embedded_digits_in_another_size():
     assert load_images("mnist5k", size=(28, 28)).notices == ()
 
 
-def test_a_size_for_which_there_is_no_memory_is_refused():
-    with pytest.raises(DataError, match=r"mnist5k: 5000 images of 1024 x 1024 x 1 bytes need 4.9 GiB"):
-        load_images("mnist5k", size=(1024, 1024))
+def test_digits_for_which_there_is_no_memory_are_resized_when_they_are_needed():
+    kept, streamed = (
+        load_images("mnist5k", size=(32, 32), memory=memory) for memory in (5000 * 32 * 32, 5000 * 32 * 31)
+    )
+    assert isinstance(kept.images, np.ndarray)
+    assert isinstance(streamed.images, StreamedImages)
+    assert streamed.images.shape == kept.images.shape
+    assert np.array_equal(streamed.images[[3, 4999, 3]], kept.images[[3, 4999, 3]])
+    assert streamed.notices[:-1] == kept.notices
+    assert "5000 images of 32 x 32 x 1 bytes would take 0.00477 GiB, --image-memory is 0.00462" in streamed.notices[-1]
+    assert load_images("mnist5k", size=(1024, 1024)).images.shape == (5000, 1024, 1024, 1)  # 4.9 GiB
 
 
 @real_data

@@ -12,6 +12,7 @@ from minigan.games.gan import play_round
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.state import State
 
 SMALL = [
@@ -57,7 +58,9 @@ def test_a_round_multiplies_as_often_as_counted(recipe: Recipe, monkeypatch: pyt
     for name in MULTIPLIED:
         monkeypatch.setattr(ops, name, counting(name, getattr(ops, name)))
     game = recipe.game()
-    play_round(game, state.g, state.d, SeededDraws(recipe, images, batches, 0, 0, game.d_steps, np.dtype("f4")))
+    play_round(
+        game, state.g, state.d, SeededDraws(recipe, feed(images, batches, CPU), 0, 0, game.d_steps, np.dtype("f4"))
+    )
     assert total == cost(recipe, images.shape[1:]).round_macs
 
 

@@ -28,6 +28,7 @@ from minigan.recipes import (
     MLPMnist,
 )
 from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
 from minigan.runs.state import State
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -64,9 +65,9 @@ def start(recipe, images, device=CPU, dtype=np.float32, seed=0):
 def play(recipe, images, rounds, device=CPU, dtype=np.float32, seed=0):
     """The state after some rounds, and the metrics of each."""
     state, batches = start(recipe, images, device, dtype, seed)
-    on_device, game, history = device.put(images), recipe.game(), []
+    real, game, history = feed(images, batches, device), recipe.game(), []
     for _ in range(rounds):
-        draws = SeededDraws(recipe, on_device, batches, seed, state.step, game.d_steps, np.dtype(dtype))
+        draws = SeededDraws(recipe, real, seed, state.step, game.d_steps, np.dtype(dtype))
         history.append(play_round(game, state.g, state.d, draws))
         state.finish_round(recipe.average)
     return state, history
@@ -208,6 +209,9 @@ REFUSED = [
     (MLPMnist, "beta1", 1.0, "--beta1 1.0"),
     (MLPMnist, "smoothing", 0.6, "--smoothing 0.6"),
     (MLPMnist, "average", 1.0, "--average 1.0"),
+    (MLPMnist, "jitter", -0.1, "--jitter -0.1 is out of range: allowed are 0 to 1"),
+    (DCGAN256, "jitter", 1.1, "--jitter 1.1 is out of range: allowed are 0 to 1"),
+    (DCGAN256, "jitter", math.nan, "--jitter nan is out of range: allowed are 0 to 1"),
     (MLP2014, "pieces", 0, "--pieces 0"),
     (MLP2014, "momentum_epochs", 0, "--momentum-epochs 0"),
     (MLP2014, "lr_factor", 0.9, "--lr-factor 0.9 is out of range: allowed are 1 to 2"),
@@ -391,7 +395,8 @@ def test_mlp_mnist_draws_samples_with_an_average_of_the_generator():
 def test_every_draw_of_a_round_is_its_own_and_a_function_of_the_round(step, d_steps):
     recipe, images = MLPMnist(batch_size=2, latent=4), random_images(7, 2, 2, 1)
     rounds = [
-        SeededDraws(recipe, images, Batches(7, 2, 0), 0, at, d_steps, np.dtype("f4")) for at in (step, step, step + 1)
+        SeededDraws(recipe, feed(images, Batches(7, 2, 0), CPU), 0, at, d_steps, np.dtype("f4"))
+        for at in (step, step, step + 1)
     ]
     drawn = [
         [d.latent_g(), *(d.latent_d(k) for k in range(d_steps)), *(d.dropout(k).random(8) for k in range(d_steps + 1))]
@@ -406,6 +411,7 @@ def test_every_draw_of_a_round_is_its_own_and_a_function_of_the_round(step, d_st
 def test_batches_go_on_from_step_to_step_and_from_round_to_round():
     """Two steps a round, three batches an epoch: every image once in the batches 0-2 and once in 3-5."""
     recipe, images = MLPMnist(batch_size=2), np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
-    draws = [SeededDraws(recipe, images, Batches(6, 2, 0), 0, step, 2, np.dtype("f8")) for step in range(3)]
+    real = feed(images, Batches(6, 2, 0), CPU)
+    draws = [SeededDraws(recipe, real, 0, step, 2, np.dtype("f8")) for step in range(3)]
     seen = [recipe.decode(draws[step].real(k), (1, 1, 1)).ravel() for step, k in itertools.product(range(3), range(2))]
     assert sorted(np.concatenate(seen[:3])) == sorted(np.concatenate(seen[3:])) == list(range(6))

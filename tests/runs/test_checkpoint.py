@@ -168,6 +168,20 @@ def test_a_flipped_bit_in_the_data_is_a_checksum_mismatch(file, content):
     refuse(file, content[:-1] + bytes([content[-1] ^ 1]), "checksum mismatch")
 
 
+@pytest.mark.parametrize("start", [b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path, start):
+    """0x0480 = 1152 bytes of header, and the file begins like a pickle of protocol 4."""
+    wanted = int.from_bytes(start, "little")
+    for padding in range(wanted):  # the length is rounded up to 8, so that some of them give what is wanted
+        checkpoint = Checkpoint(small().tensors, small().facts | {"note": "x" * (wanted - 800 + padding)})
+        path = write_checkpoint(tmp_path, checkpoint)
+        if path.read_bytes()[:2] == start:
+            break
+    else:
+        pytest.fail("no header of this length")
+    assert read_checkpoint(path).facts["note"] == checkpoint.facts["note"]
+
+
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_is_refused_because_it_can_run_code(file, protocol):
     refuse(file, pickle.dumps({"a": VECTOR}, protocol), "can run code when it is read: refused")

@@ -235,6 +235,8 @@ def test_without_out_the_newest_run_is_resumed():
         ({"epochs": 5}, ["--steps=9"], {"steps": 9, "epochs": None}),
         ({"epochs": 5}, [], {"steps": None, "epochs": 5}),
         ({}, ["--checkpoint-every", "7"], {"checkpoint_every": 7}),
+        ({"image_memory": 0.5}, [], {"image_memory": 0.5}),
+        ({"image_memory": 0.5}, ["--image-memory", "2"], {"image_memory": 2.0}),
         ({}, ["--device", "cpu"], {"device": "cpu"}),
         ({"seed": 3}, ["--seed", "3"], {"seed": 3}),
     ],
@@ -265,7 +267,7 @@ def test_a_resumed_run_keeps_its_constants(argv, match):
 
 
 def test_all_stored_options_but_the_free_ones_are_guarded():
-    assert set(FREE_ON_RESUME) == {"steps", "epochs", "threads", "kernels", "checkpoint_every"}
+    assert set(FREE_ON_RESUME) == {"steps", "epochs", "threads", "kernels", "image_memory", "checkpoint_every"}
     assert set(STORED) | {"device", "out", *CALL_ONLY} == {field.name for field in dataclasses.fields(RunOptions)}
 
 
@@ -284,7 +286,9 @@ def test_help_prints_and_leaves(capsys):
     assert shown.err == ""
 
 
-@pytest.mark.parametrize("recipe", [DCGAN64(fresh_fakes=True), DCGAN64(), DCGAN28(first_norm=False), DCGAN28()])
+@pytest.mark.parametrize(
+    "recipe", [DCGAN64(fresh_fakes=True), DCGAN64(flip=True), DCGAN28(first_norm=False), DCGAN28()]
+)
 def test_switches_survive_in_the_file_of_a_run(recipe):
     folder = RunFolder(Path("run"))
     folder.open()

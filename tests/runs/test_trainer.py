@@ -6,15 +6,19 @@ import os
 import re
 import shutil
 import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minigan.backend import CPU
+from minigan.data.stream import StreamedImages
 from minigan.errors import CheckpointError, DataError, UsageError
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist
+from minigan.runs import feed as feeds
 from minigan.runs import pictures, progress, saved, trainer
 from minigan.runs.checkpoint import checkpoint_files, read_newest, step_of
 from minigan.runs.config import write_config
@@ -26,6 +30,7 @@ from minigan.runs.trainer import Trainer, resume_command
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
+CHANGED = dataclasses.replace(SMALL, flip=True, jitter=0.3)  # the real images are
 MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
 STEPS = 20
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
@@ -48,6 +53,11 @@ def play(path, recipe=SMALL, resume=False, images=IMAGES, before=lambda _trainer
         return trainer.run(), trainer, notes
     finally:
         folder.close()
+
+
+def streamed(make=IMAGES.__getitem__):
+    """IMAGES as if they did not fit in memory."""
+    return StreamedImages(IMAGES.shape[1:], make, range(len(IMAGES)))
 
 
 def everything(path):
@@ -77,7 +87,7 @@ def stop_at(monkeypatch, step, number):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, MAXOUT], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT], ids=["mlp-mnist", "flip and jitter", "mlp-2014"])
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_resumed_run_is_bit_identical_to_one_in_one_go(tmp_path, recipe, stop, last_batch, precision):
     """Step 7 is inside an epoch and between two rows of the metrics; batches of 9 leave 4 of 40."""
@@ -97,6 +107,77 @@ def test_training_changes_the_parameters_and_the_seed_matters(tmp_path):
         for steps, seed in ((1, 0), (2, 0), (2, 1))
     ]
     assert len({tensors["generator.theta"][2] for tensors in runs}) == 3
+
+
+@pytest.mark.parametrize("last_batch", ["drop", "keep"])
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT], ids=["mlp-mnist", "flip and jitter", "mlp-2014"])
+def test_images_made_on_the_way_train_to_the_same_bits_also_after_a_resume(tmp_path, recipe, last_batch):
+    recipe = dataclasses.replace(recipe, batch_size=9)
+    before = threading.active_count()
+    play(tmp_path / "kept", recipe, images=recipe.training_part(IMAGES), last_batch=last_batch)
+    options = {"images": recipe.training_part(streamed()), "last_batch": last_batch}
+    play(tmp_path / "streamed", recipe, **options)
+    play(tmp_path / "parts", recipe, steps=7, **options)
+    play(tmp_path / "parts", recipe, resume=True, **options)
+    assert everything(tmp_path / "streamed") == everything(tmp_path / "kept")
+    assert everything(tmp_path / "parts") == everything(tmp_path / "kept")
+    assert samples(tmp_path / "streamed") == samples(tmp_path / "kept")
+    assert threading.active_count() == before
+
+
+def test_an_image_that_is_gone_stops_the_run_and_names_the_last_good_checkpoint(tmp_path):
+    def make(number):
+        if gone:
+            raise DataError("'a.png' is gone")
+        return IMAGES[number]
+
+    gone, before = [], threading.active_count()
+    play(tmp_path, images=streamed(make), steps=8)
+    gone.append(True)
+    with pytest.raises(DataError, match=r"'a.png' is gone; the last good checkpoint is step 8"):
+        play(tmp_path, images=streamed(make), resume=True)
+    assert threading.active_count() == before
+    gone.clear()
+    play(tmp_path, images=streamed(make), resume=True)
+    play(tmp_path / "kept")
+    assert everything(tmp_path) == everything(tmp_path / "kept")
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_ends_the_threads_too(tmp_path, monkeypatch, signals):
+    real, before = trainer.play_round, threading.active_count()
+
+    def play_round(game, g, d, draws):
+        if draws.step == 9:
+            for _ in range(signals):
+                signal.raise_signal(signal.SIGINT)
+        return real(game, g, d, draws)
+
+    monkeypatch.setattr(trainer, "play_round", play_round)
+    if signals == 1:
+        assert play(tmp_path, images=streamed())[0] == 130
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            play(tmp_path, images=streamed())
+    assert threading.active_count() == before
+
+
+def test_waiting_for_images_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(feeds, "PATIENCE", 0.05)
+
+    def slow(number):
+        time.sleep(0.005)
+        return IMAGES[number]
+
+    play(tmp_path, images=streamed(slow), log_every=1)
+    assert capsys.readouterr().out.count("note: training waits") == 1
+
+
+@pytest.mark.parametrize("change", [{"flip": True}, {"jitter": 0.3}])
+def test_changed_images_make_another_run(tmp_path, change):
+    play(tmp_path / "plain", steps=1)
+    play(tmp_path / "changed", dataclasses.replace(SMALL, **change), steps=1)
+    assert everything(tmp_path / "plain")[0] != everything(tmp_path / "changed")[0]
 
 
 def test_rows_and_samples_later_than_the_checkpoint_are_made_again(tmp_path):
