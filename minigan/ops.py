@@ -7,14 +7,16 @@ have a faster twin for NumPy arrays, tested against the plain one; arrays of a G
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minigan.functional import activations, conv
+from minigan.functional import activations, conv, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import dense as _dense
+from minigan.functional import maxout as _maxout
 from minigan.functional.activations import (
     elu,
     elu_backward,
@@ -43,7 +45,7 @@ from minigan.functional.gan_losses import (
     generator_wasserstein,
 )
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
-from minigan.functional.maxout import maxout, maxout_backward
+from minigan.functional.maxout import maxout_backward
 from minigan.functional.patches import Geometry, add_patches, patches
 from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from minigan.functional.pooling import (
@@ -55,17 +57,13 @@ from minigan.functional.pooling import (
     max_pool_backward,
 )
 from minigan.functional.reshape import reshape, reshape_backward
-from minigan.functional.upsample import (
-    upsample_bilinear,
-    upsample_bilinear_backward,
-    upsample_nearest,
-    upsample_nearest_backward,
-)
+from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 _twins: dict[str, Callable[..., Any]] = {}  # by name, while they are in use
 WITH_TWINS: list[str] = []  # names of the operations that have one
+ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
 
 
 def _door(plain: Operation) -> Operation:
@@ -85,10 +83,13 @@ conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense = _door(_dense.dense)
 dense_input_grad, dense_weight_grad = _door(_dense.dense_input_grad), _door(_dense.dense_weight_grad)
+maxout = _door(_maxout.maxout)
 relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
 sigmoid = _door(activations.sigmoid)
+upsample_nearest = _door(upsample.upsample_nearest)
+upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 
 
 @_door
@@ -100,11 +101,11 @@ def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
 @contextmanager
 def fast_kernels(threads: int) -> Iterator[None]:
     """Use the faster twins on so many threads, and BLAS on one in each of them; everywhere in the process."""
-    from minigan.kernels import batchnorm, conv, dense, pointwise, workers  # not before: compiled loops take time
+    from minigan.kernels import workers  # not before: compiled loops take time to load
 
-    rooms = (batchnorm, conv, dense, pointwise)
+    rooms = [import_module(f"minigan.kernels.{room}") for room in ROOMS]
     workers.set_threads(threads)
-    _twins.update({name: getattr(room, name) for name in WITH_TWINS for room in rooms if hasattr(room, name)})
+    _twins.update({name: next(vars(room)[name] for room in rooms if name in vars(room)) for name in WITH_TWINS})
     try:
         with threadpool_limits(limits=1, user_api="blas"):
             yield

@@ -167,3 +167,18 @@ def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray)
     for part in pieces(0, len(dy), PIECE):
         piece = np.multiply(dy[part], dy.dtype.type(slope), out=out[part])
         np.copyto(piece, dy[part], where=y[part] > 0)
+
+
+def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:
+    """The largest of each group, and where it is, the first one if several are equal.
+
+    Parameters: groups (N, U, P); written: largest (N, U), winner (N, U, P) of booleans.
+    """
+    np.copyto(largest, groups[:, :, 0])
+    for p in range(1, groups.shape[2]):
+        np.maximum(largest, groups[:, :, p], out=largest)
+    found = np.isnan(largest)  # nobody equals it
+    for p in range(groups.shape[2]):
+        np.equal(groups[:, :, p], largest, out=winner[:, :, p])
+        winner[:, :, p] &= ~found
+        found |= winner[:, :, p]

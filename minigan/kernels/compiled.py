@@ -214,3 +214,19 @@ def leaky_backward(dy, y, slope, out):  # type: ignore[no-untyped-def]
     factor = dy.dtype.type(slope)
     for i in range(dy.size):
         out[i] = dy[i] if y[i] > 0 else factor * dy[i]
+
+
+@compiled
+def maxout(groups, largest, winner):  # type: ignore[no-untyped-def]
+    """See `blocks.maxout`."""
+    for n in range(groups.shape[0]):
+        for u in range(groups.shape[1]):
+            best = groups[n, u, 0]
+            for p in range(1, groups.shape[2]):
+                best = groups[n, u, p] if groups[n, u, p] > best else best
+            free = True  # no jumps: the processor could not foresee them
+            for p in range(groups.shape[2]):
+                won = free & (groups[n, u, p] == best)
+                winner[n, u, p] = won
+                free &= not won
+            largest[n, u] = best

@@ -4,6 +4,8 @@ Images are independent of each other, so a worker takes a few at a time: their w
 they are multiplied, in memory that is used again for the next ones.
 """
 
+import math
+
 import numpy as np
 
 from minigan.functional import conv as plain
@@ -21,12 +23,18 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d`."""
     if _unusual(geometry):
         return plain.conv2d(x, w, geometry)
-    tiled = winograd.plan(x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
+    tiled = winograd.plan(len(x), x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
     if tiled:
         return winograd.conv2d(x, w, tiled)
+    if exchanged := _exchanged(geometry, w.shape):
+        return conv2d_input_grad(x, _turned(w), geometry.out_size(x.shape[1:3], w.shape[:2]), exchanged)
     places = geometry.out_size(x.shape[1:3], w.shape[:2])
     y = np.empty((len(x), *places, w.shape[3]), x.dtype)
-    matrix = w.reshape(-1, w.shape[3])  # (kh kw I, O)
+    matrix, rows = w.reshape(-1, w.shape[3]), y.reshape(-1, w.shape[3])  # (kh kw I, O), (N P Q, O)
+    if w.size > WINDOWS:
+        windows = _all_windows(x, w.shape[:2], places, geometry)
+        share(lambda a, b: np.matmul(windows, matrix[:, a:b], out=rows[:, a:b]), w.shape[3], smallest=16)
+        return y
 
     def part(start: int, stop: int) -> None:
         for some in pieces(start, stop, _images(places, len(matrix))):
@@ -41,19 +49,32 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
     places, inputs = geometry.out_size(size, w.shape[:2]), w.shape[2]
     if _unusual(geometry) or places != dy.shape[1:3]:
         return plain.conv2d_input_grad(dy, w, size, geometry)
-    tiled = winograd.plan(size, w.shape[:2], geometry, inputs, w.shape[3])
+    tiled = winograd.plan(len(dy), size, w.shape[:2], geometry, inputs, w.shape[3])
     if tiled:
         return winograd.conv2d_input_grad(dy, w, tiled)
+    if exchanged := _exchanged(geometry, w.shape):
+        return conv2d(dy, _turned(w), exchanged)
     dx = np.empty((len(dy), *size, inputs), dy.dtype)
-    matrix = w.reshape(-1, w.shape[3]).T  # (O, kh kw I)
+    matrix, rows = (
+        w.reshape(-1, w.shape[3]).T,
+        np.ascontiguousarray(dy).reshape(-1, w.shape[3]),
+    )  # (O, kh kw I), (N P Q, O)
+    shape = (len(dy), *places, *w.shape[:3])
+    columns = None
+    if w.size > WINDOWS:
+        columns = scratch("all windows", (len(rows), matrix.shape[1]), dy.dtype)
+        share(lambda a, b: np.matmul(rows, matrix[:, a:b], out=columns[:, a:b]), matrix.shape[1], smallest=16)
 
     def part(start: int, stop: int) -> None:
         for some in pieces(start, stop, _images(places, matrix.shape[1])):
-            rows = np.ascontiguousarray(dy[some]).reshape(-1, w.shape[3])
-            columns = np.matmul(rows, matrix, out=scratch("windows", (len(rows), matrix.shape[1]), dy.dtype))
+            if columns is None:
+                of = rows.reshape(len(dy), -1, w.shape[3])[some].reshape(-1, w.shape[3])
+                windows = np.matmul(of, matrix, out=scratch("windows", (len(of), matrix.shape[1]), dy.dtype))
+            else:
+                windows = columns.reshape(shape)[some]
             padded = scratch("padded", _padded_shape(dx[some], geometry), dy.dtype)
             padded.fill(0)
-            loops.add_windows(columns.reshape(-1, *places, *w.shape[:3]), geometry.stride, padded)
+            loops.add_windows(windows.reshape(-1, *shape[1:]), geometry.stride, padded)
             dx[some] = _inner(padded, size, geometry)
 
     share(part, len(dy))
@@ -65,10 +86,17 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
     places = geometry.out_size(x.shape[1:3], kernel)
     if _unusual(geometry) or places != dy.shape[1:3]:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
-    tiled = winograd.plan(x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
+    tiled = winograd.plan(len(x), x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
     if tiled:
         return winograd.conv2d_weight_grad(x, dy, tiled)
+    if exchanged := _exchanged(geometry, (*kernel, x.shape[3], dy.shape[3])):
+        return _turned(conv2d_weight_grad(dy, x, kernel, exchanged))
     shape = (kernel[0] * kernel[1] * x.shape[3], dy.shape[3])
+    if math.prod(shape) > WINDOWS:
+        windows, rows = _all_windows(x, kernel, places, geometry), np.ascontiguousarray(dy).reshape(-1, shape[1])
+        dw = np.empty(shape, x.dtype)
+        share(lambda a, b: np.matmul(windows[:, a:b].T, rows, out=dw[a:b]), shape[0], smallest=16)
+        return dw.reshape(*kernel, x.shape[3], shape[1])
 
     def part(start: int, stop: int) -> np.ndarray:
         total = np.zeros(shape, x.dtype)
@@ -92,6 +120,25 @@ def _unusual(geometry: Geometry) -> bool:
     return geometry.dilation != (1, 1) or geometry.groups != 1
 
 
+def _exchanged(geometry: Geometry, weights: Shape) -> Geometry | None:
+    """The geometry in which image and output change places, if their windows are smaller that way.
+
+    Of stride 1, a convolution is the input gradient of the convolution by the turned kernel from its output to its
+    image: y = conv2d(x, w) = conv2d_input_grad(x, turned w). There the windows hold O channels instead of I.
+    """
+    kh, kw, inputs, outputs = weights
+    top, bottom, left, right = geometry.padding
+    padding = (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right)
+    if geometry.stride != (1, 1) or outputs >= inputs or min(padding) < 0:
+        return None
+    return Geometry(padding=padding)
+
+
+def _turned(w: np.ndarray) -> np.ndarray:
+    """The kernel turned by 180 degrees, from the outputs to the inputs: (kh, kw, I, O) to (kh, kw, O, I)."""
+    return np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))
+
+
 def _images(places: Shape, window: int) -> int:
     """How many images have windows enough for a matrix product, and few enough for the cache."""
     return max(1, WINDOWS // (places[0] * places[1] * window))
@@ -107,6 +154,19 @@ def _windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) ->
     windows = scratch("windows", (len(x), *places, *kernel, x.shape[3]), x.dtype)
     loops.cut_windows(padded, geometry.stride, windows)
     return windows.reshape(len(x) * places[0] * places[1], -1)
+
+
+def _all_windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) -> np.ndarray:
+    """The same of all images, cut by the workers; for weights so large that they should be read only once."""
+    window = kernel[0] * kernel[1] * x.shape[3]
+    windows = scratch("all windows", (len(x), places[0] * places[1], window), x.dtype)
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, _images(places, window)):
+            windows[some] = _windows(x[some], kernel, places, geometry).reshape(windows[some].shape)
+
+    share(part, len(x))
+    return windows.reshape(-1, window)
 
 
 def _padded_shape(x: np.ndarray, geometry: Geometry) -> Shape:

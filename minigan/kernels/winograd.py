@@ -26,10 +26,12 @@ from minigan.kernels.blocks import Grid, pieces
 from minigan.kernels.loops import loops
 from minigan.kernels.toom_cook import ToomCook, toom_cook
 from minigan.kernels.workers import scratch, share
+from minigan.typing import Shape
 
 TILES = 128  # tiles a worker takes at a time: enough rows for a matrix product, few enough for its cache
 WEIGHT_TILES = 1024  # the same for the weight gradient, which adds a whole set of products for each time
-SMALLEST = 24  # channels in (phases counted) and out below which the transforms cost more than they save
+OVERHEAD = 100  # rows of a matrix product whose time goes into making and reading its weights
+MOVE = 30  # multiply-adds in the time that a number takes from and to memory
 
 
 @dataclass(frozen=True)
@@ -140,21 +142,26 @@ class Plan:
         return shape[0], self.tiling[0] * m, self.tiling[1] * m, shape[3]
 
 
-def plan(size: tuple[int, int], kernel: tuple[int, int], geometry: Geometry, inputs: int, outputs: int) -> Plan | None:
-    """How to compute a convolution with fewer products; None where there is no such way, or no gain."""
+def plan(batch: int, size: Shape, kernel: Shape, geometry: Geometry, inputs: int, outputs: int) -> Plan | None:
+    """The way to compute a convolution of so many images; None if from the definition, with windows, is the best.
+
+    Compared are multiply-adds; each number of a tile or a window that is written and read counts for `MOVE` of
+    them, and each set of weights for `OVERHEAD` rows.
+    """
     k, s = kernel[0], geometry.stride[0]
-    if kernel != (k, k) or geometry.stride != (s, s) or geometry.dilation != (1, 1) or geometry.groups != 1:
-        return None
     r = -(-k // s)
-    if s > 2 or r not in (2, 3) or min(s * s * inputs, outputs) < SMALLEST:
+    if kernel != (k, k) or geometry.stride != (s, s) or s > 2 or r not in (2, 3):
         return None
-    places = geometry.out_size(size, kernel)
-    # Larger tiles need fewer products but more numbers of each weight, which have to pay.
-    m = 4 if min(places) >= 8 else 2
-    found = Plan(toom_cook(m, r), s, k, geometry.padding[0], geometry.padding[2], size, places)
-    rows, columns = found.tiling
-    products = rows * columns * (m + r - 1) ** 2 * s * s
-    return found if products < 0.8 * places[0] * places[1] * k * k else None
+    size, places = (size[0], size[1]), geometry.out_size(size, kernel)
+    rows, window = batch * places[0] * places[1], k * k * inputs
+    best, least = None, window * (outputs * (rows + OVERHEAD) + MOVE * rows)
+    for m in (2, 4):
+        found = Plan(toom_cook(m, r), s, k, geometry.padding[0], geometry.padding[2], size, places)
+        tiles, products = batch * found.tiling[0] * found.tiling[1], (m + r - 1) ** 2
+        cost = products * (s * s * inputs * outputs * (tiles + OVERHEAD) + MOVE * (s * s * inputs + outputs) * tiles)
+        if cost < least:
+            best, least = found, cost
+    return best
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
