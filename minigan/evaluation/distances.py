@@ -24,12 +24,18 @@ def rows_in_block(dimension: int) -> int:
 
 
 def blocks(points: Array) -> Iterator[tuple[slice, Array]]:
-    """(where, rows in float64) of consecutive parts of points (N, ...), each point flattened to (D,)."""
+    """(where, rows in float64) of consecutive parts of points (N, ...), each point flattened to (D,).
+
+    Bytes are pixels and count as numbers in [0, 1], so that nobody has to keep images as floats.
+    """
     flat = points.reshape(len(points), -1)
     step = rows_in_block(flat.shape[1])
     for start in range(0, len(flat), step):
         where = slice(start, min(start + step, len(flat)))
-        yield where, flat[where].astype("float64")
+        rows = flat[where].astype("float64")
+        if flat.dtype == "uint8":
+            rows /= 255
+        yield where, rows
 
 
 def squared_distances(a: Array, b: Array) -> Array:
@@ -50,5 +56,5 @@ def check_points(*sets: Array) -> None:
         shapes = ", ".join(str(points.shape) for points in sets)
         raise ValueError(f"points of one dimension are needed, at least one in each set, got {shapes}")
     for points in sets:
-        if not all(bool(xp.isfinite(rows).all()) for _, rows in blocks(points)):
+        if points.dtype != "uint8" and not all(bool(xp.isfinite(rows).all()) for _, rows in blocks(points)):
             raise ValueError("there are points that are not finite numbers (NaN or infinity)")

@@ -36,12 +36,19 @@ def test_a_block_of_points_has_a_bounded_size(dimension, rows):
 
 def test_blocks_are_all_the_points_flat_and_in_order(device, monkeypatch):
     monkeypatch.setattr(distances, "ROWS", 4)
-    images = np.arange(10 * 2 * 3, dtype=np.uint8).reshape(10, 2, 3)
+    images = np.arange(10 * 2 * 3, dtype=np.float32).reshape(10, 2, 3)
     found = list(blocks(device.put(images)))
     assert [where for where, _ in found] == [slice(0, 4), slice(4, 8), slice(8, 10)]
     joined = device.xp.concatenate([rows for _, rows in found])
     assert joined.dtype == np.float64
     assert joined.tolist() == images.reshape(10, 6).tolist()
+
+
+def test_bytes_count_as_numbers_from_zero_to_one(device, monkeypatch):
+    monkeypatch.setattr(distances, "ROWS", 2)
+    pixels = device.put(np.array([[0, 255], [51, 102], [1, 254]], np.uint8))
+    joined = device.xp.concatenate([rows for _, rows in blocks(pixels)])
+    np.testing.assert_allclose(joined.tolist(), [[0, 1], [0.2, 0.4], [1 / 255, 254 / 255]], rtol=1e-15)
 
 
 @pytest.mark.parametrize("count", [2_000, 20_000])
