@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("minigan.train", "train a recipe"),
     "sample": ("minigan.sample", "draw more samples from a run"),
     "export": ("minigan.export", "write a run's network for PyTorch or as ONNX"),
+    "evaluate": ("minigan.evaluate", "score a run's samples"),
     "gradcheck": ("minigan.gradcheck.__main__", "check every gradient against finite differences"),
     "info": ("minigan.info", "show versions, BLAS, threads and devices"),
 }

@@ -192,7 +192,9 @@ def test_the_dispatcher_explains_itself(tmp_path, arguments, code, part):
     assert part in done.stdout
 
 
-@pytest.mark.parametrize("name", ["minigan", "minigan.train", "minigan.sample", "minigan.gradcheck", "minigan.info"])
+@pytest.mark.parametrize(
+    "name", ["minigan", "minigan.train", "minigan.sample", "minigan.evaluate", "minigan.gradcheck", "minigan.info"]
+)
 def test_help_is_quick_because_it_imports_no_heavy_library(tmp_path, name):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", name, "--help"],

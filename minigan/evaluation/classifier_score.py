@@ -68,4 +68,4 @@ def class_histogram(logits: Array) -> np.ndarray:
 def entropy(counts: np.ndarray) -> float:
     r"""Of a histogram, in nats: :math:`-\sum_k q_k \log q_k`, at most log K; its exp: how many are in use."""
     q = counts[counts > 0] / counts.sum()
-    return float(-(q * np.log(q)).sum())
+    return float((q * -np.log(q)).sum())
