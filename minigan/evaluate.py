@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from minigan.runs.saved import SavedRun
 
 Name = Literal["parzen", "classifier-score", "frechet", "precision-recall", "density-coverage", "two-sample", "copies"]
-LARGE = 64 * 64  # numbers in an image above which fewer samples are drawn by default
+FEW, MANY = 500, 10_000  # samples by default
+PIXELS = 2**25  # in all of them, where that leaves enough: distances cost as much as pixels there are
 COLUMNS = 10  # of neighbours.png
 
 
@@ -32,7 +33,7 @@ class Options:
     data: str | None = None
     """the real images, if not those of the run: mnist:DIR for a run of mnist5k gives test images to compare with"""
     samples: int | None = None
-    """how many; without it as many as real images: up to 10000, or 2000 of images larger than 64 x 64 x 1"""
+    """how many; without it as many as real images: up to 10000, fewer of large images"""
     seed: int = 0
     """of the latents, and of the choice of real images"""
     device: str = "auto"
@@ -83,7 +84,7 @@ def gather(options: Options, saved: "SavedRun", source: str, classifier: str | N
     def wrap(pixels: "np.ndarray") -> Images:
         return Images(pixels, saved.device, network)
 
-    most = options.samples or (2000 if math.prod(saved.image_shape) > LARGE else 10_000)
+    most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
     real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap)
     count = options.samples or len(real.stand_in.pixels)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)

@@ -5,8 +5,9 @@ r"""Squared distances between two sets of points, block by block, so that memory
 makes a block one matrix product. It is computed in float64, because the three terms nearly cancel where two
 points are close: in float32, distances below a thousandth of the norms would be noise.
 
-Memory: a block has at most `ROWS` x `ROWS` distances, and its points at most `NUMBERS` numbers a side, so a
-score that walks over blocks needs about 10 arrays of 8 MiB and 2 of 32 MiB: under 160 MiB beside the points.
+Memory: a block has at most `ROWS` x `ROWS` distances (8 MiB), made from `WIDTH` coordinates at a time (32 MiB for each
+of the two sets). A score that walks over the blocks stays within 160 MiB beside the points, whatever their number and
+dimension.
 """
 
 from collections.abc import Iterator
@@ -15,37 +16,38 @@ from minigan.backend import array_module
 from minigan.typing import Array
 
 ROWS = 1024
-NUMBERS = 2**22
+WIDTH = 4096
 
 
-def rows_in_block(dimension: int) -> int:
-    """How many points of that dimension are taken at once."""
-    return max(1, min(ROWS, NUMBERS // max(dimension, 1)))
+def parts(count: int, step: int) -> Iterator[slice]:
+    """Consecutive slices of 0 ... count, `step` long but for the last."""
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def blocks(points: Array) -> Iterator[tuple[slice, Array]]:
-    """(where, rows in float64) of consecutive parts of points (N, ...), each point flattened to (D,).
+def numbers(points: Array) -> Array:
+    """A float64 copy. Bytes are pixels and count as numbers in [0, 1], so that nobody has to keep images as floats."""
+    copy = points.astype("float64")
+    if points.dtype == "uint8":
+        copy /= 255
+    return copy
 
-    Bytes are pixels and count as numbers in [0, 1], so that nobody has to keep images as floats.
+
+def distance_blocks(a: Array, b: Array) -> Iterator[tuple[slice, slice, Array]]:
+    """(rows, columns, squared distances of a[rows] from b[columns]), float64 and never negative.
+
+    Parameters: a (N, ...), b (M, ...), each point flattened to (D,). The caller may change a block.
     """
-    flat = points.reshape(len(points), -1)
-    step = rows_in_block(flat.shape[1])
-    for start in range(0, len(flat), step):
-        where = slice(start, min(start + step, len(flat)))
-        rows = flat[where].astype("float64")
-        if flat.dtype == "uint8":
-            rows /= 255
-        yield where, rows
-
-
-def squared_distances(a: Array, b: Array) -> Array:
-    """Between rows a (A, D) and b (B, D), float64: (A, B). Rounding never makes one negative."""
     xp = array_module(a, b)
-    cross = a @ b.T  # (A, B)
-    cross *= -2
-    cross += (a * a).sum(axis=1)[:, None]
-    cross += (b * b).sum(axis=1)
-    return xp.maximum(cross, 0, out=cross)
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    for rows in parts(len(a), ROWS):
+        for columns in parts(len(b), ROWS):
+            distances = xp.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype="float64")
+            for width in parts(a.shape[1], WIDTH):
+                x, y = numbers(a[rows, width]), numbers(b[columns, width])
+                distances -= 2 * (x @ y.T)
+                distances += (x * x).sum(axis=1)[:, None]
+                distances += (y * y).sum(axis=1)
+            yield rows, columns, xp.maximum(distances, 0, out=distances)
 
 
 def check_points(*sets: Array) -> None:
@@ -56,5 +58,5 @@ def check_points(*sets: Array) -> None:
         shapes = ", ".join(str(points.shape) for points in sets)
         raise ValueError(f"points of one dimension are needed, at least one in each set, got {shapes}")
     for points in sets:
-        if points.dtype != "uint8" and not all(bool(xp.isfinite(rows).all()) for _, rows in blocks(points)):
+        if points.dtype != "uint8" and not all(bool(xp.isfinite(points[p]).all()) for p in parts(len(points), ROWS)):
             raise ValueError("there are points that are not finite numbers (NaN or infinity)")

@@ -17,7 +17,7 @@ tell missing variety from bad images; and a generator that copies the training s
 from typing import NamedTuple
 
 from minigan.backend import array_module
-from minigan.evaluation.distances import blocks, check_points
+from minigan.evaluation.distances import ROWS, check_points, numbers, parts
 from minigan.typing import Array
 
 
@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: Array) -> Moments:
-    """Mean and covariance of features (N, D), in blocks: three arrays (D, D) and one block beside the features.
+    """Mean and covariance of features (N, D), in blocks: three arrays (D, D) and three of 1024 x D beside the features.
 
     Raises ValueError for fewer than 2 samples, or features that are not finite.
     """
@@ -35,11 +35,11 @@ def moments(features: Array) -> Moments:
     if len(features) < 2:
         raise ValueError("one sample has no covariance: at least 2 are needed")
     xp = array_module(features)
-    mean = sum(rows.sum(axis=0) for _, rows in blocks(features)) / len(features)  # (D,)
+    mean = sum(numbers(features[rows]).sum(axis=0) for rows in parts(len(features), ROWS)) / len(features)  # (D,)
     scatter = xp.zeros((len(mean), len(mean)), dtype="float64")
-    for _, rows in blocks(features):
-        rows -= mean
-        scatter += rows.T @ rows
+    for rows in parts(len(features), ROWS):
+        centred = numbers(features[rows]) - mean  # (B, D)
+        scatter += centred.T @ centred
     return Moments(mean, scatter / (len(features) - 1))
 
 

@@ -12,7 +12,7 @@ does not care about is free. Give the name of the space with the number, and com
 from typing import NamedTuple
 
 from minigan.backend import array_module
-from minigan.evaluation.distances import blocks, check_points, squared_distances
+from minigan.evaluation.distances import check_points, distance_blocks
 from minigan.typing import Array
 
 
@@ -64,9 +64,8 @@ def density_coverage(real: Array, fake: Array, k: int = 5) -> DensityCoverage:
     check_points(real, fake)
     radii = kth_distance(real, k)
     inside = xp.zeros(len(real), dtype="int64")  # samples in each ball
-    for where, rows in blocks(real):
-        for _, part in blocks(fake):
-            inside[where] += (squared_distances(rows, part) <= radii[where][:, None]).sum(axis=1)
+    for rows, _, distances in distance_blocks(real, fake):
+        inside[rows] += (distances <= radii[rows][:, None]).sum(axis=1)
     return DensityCoverage(float(inside.sum()) / (k * len(fake)), float((inside > 0).mean()))
 
 
@@ -103,13 +102,11 @@ def nearest(points: Array, among: Array) -> Nearest:
     check_points(points, among)
     squared = xp.full(len(points), xp.inf, dtype="float64")
     index = xp.zeros(len(points), dtype="int64")
-    for where, rows in blocks(points):
-        for columns, part in blocks(among):
-            distances = squared_distances(rows, part)  # (B, C)
-            here = distances.min(axis=1)  # (B,)
-            closer = here < squared[where]
-            index[where] = xp.where(closer, distances.argmin(axis=1) + columns.start, index[where])
-            squared[where] = xp.where(closer, here, squared[where])
+    for rows, columns, distances in distance_blocks(points, among):
+        here = distances.min(axis=1)  # (B,)
+        closer = here < squared[rows]
+        index[rows] = xp.where(closer, distances.argmin(axis=1) + columns.start, index[rows])
+        squared[rows] = xp.where(closer, here, squared[rows])
     return Nearest(squared, index)
 
 
@@ -122,17 +119,13 @@ def kth_distance(points: Array, k: int) -> Array:
     check_points(points)
     if not 1 <= k < len(points):
         raise ValueError(f"neighbour number {k} needs more than {k} points, got {len(points)}")
-    result = xp.empty(len(points), dtype="float64")
-    for where, rows in blocks(points):
-        best = xp.full((len(rows), k), xp.inf, dtype="float64")  # the k smallest so far
-        for columns, part in blocks(points):
-            distances = squared_distances(rows, part)  # (B, C)
-            if columns == where:
-                itself = xp.arange(len(rows))
-                distances[itself, itself] = xp.inf
-            best = xp.partition(xp.concatenate([best, distances], axis=1), k - 1, axis=1)[:, :k]
-        result[where] = best.max(axis=1)
-    return result
+    best = xp.full((len(points), k), xp.inf, dtype="float64")  # the k smallest so far
+    for rows, columns, distances in distance_blocks(points, points):
+        if columns == rows:
+            itself = xp.arange(len(distances))
+            distances[itself, itself] = xp.inf
+        best[rows] = xp.partition(xp.concatenate([best[rows], distances], axis=1), k - 1, axis=1)[:, :k]
+    return best.max(axis=1)
 
 
 def _share_inside(points: Array, centres: Array, radii: Array) -> float:
@@ -140,7 +133,6 @@ def _share_inside(points: Array, centres: Array, radii: Array) -> float:
     xp = array_module(points, centres, radii)
     check_points(points, centres)
     found = xp.zeros(len(points), dtype=bool)
-    for where, rows in blocks(points):
-        for columns, part in blocks(centres):
-            found[where] |= (squared_distances(rows, part) <= radii[columns]).any(axis=1)
+    for rows, columns, distances in distance_blocks(points, centres):
+        found[rows] |= (distances <= radii[columns]).any(axis=1)
     return float(found.mean())

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.backend import array_module, to_host
-from minigan.evaluation.distances import blocks, check_points, squared_distances
+from minigan.evaluation.distances import check_points, distance_blocks
 from minigan.typing import Array
 
 SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())
@@ -57,29 +57,24 @@ def parzen_score(samples: Array, validation: Array, test: Array, sigmas: Sequenc
 def log_densities(points: Array, samples: Array, sigmas: Sequence[float]) -> np.ndarray:
     """log p of each point under Gaussians on the samples: (S, N) float64 on the host, a row for each sigma.
 
-    All sigmas share the distances. The largest exponent is subtracted before exp, block after block: at most
-    160 MiB beside the arguments (see `distances`). Raises ValueError as `parzen_score` does.
+    A running logsumexp over blocks of samples, in which all sigmas share the distances; at most 160 MiB beside the
+    arguments (see `distances`). Raises ValueError as `parzen_score` does.
     """
     check_points(points, samples)
-    return np.concatenate([_block(rows, samples, sigmas) for _, rows in blocks(points)], axis=1)
-
-
-def _block(rows: Array, samples: Array, sigmas: Sequence[float]) -> np.ndarray:
-    """log p of a few points (B, D) for each sigma, (S, B): a running logsumexp over blocks of samples."""
-    xp = array_module(rows, samples)
-    nearest = xp.full(len(rows), xp.inf, dtype="float64")  # (B,)  the smallest squared distance so far
-    sums = [xp.zeros(len(rows), dtype="float64") for _ in sigmas]  # of exp(-(distance - nearest) / (2 sigma^2))
-    for _, part in blocks(samples):
-        distances = squared_distances(rows, part)  # (B, C)
-        closer = xp.minimum(nearest, distances.min(axis=1))  # (B,)
+    xp = array_module(points, samples)
+    nearest = xp.full(len(points), xp.inf, dtype="float64")  # (N,)  the smallest squared distance so far
+    sums = xp.zeros((len(sigmas), len(points)), dtype="float64")  # of exp(-(distance - nearest) / (2 sigma^2))
+    for rows, _, distances in distance_blocks(points, samples):  # (B, C)
+        closer = xp.minimum(nearest[rows], distances.min(axis=1))  # (B,)
         distances -= closer[:, None]
         for index, sigma in enumerate(sigmas):
             scale = -1 / (2 * sigma**2)
-            sums[index] *= xp.exp(scale * (nearest - closer))
-            sums[index] += xp.exp(scale * distances).sum(axis=1)
-        nearest = closer
-    result = np.empty((len(sigmas), len(rows)))
-    for index, sigma in enumerate(sigmas):
-        log_mean = xp.log(sums[index] / len(samples)) - nearest / (2 * sigma**2)  # (B,)
-        result[index] = to_host(log_mean) - rows.shape[1] * math.log(sigma * math.sqrt(2 * math.pi))
-    return result
+            sums[index, rows] *= xp.exp(scale * (nearest[rows] - closer))
+            sums[index, rows] += xp.exp(scale * distances).sum(axis=1)
+        nearest[rows] = closer
+    dimension = points[0].size
+    log_p = [
+        xp.log(sums[index] / len(samples)) - nearest / (2 * sigma**2) - dimension / 2 * math.log(2 * math.pi * sigma**2)
+        for index, sigma in enumerate(sigmas)
+    ]
+    return to_host(xp.stack(log_p))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from minigan.evaluation import distances
+from minigan.evaluation import frechet
 from minigan.evaluation.frechet import Moments, frechet_distance, moments
 
 
@@ -64,7 +64,7 @@ def test_a_singular_covariance_gives_a_number():
 
 @pytest.mark.parametrize("rows", [1, 7, 1024])
 def test_moments_are_those_of_numpy_however_the_blocks_fall(device, monkeypatch, rows):
-    monkeypatch.setattr(distances, "ROWS", rows)
+    monkeypatch.setattr(frechet, "ROWS", rows)
     features = np.random.default_rng(0).normal(1e4, 1, size=(20, 5)).astype(np.float32)
     mean, covariance = moments(device.put(features))
     exact = features.astype(np.float64)
