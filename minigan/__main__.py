@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("minigan.train", "train a recipe"),
     "sample": ("minigan.sample", "draw more samples from a run"),
     "export": ("minigan.export", "write a run's network for PyTorch or as ONNX"),
+    "evaluate": ("minigan.evaluate", "score a run's samples"),
     "load": ("minigan.load", "make a run from a network in PyTorch's format"),
     "gradcheck": ("minigan.gradcheck.__main__", "check every gradient against finite differences"),
     "info": ("minigan.info", "show versions, BLAS, threads and devices"),

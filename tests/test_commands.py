@@ -205,7 +205,16 @@ def test_the_dispatcher_explains_itself(tmp_path, arguments, code, part):
 
 
 @pytest.mark.parametrize(
-    "name", ["minigan", "minigan.train", "minigan.sample", "minigan.load", "minigan.gradcheck", "minigan.info"]
+    "name",
+    [
+        "minigan",
+        "minigan.train",
+        "minigan.sample",
+        "minigan.evaluate",
+        "minigan.load",
+        "minigan.gradcheck",
+        "minigan.info",
+    ],
 )
 def test_help_is_quick_because_it_imports_no_heavy_library(tmp_path, name):
     done = subprocess.run(

@@ -31,6 +31,7 @@ ROOMS = {
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
+    "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
 }
 COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "gradcheck", "__main__"}  # on top
 

@@ -157,16 +157,19 @@ def combine(
 
 def leaky(x: np.ndarray, slope: float, out: np.ndarray) -> None:
     """x where it is positive, else slope x: flat arrays."""
+    choose = np.maximum if slope <= 1 else np.minimum  # of x and slope x; selecting by a mask is slower
     for part in pieces(0, len(x), PIECE):
-        piece = np.multiply(x[part], x.dtype.type(slope), out=out[part])
-        np.copyto(piece, x[part], where=x[part] > 0)
+        other = np.multiply(x[part], x.dtype.type(slope), out=out[part]) if slope else 0  # 0 inf is no number
+        choose(x[part], other, out=out[part])
 
 
 def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:
     """dy where y is positive, else slope dy: flat arrays."""
     for part in pieces(0, len(dy), PIECE):
-        piece = np.multiply(dy[part], dy.dtype.type(slope), out=out[part])
-        np.copyto(piece, dy[part], where=y[part] > 0)
+        factor = np.greater(y[part], 0).astype(dy.dtype)  # 1 or 0, then 1 or slope
+        factor *= dy.dtype.type(1 - slope)
+        factor += dy.dtype.type(slope)
+        np.multiply(dy[part], factor, out=out[part])
 
 
 def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:

@@ -8,6 +8,8 @@ runs/<recipe>-<time>/
     progress.gif       all of them, animated
     losses.png         the curves
     checkpoints/       the newest two states
+    evaluation.json    scores of the samples (minigan.evaluate)
+    neighbours.png     samples above the training images that they are nearest to (likewise)
 """
 
 import contextlib
@@ -34,6 +36,8 @@ class RunFolder:
         self.animation = path / "progress.gif"
         self.curves = path / "losses.png"
         self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation.json"
+        self.neighbours = path / "neighbours.png"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
 
@@ -79,6 +83,7 @@ class RunFolder:
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
         fixed = [self.config, self.metrics, self.last_samples, self.animation, self.curves]
+        fixed += [self.evaluation, self.neighbours]
         return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
 
     def sample_path(self, step: int) -> Path:

@@ -1,0 +1,151 @@
+"""All scores of a generator of images by name: which numbers each gives, and what it looks through.
+
+Every number comes with the space that it was measured in (``pixels``, or the name of a classifier), because without
+it the number means nothing; and with what real images get in place of the samples, because no score has a
+best value that finite sets reach.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minigan.backend import to_host
+from minigan.evaluation.classifier_score import class_histogram, classifier_score, entropy
+from minigan.evaluation.frechet import frechet_distance, moments
+from minigan.evaluation.material import Images, Real
+from minigan.evaluation.neighbours import density_coverage, nearest, precision_recall, two_sample_accuracy
+from minigan.evaluation.parzen import parzen_score
+from minigan.typing import Array
+
+PIXELS = "pixels"
+COPIES = 1000  # images whose nearest training image is looked up
+
+
+class Value(NamedTuple):
+    name: str
+    value: float
+    error: float | None = None
+    better: str = ""  # "higher", "lower", or the best value
+
+
+class Row(NamedTuple):
+    """A number of the table."""
+
+    metric: str
+    score: str
+    value: float
+    error: float | None
+    real: float | None  # for real images in the samples' place
+    real_error: float | None
+    better: str
+    space: str  # what it looks at
+
+
+@dataclass(frozen=True)
+class Metric:
+    compute: Callable[[Images, Real], list[Value]]
+    needs_classifier: bool = False
+    in_pixels: bool = False  # always, also where there is a classifier
+
+
+def compute(name: str, samples: Images, real: Real) -> list[Row]:
+    """The numbers of a metric, each beside that of real images in the samples' place."""
+    metric = METRICS[name]
+    space = PIXELS if metric.in_pixels or samples.classifier is None else samples.classifier.name
+    stand_in = _stand_in(name, real)
+    mine = metric.compute(samples, real)
+    theirs = [None] * len(mine) if stand_in is None else metric.compute(stand_in, real)
+    return [
+        Row(name, a.name, a.value, a.error, b and b.value, b and b.error, a.better, space)
+        for a, b in zip(mine, theirs, strict=True)
+    ]
+
+
+def _stand_in(name: str, real: Real) -> Images | None:
+    """The real images in the samples' place; training images would be their own nearest."""
+    if name == "copies":
+        return real.reference if real.held_out else None
+    return real.stand_in
+
+
+def _parzen(samples: Images, real: Real) -> list[Value]:
+    score = parzen_score(samples.there, real.validation.there, real.reference.there)
+    return [
+        Value("Parzen log-likelihood", score.log_likelihood, score.standard_error, "higher"),
+        Value("... with sigma", score.sigma),
+    ]
+
+
+def _classifier(samples: Images, _: Real) -> list[Value]:
+    mean, std = classifier_score(samples.logits)
+    counts = class_histogram(samples.logits)
+    return [
+        Value("classifier score", mean, std, "higher"),
+        Value("classes seen", int((counts > 0).sum()), better="higher"),
+        Value("entropy of classes", entropy(counts), better="higher"),
+    ]
+
+
+def _frechet(samples: Images, real: Real) -> list[Value]:
+    distance = frechet_distance(moments(samples.features), moments(real.reference.features))
+    return [Value("Fréchet distance", distance, better="lower")]
+
+
+def _precision_recall(samples: Images, real: Real) -> list[Value]:
+    found = precision_recall(*_equally_many(samples, real))
+    return [Value("precision", found.precision, better="higher"), Value("recall", found.recall, better="higher")]
+
+
+def _density_coverage(samples: Images, real: Real) -> list[Value]:
+    found = density_coverage(*_equally_many(samples, real))
+    return [Value("density", found.density, better="higher"), Value("coverage", found.coverage, better="higher")]
+
+
+def _two_sample(samples: Images, real: Real) -> list[Value]:
+    found = two_sample_accuracy(*_equally_many(samples, real))
+    names = ("two-sample accuracy", "... on real images", "... on samples")
+    return [Value(name, value, better="0.5") for name, value in zip(names, found, strict=True)]
+
+
+def _copies(samples: Images, real: Real) -> list[Value]:
+    distances, _ = _nearest_training(samples, real)
+    values = [Value("distance to training images", float(distances.mean()), better="as real")]
+    if real.held_out:
+        near = np.quantile(_nearest_training(real.reference, real)[0], 0.01)
+        values.append(Value("nearer than 99 % of real", float((distances < near).mean()), better="0.01"))
+    return values
+
+
+METRICS = {
+    "parzen": Metric(_parzen, in_pixels=True),
+    "classifier-score": Metric(_classifier, needs_classifier=True),
+    "frechet": Metric(_frechet, needs_classifier=True),
+    "precision-recall": Metric(_precision_recall),
+    "density-coverage": Metric(_density_coverage),
+    "two-sample": Metric(_two_sample),
+    "copies": Metric(_copies, in_pixels=True),
+}
+
+
+def neighbour_rows(samples: Images, real: Real, count: int) -> np.ndarray:
+    """Four rows of `count` images, (4 count, H, W, C): the first samples, the training images nearest to them;
+    then the samples that are nearest to a training image, and these."""
+    distances, index = _nearest_training(samples, real)
+    rows = []
+    for chosen in (slice(count), np.argsort(distances, kind="stable")[:count]):
+        rows += [samples.pixels[chosen], real.training.pixels[index[chosen]]]
+    return np.concatenate(rows)
+
+
+def _equally_many(samples: Images, real: Real) -> tuple[Array, Array]:
+    """As many real images as samples: what most scores by neighbours are defined for."""
+    count = min(len(samples.pixels), len(real.reference.pixels))
+    return real.reference.features[:count], samples.features[:count]
+
+
+def _nearest_training(images: Images, real: Real) -> tuple[np.ndarray, np.ndarray]:
+    """Root mean square difference a pixel to the nearest training image, and which one, of the first images."""
+    found = nearest(images.there[:COPIES], real.training.there)
+    return np.sqrt(to_host(found.squared) / images.pixels[0].size), to_host(found.index)

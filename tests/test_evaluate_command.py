@@ -1,0 +1,167 @@
+"""``python -m minigan.evaluate`` as a person starts it: a table, a file, a picture, and one line for what it cannot."""
+
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minigan.data.sources import load_images
+from minigan.evaluate import Name
+from minigan.evaluation.classifier import WEIGHTS
+from minigan.evaluation.scores import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
+NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--steps", "20")
+DIGITS = "classifier-mnist"
+
+
+def run(cwd, module, *arguments):
+    """Run a command to its end; its output is text."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+
+
+def evaluate(cwd, name, *arguments):
+    """Evaluate, and expect that it works; returns what it prints and evaluation.json."""
+    done = run(cwd, "minigan.evaluate", name, *arguments, "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, json.loads((cwd / name / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A short run on the embedded digits, one on a small MNIST with a test split, and one on a folder of images."""
+    cwd = tmp_path_factory.mktemp("runs")
+    data = load_images("mnist5k")
+    (cwd / "small").mkdir()
+    for prefix, part in (("train", slice(300)), ("t10k", slice(300, 400))):
+        for kind, array in (("images-idx3", data.images[part, ..., 0]), ("labels-idx1", data.labels[part])):
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            (cwd / "small" / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    (cwd / "pictures").mkdir()
+    colours = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    for index, picture in enumerate(colours):
+        Image.fromarray(picture).save(cwd / "pictures" / f"{index:02}.png")
+    for name, source in (("embedded", "mnist5k"), ("split", "mnist:small"), ("folder", "folder:pictures")):
+        done = run(cwd, "minigan.train", *NARROW, "--data", source, "--device", "cpu", "--out", name)
+        assert done.returncode == 0, done.stderr
+    return cwd
+
+
+def test_digits_get_all_scores_each_with_the_name_of_what_looked(runs):
+    printed, found = evaluate(runs, "embedded", "--samples", 40)
+    assert printed.startswith("mlp-mnist, step 20: 40 samples against 40 training images (there is no test split) of ")
+    assert {row["metric"] for row in found["scores"]} == set(METRICS)
+    for row in found["scores"]:
+        assert row["space"] == ("pixels" if row["metric"] in ("parzen", "copies") else DIGITS)
+        assert re.search(rf"^{re.escape(row['score'])} .* {row['space']}$", printed, re.MULTILINE)
+    assert found["classifier"] == {"name": DIGITS, "sha256": WEIGHTS[DIGITS].sha256}
+    assert sum(found["class histogram"]) == found["samples"] == 40
+    assert (found["recipe"], found["step"]) == ("mlp-mnist", 20)
+
+
+def test_a_barely_trained_generator_scores_worse_than_real_images(runs):
+    _, found = evaluate(runs, "split", "--samples", 100)
+    rows = {row["score"]: row for row in found["scores"]}
+    assert found["compared with"] == "100 test images of mnist:small"
+    for score, row in rows.items():
+        if row["better"] == "higher" and score != "classes seen":
+            assert row["value"] < row["real"], score
+    assert rows["Fréchet distance"]["value"] > 3 * rows["Fréchet distance"]["real"]
+    assert rows["two-sample accuracy"]["value"] > 0.9 > rows["two-sample accuracy"]["real"]
+    assert rows["distance to training images"]["value"] > rows["distance to training images"]["real"]
+
+
+def test_the_same_seed_gives_the_same_file(runs):
+    def content(seed):
+        evaluate(runs, "split", "--samples", 50, "--seed", seed)
+        return (runs / "split" / "evaluation.json").read_bytes()
+
+    assert content(1) == content(1) != content(2)
+
+
+def test_without_samples_there_are_as_many_as_real_images(runs):
+    _, found = evaluate(runs, "split", "--metric", "two-sample")
+    assert found["samples"] == 100
+
+
+def test_other_images_get_the_scores_that_need_no_classifier(runs):
+    printed, found = evaluate(runs, "folder")
+    assert {row["metric"] for row in found["scores"]} == {name for name, m in METRICS.items() if not m.needs_classifier}
+    assert {row["space"] for row in found["scores"]} == {"pixels"}
+    assert "classifier" not in printed
+    assert "classifier" not in found
+    assert found["samples"] == 25  # half of five sixths of 60
+
+
+def test_only_the_metrics_that_are_asked_for_are_computed(runs):
+    _, found = evaluate(runs, "embedded", "--samples", 40, "--metric", "frechet", "density-coverage")
+    assert [row["score"] for row in found["scores"]] == ["Fréchet distance", "density", "coverage"]
+
+
+def test_other_real_images_can_be_given(runs):
+    _, found = evaluate(runs, "embedded", "--data", "mnist:small", "--samples", 30, "--metric", "copies")
+    assert found["compared with"] == "30 test images of mnist:small"
+    assert [row["score"] for row in found["scores"]] == ["distance to training images", "nearer than 99 % of real"]
+
+
+def test_a_picture_shows_samples_above_their_neighbours(runs):
+    (runs / "split" / "neighbours.png").unlink(missing_ok=True)
+    printed, _ = evaluate(runs, "split", "--samples", 30, "--metric", "copies")
+    assert printed.splitlines()[-1].endswith("split/neighbours.png")
+    with Image.open(runs / "split" / "neighbours.png") as picture:
+        assert picture.size == (2 * (10 * 28 + 9 * 2), 2 * (4 * 28 + 3 * 2))
+
+
+def test_the_command_knows_every_metric():
+    assert get_args(Name) == tuple(METRICS)
+
+
+def test_the_dispatcher_has_it(runs):
+    done = run(runs, "minigan", "evaluate", "embedded", "--samples", 20, "--metric", "frechet", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (("nothing",), 2, "nothing holds no run of minigan"),
+        ((), 2, "folder of the run"),
+        (("embedded", "--samples", "5"), 2, "--samples 5 is out of range: allowed are 20 to 100000"),
+        (("embedded", "--metric", "fid"), 2, "--metric"),
+        (("embedded", "--data", "mnits:x"), 2, "unknown data source 'mnits:x'; did you mean 'mnist'"),
+        (("embedded", "--data", "mnist:none"), 1, "no train-images-idx3-ubyte[.gz] in 'none'"),
+        (("embedded", "--data", "folder:pictures"), 1, "has images of 3 colour channels, the run makes 1"),
+        (("folder", "--metric", "frechet"), 2, "--metric frechet needs a classifier"),
+        (("folder", "--data", "folder:few"), 1, "folder:few: 24 images are too few to score samples with"),
+        (("embedded", "--seed", "-1"), 2, "seed -1 is out of range"),
+    ],
+)
+def test_errors_are_one_line(runs, arguments, code, part):
+    if "folder:few" in arguments and not (runs / "few").exists():
+        (runs / "few").mkdir()
+        for path in sorted((runs / "pictures").iterdir())[:24]:
+            (runs / "few" / path.name).write_bytes(path.read_bytes())
+    done = run(runs, "minigan.evaluate", *arguments)
+    assert re.fullmatch(r"minigan: error: .+\n", done.stderr), done.stderr
+    assert part in done.stderr
+    assert done.returncode == code
+
+
+def test_a_new_run_in_the_folder_forgets_the_scores_of_the_old_one(tmp_path):
+    for _ in range(2):
+        done = run(tmp_path, "minigan.train", *NARROW, "--device", "cpu", "--out", "run", "--overwrite")
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / "run" / "evaluation.json").exists()
+        evaluate(tmp_path, "run", "--samples", 20, "--metric", "frechet")
