@@ -75,6 +75,8 @@ def main(argv: list[str]) -> int:
 
 def gather(options: Options, saved: "SavedRun", source: str, classifier: str | None) -> tuple["Images", "Real"]:
     """The samples and the real images; without --samples equally many."""
+    import numpy as np
+
     from minigan.evaluation.classifier import load_classifier
     from minigan.evaluation.material import Images, load_real
     from minigan.randomness import Purpose, stream
@@ -85,7 +87,11 @@ def gather(options: Options, saved: "SavedRun", source: str, classifier: str | N
         return Images(pixels, saved.device, network)
 
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
-    real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap)
+
+    def training_part(images: "np.ndarray") -> "np.ndarray":
+        return np.asarray(saved.recipe.training_part(images))
+
+    real = load_real(source, saved.image_shape, training_part, most, options.seed, wrap)
     count = options.samples or len(real.stand_in.pixels)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
     return wrap(saved.draw(z)), real

@@ -79,13 +79,13 @@ def load_real(
     reference and stand-ins. Raises DataError for images of other colours, or too few of them.
     """
     height, width, channels = image_shape
-    train = load_images(source, size=(height, width)).images
+    train = np.asarray(load_images(source, size=(height, width)).images)
     if train.shape[3] != channels:
         raise DataError(f"{source} has images of {train.shape[3]} colour channels, the run makes {channels}")
     sixth = len(train) // 6
     held_out = source.partition(":")[0] in WITH_TEST_SPLIT
     if held_out:
-        reference = _shuffled(load_images(source, "test", (height, width)).images, seed)
+        reference = _shuffled(np.asarray(load_images(source, "test", (height, width)).images), seed)
         stand_in, validation = _shuffled(train[: len(train) - sixth], seed), train[len(train) - sixth :]
     else:
         mixed = _shuffled(train, seed)

@@ -131,9 +131,11 @@ def moved(images: "np.ndarray", shift: int, flip: bool, rng: "np.random.Generato
 
 def accuracy(theta: "Params", data: "Dataset") -> float:
     """Share of the images whose likeliest class is their label."""
+    import numpy as np
+
     from minigan.evaluation.classifier import Classifier
 
-    return float((Classifier("", theta).classes(data.images) == data.labels).mean())
+    return float((Classifier("", theta).classes(np.asarray(data.images)) == data.labels).mean())
 
 
 if __name__ == "__main__":

@@ -17,15 +17,18 @@ from numpy.typing import DTypeLike
 
 T = TypeVar("T")
 
-_pools: dict[int, ThreadPoolExecutor] = {}
 _threads = 1
+_others: ThreadPoolExecutor | None = None  # the caller is a worker too
 _local = threading.local()  # each worker's scratch memory
 
 
 def set_threads(count: int) -> None:
-    """How many workers share the work from now on; 1: the caller does it alone."""
-    global _threads
+    """How many workers share the work from now on; 1: the caller does it alone, and no thread is left."""
+    global _threads, _others
+    if _others is not None:
+        _others.shutdown()
     _threads = count
+    _others = ThreadPoolExecutor(count - 1, thread_name_prefix="minigan") if count > 1 else None
 
 
 def threads() -> int:
@@ -39,12 +42,10 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     No part is smaller than `smallest` (but for a count that is). An error in a part is raised here, when all are done.
     """
     parts = max(1, min(_threads, count // smallest))
-    if parts == 1:
+    if parts == 1 or _others is None:
         return [work(0, count)]
-    if parts not in _pools:
-        _pools[parts] = ThreadPoolExecutor(parts - 1, thread_name_prefix="minigan")
     bounds = [count * part // parts for part in range(parts + 1)]
-    others = [_pools[parts].submit(work, bounds[part], bounds[part + 1]) for part in range(1, parts)]
+    others = [_others.submit(work, bounds[part], bounds[part + 1]) for part in range(1, parts)]
     try:
         first = work(bounds[0], bounds[1])
     finally:
