@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan.kernels.workers import scratch
+
 PIECE = 1 << 15  # numbers that a pass works on at a time: 128 KiB of float32
 
 
@@ -40,10 +42,13 @@ def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -
     Parameters: image (N, H, W, C); matrix L (n, k); out (n n, N rows columns, stride^2 C). Returns out.
     """
     k, s, channels = matrix.shape[1], grid.stride, image.shape[3]
-    tiles = np.empty((k, k, len(image), grid.rows, grid.columns, s, s, channels), image.dtype)
+    tiles = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, channels), image.dtype)
     for i, j, a, b in np.ndindex(k, k, s, s):
         tiles[i, j, :, :, :, a, b] = image[_places(i, j, a, b, grid)]
-    out[...] = (np.kron(matrix, matrix) @ tiles.reshape(k * k, -1)).reshape(out.shape)
+    whole = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)  # else a product has no room
+    np.matmul(np.kron(matrix, matrix), tiles.reshape(k * k, -1), out=whole.reshape(len(out), -1))
+    if whole is not out:
+        out[...] = whole
     return out
 
 
@@ -53,8 +58,8 @@ def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray
     Parameters: tiles F (n n, N rows columns, stride^2 C); matrix L (n, k); image (N, H, W, C), changed.
     """
     k, s = matrix.shape[1], grid.stride
-    product = np.kron(matrix, matrix).T @ tiles.reshape(len(tiles), -1)  # (k k, N rows columns stride^2 C)
-    pixels = product.reshape(k, k, len(image), grid.rows, grid.columns, s, s, image.shape[3])
+    pixels = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, image.shape[3]), image.dtype)
+    np.matmul(np.kron(matrix, matrix).T, tiles.reshape(len(tiles), -1), out=pixels.reshape(k * k, -1))
     for i, j, a, b in np.ndindex(k, k, s, s):
         image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]
 
