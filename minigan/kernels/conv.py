@@ -19,12 +19,12 @@ WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 Mi
 
 def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d`."""
-    if _unusual(geometry):
+    places = geometry.out_size(x.shape[1:3], w.shape[:2])
+    if _unusual(geometry, places):
         return plain.conv2d(x, w, geometry)
     tiled = winograd.plan(x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
     if tiled:
         return winograd.conv2d(x, w, tiled)
-    places = geometry.out_size(x.shape[1:3], w.shape[:2])
     y = np.empty((len(x), *places, w.shape[3]), x.dtype)
     matrix = w.reshape(-1, w.shape[3])  # (kh kw I, O)
 
@@ -39,7 +39,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
 def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_input_grad`."""
     places, inputs = geometry.out_size(size, w.shape[:2]), w.shape[2]
-    if _unusual(geometry) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or places != dy.shape[1:3]:
         return plain.conv2d_input_grad(dy, w, size, geometry)
     tiled = winograd.plan(size, w.shape[:2], geometry, inputs, w.shape[3])
     if tiled:
@@ -63,7 +63,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
 def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_weight_grad`."""
     places = geometry.out_size(x.shape[1:3], kernel)
-    if _unusual(geometry) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or places != dy.shape[1:3]:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
     tiled = winograd.plan(x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
     if tiled:
@@ -87,9 +87,9 @@ def conv2d_bias_grad(dy: np.ndarray) -> np.ndarray:
     return np.sum(sums, axis=0).astype(dy.dtype)
 
 
-def _unusual(geometry: Geometry) -> bool:
-    """Dilated and grouped convolutions are left to the plain version: no recipe has one."""
-    return geometry.dilation != (1, 1) or geometry.groups != 1
+def _unusual(geometry: Geometry, places: Shape) -> bool:
+    """Left to the plain version: dilated and grouped convolutions, as no recipe has one; what it refuses."""
+    return geometry.dilation != (1, 1) or geometry.groups != 1 or min(places) < 1
 
 
 def _images(places: Shape, window: int) -> int:

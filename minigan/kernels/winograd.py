@@ -185,7 +185,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
 
 def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, plan: Plan) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_weight_grad`."""
-    du = np.empty((len(plan.form.bt) ** 2, plan.stride**2 * x.shape[3], dy.shape[3]), x.dtype)  # (n n, s s I, O)
+    du = np.zeros((len(plan.form.bt) ** 2, plan.stride**2 * x.shape[3], dy.shape[3]), x.dtype)  # (n n, s s I, O)
     for some in pieces(0, len(x), plan.images(WEIGHT_TILES)):
         _add_weight_products(x[some], dy[some], plan, du, first=some.start == 0)
     return plan.weight_gradient(du)
