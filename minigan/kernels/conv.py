@@ -15,6 +15,7 @@ from minigan.kernels.workers import scratch, share
 from minigan.typing import Shape
 
 WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 MiB of float32
+SMALL = 1 << 10  # rows of dy below which a second worker gains nothing for the bias
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -83,7 +84,7 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
 def conv2d_bias_grad(dy: np.ndarray) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_bias_grad`."""
     rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (N P Q, O)
-    sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), smallest=1024)
+    sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), SMALL)
     return np.sum(sums, axis=0).astype(dy.dtype)
 
 

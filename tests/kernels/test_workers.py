@@ -10,7 +10,6 @@ import pytest
 from minigan.kernels import workers
 from minigan.kernels.workers import scratch, share
 
-
 on_two_threads = pytest.mark.usefixtures("two_threads")
 
 

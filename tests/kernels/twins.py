@@ -24,8 +24,8 @@ ROOMS = (batchnorm, conv, pointwise, winograd)
 # Limits that no small array reaches, and values which it does: several pieces, partial ones, several workers.
 LIMITS = [
     (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
-    (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (winograd, "TILES", 3), (winograd, "WEIGHT_TILES", 5),
-    (winograd, "SMALLEST", 1),
+    (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7),
+    (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "SMALLEST", 1),
 ]  # fmt: skip
 
 
@@ -126,8 +126,9 @@ def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
     padding = tuple(rng.integers(0, 3, 4).tolist())
     geometry = Geometry(strides, padding)
     reach = [k - before - after for k, before, after in zip(kernel, padding[::2], padding[1::2], strict=True)]
-    size = tuple(max(1, least) + int(rng.integers(0, 20 if rng.random() < 0.3 else 8)) for least in reach)
-    n, inputs, outputs = rng.integers(1, 5, 3).tolist()
+    more = (14, 20) if rng.random() < 0.3 else (0, 8)  # large enough for large tiles, or not
+    size = tuple(max(1, least) + int(rng.integers(*more)) for least in reach)
+    n, inputs, outputs = rng.integers(1, 6, 3).tolist()
     shapes = {
         "x": (n, *size, inputs),
         "w": (*kernel, inputs, outputs),
