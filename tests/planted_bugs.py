@@ -299,7 +299,10 @@ def planted(bug: Bug) -> Iterator[None]:
     namespace = dict(bug.function.__globals__)
     exec(compile(source.replace(bug.right, bug.wrong), f"<{bug.story}>", "exec"), namespace)
     right_code = bug.function.__code__
-    bug.function.__code__ = namespace[bug.function.__name__].__code__
+    made = namespace[bug.function.__name__]
+    for inner in ("fget", "__wrapped__"):  # of a property, of a cached function
+        made = getattr(made, inner, made)
+    bug.function.__code__ = made.__code__
     try:
         yield
     finally:

@@ -173,6 +173,23 @@ def test_a_dcgan_of_another_size_is_trained_resumed_and_drawn(tmp_path):
         assert picture.size[0] - 48 == picture.size[1] - 16  # the border
 
 
+def test_both_kernels_train_alike_and_a_run_may_change_them(tmp_path):
+    small = ("--size", 16, 16, "--width", 6, "--latent", 3, "--batch-size", 4, "--log-every", 1, "--device", "cpu")
+    measured = {}
+    for kernels in ("plain", "fast"):
+        options = ("--kernels", kernels, "--threads", 2, "--steps", 3, "--out", kernels)
+        done = run(tmp_path, "minigan.train", "dcgan-64", *small, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = (tmp_path / kernels / "metrics.csv").read_text().splitlines()[1:]
+        measured[kernels] = [float(number) for line in lines for number in line.split(",")]
+    assert measured["fast"] == pytest.approx(measured["plain"], rel=1e-3)
+    assert measured["fast"] != measured["plain"]
+    done = run(tmp_path, "minigan.train", "--resume", "--out", "fast", "--kernels", "plain", "--steps", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    (note,) = re.findall(r"note: the run was made with .*", done.stdout)
+    assert re.search(r"fast kernels \((numba|NumPy)\) x2, this is .* plain kernels: it goes on, but not bit", note)
+
+
 def test_info_names_versions_blas_and_device(tmp_path):
     done = run(tmp_path, "minigan.info")
     assert (done.returncode, done.stderr) == (0, "")

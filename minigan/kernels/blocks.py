@@ -164,8 +164,7 @@ def leaky(x: np.ndarray, slope: float, out: np.ndarray) -> None:
     """x where it is positive, else slope x: flat arrays."""
     choose = np.maximum if slope <= 1 else np.minimum  # of x and slope x; selecting by a mask is slower
     for part in pieces(0, len(x), PIECE):
-        other = np.multiply(x[part], x.dtype.type(slope), out=out[part]) if slope else 0  # 0 inf is no number
-        choose(x[part], other, out=out[part])
+        choose(x[part], np.multiply(x[part], x.dtype.type(slope), out=out[part]), out=out[part])
 
 
 def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:

@@ -223,7 +223,8 @@ def maxout(groups, largest, winner):  # type: ignore[no-untyped-def]
         for u in range(groups.shape[1]):
             best = groups[n, u, 0]
             for p in range(1, groups.shape[2]):
-                best = groups[n, u, p] if groups[n, u, p] > best else best
+                value = groups[n, u, p]
+                best = value if (value > best) | (value != value) else best  # what is no number stays
             free = True  # no jumps: the processor could not foresee them
             for p in range(groups.shape[2]):
                 won = free & (groups[n, u, p] == best)

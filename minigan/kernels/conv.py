@@ -17,18 +17,19 @@ from minigan.kernels.workers import scratch, share
 from minigan.typing import Shape
 
 WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 MiB of float32
+SMALL = 1 << 10  # rows of dy below which a second worker gains nothing for the bias
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d`."""
-    if _unusual(geometry):
+    places = geometry.out_size(x.shape[1:3], w.shape[:2])
+    if _unusual(geometry, places):
         return plain.conv2d(x, w, geometry)
     tiled = winograd.plan(len(x), x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
     if tiled:
         return winograd.conv2d(x, w, tiled)
     if exchanged := _exchanged(geometry, w.shape):
-        return conv2d_input_grad(x, _turned(w), geometry.out_size(x.shape[1:3], w.shape[:2]), exchanged)
-    places = geometry.out_size(x.shape[1:3], w.shape[:2])
+        return conv2d_input_grad(x, _turned(w), places, exchanged)
     y = np.empty((len(x), *places, w.shape[3]), x.dtype)
     matrix, rows = w.reshape(-1, w.shape[3]), y.reshape(-1, w.shape[3])  # (kh kw I, O), (N P Q, O)
     if w.size > WINDOWS:
@@ -47,7 +48,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
 def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_input_grad`."""
     places, inputs = geometry.out_size(size, w.shape[:2]), w.shape[2]
-    if _unusual(geometry) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or places != dy.shape[1:3]:
         return plain.conv2d_input_grad(dy, w, size, geometry)
     tiled = winograd.plan(len(dy), size, w.shape[:2], geometry, inputs, w.shape[3])
     if tiled:
@@ -55,10 +56,8 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
     if exchanged := _exchanged(geometry, w.shape):
         return conv2d(dy, _turned(w), exchanged)
     dx = np.empty((len(dy), *size, inputs), dy.dtype)
-    matrix, rows = (
-        w.reshape(-1, w.shape[3]).T,
-        np.ascontiguousarray(dy).reshape(-1, w.shape[3]),
-    )  # (O, kh kw I), (N P Q, O)
+    matrix = w.reshape(-1, w.shape[3]).T  # (O, kh kw I)
+    rows = np.ascontiguousarray(dy).reshape(-1, w.shape[3])  # (N P Q, O)
     shape = (len(dy), *places, *w.shape[:3])
     columns = None
     if w.size > WINDOWS:
@@ -84,7 +83,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
 def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_weight_grad`."""
     places = geometry.out_size(x.shape[1:3], kernel)
-    if _unusual(geometry) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or places != dy.shape[1:3]:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
     tiled = winograd.plan(len(x), x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
     if tiled:
@@ -111,13 +110,13 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
 def conv2d_bias_grad(dy: np.ndarray) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_bias_grad`."""
     rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (N P Q, O)
-    sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), smallest=1024)
+    sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), SMALL)
     return np.sum(sums, axis=0).astype(dy.dtype)
 
 
-def _unusual(geometry: Geometry) -> bool:
-    """Dilated and grouped convolutions are left to the plain version: no recipe has one."""
-    return geometry.dilation != (1, 1) or geometry.groups != 1
+def _unusual(geometry: Geometry, places: Shape) -> bool:
+    """Left to the plain version: dilated and grouped convolutions, as no recipe has one; what it refuses."""
+    return geometry.dilation != (1, 1) or geometry.groups != 1 or min(places) < 1
 
 
 def _exchanged(geometry: Geometry, weights: Shape) -> Geometry | None:

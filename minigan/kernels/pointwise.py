@@ -14,7 +14,7 @@ SMALL = 1 << 14  # numbers below which a second worker gains nothing
 
 
 def relu(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
-    """See `minigan.functional.activations.relu`."""
+    """See `minigan.functional.activations.relu`; here -inf gives nan, as it does in backward."""
     return leaky_relu(x, 0.0)
 
 
@@ -25,9 +25,8 @@ def relu_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
 
 def leaky_relu(x: np.ndarray, slope: float) -> tuple[np.ndarray, ActivationCache]:
     """See `minigan.functional.activations.leaky_relu`."""
-    x = np.ascontiguousarray(x)
-    y = np.empty_like(x)
-    source, target = x.reshape(-1), y.reshape(-1)
+    y = np.empty_like(x, order="C")
+    source, target = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     share(lambda a, b: loops.leaky(source[a:b], slope, target[a:b]), x.size, SMALL)
     return y, ActivationCache(y)
 

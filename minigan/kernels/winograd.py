@@ -142,25 +142,32 @@ class Plan:
         return shape[0], self.tiling[0] * m, self.tiling[1] * m, shape[3]
 
 
+def plans(size: Shape, kernel: Shape, geometry: Geometry) -> list[Plan]:
+    """The ways to compute a convolution by tiles, none for most geometries."""
+    k, s = kernel[0], geometry.stride[0]
+    r = -(-k // s)
+    if kernel != (k, k) or geometry.stride != (s, s) or s > 2 or r not in (2, 3):
+        return []
+    if geometry.dilation != (1, 1) or geometry.groups != 1:
+        return []
+    places, top, left = geometry.out_size(size, kernel), geometry.padding[0], geometry.padding[2]
+    return [Plan(toom_cook(m, r), s, k, top, left, (size[0], size[1]), places) for m in (2, 4)]
+
+
 def plan(batch: int, size: Shape, kernel: Shape, geometry: Geometry, inputs: int, outputs: int) -> Plan | None:
-    """The way to compute a convolution of so many images; None if from the definition, with windows, is the best.
+    """The best way for so many images; None if from the definition, with windows, is the best.
 
     Compared are multiply-adds; each number of a tile or a window that is written and read counts for `MOVE` of
     them, and each set of weights for `OVERHEAD` rows.
     """
-    k, s = kernel[0], geometry.stride[0]
-    r = -(-k // s)
-    if kernel != (k, k) or geometry.stride != (s, s) or s > 2 or r not in (2, 3):
-        return None
-    size, places = (size[0], size[1]), geometry.out_size(size, kernel)
-    rows, window = batch * places[0] * places[1], k * k * inputs
+    places, window = geometry.out_size(size, kernel), kernel[0] * kernel[1] * inputs
+    rows = batch * places[0] * places[1]
     best, least = None, window * (outputs * (rows + OVERHEAD) + MOVE * rows)
-    for m in (2, 4):
-        found = Plan(toom_cook(m, r), s, k, geometry.padding[0], geometry.padding[2], size, places)
-        tiles, products = batch * found.tiling[0] * found.tiling[1], (m + r - 1) ** 2
-        cost = products * (s * s * inputs * outputs * (tiles + OVERHEAD) + MOVE * (s * s * inputs + outputs) * tiles)
-        if cost < least:
-            best, least = found, cost
+    for found in plans(size, kernel, geometry):
+        tiles, phases = batch * found.tiling[0] * found.tiling[1], found.stride**2
+        work = phases * inputs * outputs * (tiles + OVERHEAD) + MOVE * (phases * inputs + outputs) * tiles
+        if len(found.form.bt) ** 2 * work < least:
+            best, least = found, len(found.form.bt) ** 2 * work
     return best
 
 
@@ -192,7 +199,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
 
 def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, plan: Plan) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_weight_grad`."""
-    du = np.empty((len(plan.form.bt) ** 2, plan.stride**2 * x.shape[3], dy.shape[3]), x.dtype)  # (n n, s s I, O)
+    du = np.zeros((len(plan.form.bt) ** 2, plan.stride**2 * x.shape[3], dy.shape[3]), x.dtype)  # (n n, s s I, O)
     for some in pieces(0, len(x), plan.images(WEIGHT_TILES)):
         _add_weight_products(x[some], dy[some], plan, du, first=some.start == 0)
     return plan.weight_gradient(du)

@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 _threads = 1
 _others: ThreadPoolExecutor | None = None  # the caller is a worker too
-_local = threading.local()  # each worker's scratch memory
+_local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
 
 def set_threads(count: int) -> None:
@@ -28,7 +29,7 @@ def set_threads(count: int) -> None:
     if _others is not None:
         _others.shutdown()
     _threads = count
-    _others = ThreadPoolExecutor(count - 1, thread_name_prefix="minigan") if count > 1 else None
+    _others = ThreadPoolExecutor(count - 1, "minigan", initializer=_enter_pool) if count > 1 else None
 
 
 def threads() -> int:
@@ -40,17 +41,23 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     """What work(start, stop) returns for parts that together are range(count), one part a worker, in order.
 
     No part is smaller than `smallest` (but for a count that is). An error in a part is raised here, when all are done.
+    A part that shares work itself does it alone: it would wait for workers who may all be waiting so. What the caller
+    has set for its own thread, such as `numpy.errstate`, holds in every part.
     """
     parts = max(1, min(_threads, count // smallest))
-    if parts == 1 or _others is None:
+    if parts == 1 or _others is None or hasattr(_local, "in_pool"):
         return [work(0, count)]
     bounds = [count * part // parts for part in range(parts + 1)]
-    others = [_others.submit(work, bounds[part], bounds[part + 1]) for part in range(1, parts)]
+    others = [_others.submit(copy_context().run, work, bounds[part], bounds[part + 1]) for part in range(1, parts)]
     try:
         first = work(bounds[0], bounds[1])
     finally:
         wait(others)  # before an error of the first leaves: they write into arrays of the caller
     return [first, *(other.result() for other in others)]
+
+
+def _enter_pool() -> None:
+    _local.in_pool = True
 
 
 def scratch(use: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""Layers keep their promises with fast kernels too: the contract battery and finite differences once more."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from minigan import nn, ops
+from minigan.backend import CPU, Device
+from minigan.functional.patches import Geometry
+from minigan.gradcheck import all_problems, check
+from tests.kernels.twins import fast
+from tests.nn.test_contract import (
+    test_arrays_have_the_shapes_that_were_told,
+    test_backward_changes_neither_its_gradient_nor_parameters_nor_cache,
+    test_caches_of_several_passes_live_side_by_side,
+    test_forward_changes_neither_parameters_nor_input,
+    test_gradients_are_added_to_what_is_there,
+    test_strides_do_not_matter,
+    test_the_precision_is_kept,
+    test_without_a_place_for_gradients_the_input_gradient_is_the_same,
+    test_without_an_input_gradient_the_parameter_gradients_are_the_same,
+)
+
+__all__ = [
+    "test_arrays_have_the_shapes_that_were_told",
+    "test_backward_changes_neither_its_gradient_nor_parameters_nor_cache",
+    "test_caches_of_several_passes_live_side_by_side",
+    "test_forward_changes_neither_parameters_nor_input",
+    "test_gradients_are_added_to_what_is_there",
+    "test_strides_do_not_matter",
+    "test_the_precision_is_kept",
+    "test_without_a_place_for_gradients_the_input_gradient_is_the_same",
+    "test_without_an_input_gradient_the_parameter_gradients_are_the_same",
+]
+
+PROBLEMS = [problem.name for problem in all_problems()]
+
+
+@pytest.fixture
+def device() -> Device:
+    return CPU
+
+
+@pytest.fixture(autouse=True)
+def fast_kernels() -> Iterator[None]:
+    with fast(2):
+        yield
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_gradient_agrees_with_finite_differences(name: str) -> None:
+    (problem,) = (p for p in all_problems() if p.name == name)
+    wrong = [row for row in check(problem) if not row.passes()]
+    assert not wrong
+
+
+def test_the_fast_versions_are_those_that_were_tested() -> None:
+    assert ops.kernels_in_use().startswith("fast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ops._twins, "conv2d", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            nn.Conv2D(2, 3).forward({"w": np.ones((3, 3, 1, 2)), "b": np.ones(2)}, np.ones((1, 5, 5, 1)), train=True)
+    assert ops.conv2d(np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 2)), Geometry()).shape == (1, 3, 3, 2)

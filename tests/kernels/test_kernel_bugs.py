@@ -1,0 +1,213 @@
+"""Wrong kernels, one line each: fast against plain must notice every one, and a crash does not count."""
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from minigan.kernels import batchnorm, blocks, conv, dense, pointwise, resample, winograd, workers
+from minigan.kernels.loops import COMPILED
+from minigan.kernels.toom_cook import toom_cook
+from tests.kernels.twins import TWINS, draw, errors, fast
+from tests.planted_bugs import Bug, planted
+
+form = toom_cook.__wrapped__
+Plan = winograd.Plan
+
+BUGS = [
+    # the loops in NumPy
+    Bug("gather: a sign", blocks.gather, "np.kron(matrix, matrix)", "np.kron(matrix, abs(matrix))"),
+    Bug("scatter: overlapping tiles overwrite each other", blocks.scatter, "+= pixels", "= pixels"),
+    Bug("scatter: the last row of tiles is dropped", blocks.scatter,
+        "image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]",
+        "image[_places(i, j, a, b, grid)][:, :-1] += pixels[i, j, :, :-1, :, a, b]"),
+    Bug("tiles: the phases of rows and columns exchanged", blocks._places, "i + a, grid.stride * j + b",
+        "i + b, grid.stride * j + a"),
+    Bug("pieces: the last partial piece is dropped", blocks.pieces, "range(start, stop, size)",
+        "range(start, stop - size + 1, size)"),
+    Bug("pieces: the last number of a piece is dropped", blocks.pieces, "min(at + size, stop)", "min(at + size - 1, stop)"),
+    Bug("windows: rows and columns exchanged", blocks.cut_windows, "image[_window(a, b,", "image[_window(a, b * 0,"),
+    Bug("windows: overlapping ones overwrite each other", blocks.add_windows, "+= windows", "= windows"),
+    Bug("moments: the count before forgotten", blocks.moments, "(before, mean, spread)", "(0, mean, spread)"),
+    Bug("moments: not centred", blocks.moments, "piece - local", "piece - 0 * local"),
+    Bug("moments: the distance of the means forgotten", blocks.merge_moments, "delta * delta", "0 * delta"),
+    Bug("moments: a sign of the distance", blocks.merge_moments, "mean_a + delta", "mean_a - delta"),
+    Bug("moments: weights exchanged", blocks.merge_moments, "(m / (n + m))", "(n / (n + m))"),
+    Bug("column sums: the last piece alone", blocks.column_sums, "total +=", "total ="),
+    Bug("scale and shift: the mean forgotten", blocks.scale_shift, "rows[part], mean", "rows[part], 0 * mean"),
+    Bug("scale and shift: a sign", blocks.scale_shift, "+= shift", "-= shift"),
+    Bug("product sums: the mean forgotten", blocks.product_sums, "rows[part] - mean", "rows[part] - 0 * mean"),
+    Bug("product sums: the last piece alone", blocks.product_sums, "product +=", "product ="),
+    Bug("combine: the mean forgotten", blocks.combine, "rows[part] - mean", "rows[part] - 0 * mean"),
+    Bug("combine: a sign", blocks.combine, "-= shift", "+= shift"),
+    Bug("leaky: the other half", blocks.leaky, "np.maximum if", "np.minimum if"),
+    Bug("leaky backward: by the sign of dy", blocks.leaky_backward, "greater(y[part]", "greater(dy[part]"),
+    # the workers
+    Bug("share: what the last worker returns is dropped", workers.share, "in others)]", "in others[:-1])]"),
+    Bug("share: the last part is not done", workers.share, "in range(1, parts)]", "in range(1, parts - 1)]"),
+    Bug("share: parts begin one too late", workers.share, "run, work, bounds[part]", "run, work, bounds[part] + 1"),
+    # maxout and upsampling
+    Bug("maxout: several winners", blocks.maxout, "&= ~found", "|= False"),
+    Bug("maxout: the last piece is forgotten", blocks.maxout, "range(1, groups.shape[2])",
+        "range(1, groups.shape[2] - 1)"),
+    Bug("maxout: the smallest", blocks.maxout, "np.maximum(", "np.minimum("),
+    Bug("upsampling: as many columns as rows", resample.upsample_nearest, "x[some, :, None, :, None]",
+        "x[some, :, None, ::-1, None]"),
+    Bug("upsampling backward: the first images again", resample.upsample_nearest_backward, "(dy[some], factor)",
+        "(dy[: some.stop - some.start], factor)"),
+    # batch normalisation
+    Bug("batchnorm: the count of the first worker", batchnorm.batchnorm, "count += other[0]", "pass"),
+    Bug("batchnorm: the moments of the first worker", batchnorm.batchnorm, "in others", "in others[:0]"),
+    Bug("batchnorm: eps forgotten", batchnorm.batchnorm, "count + eps", "count"),
+    Bug("batchnorm: gamma forgotten", batchnorm.batchnorm, "gamma * inv_std", "inv_std"),
+    Bug("batchnorm: variance divided by R - 1", batchnorm.batchnorm, "(spread / count)", "(spread / (count - 1))"),
+    Bug("batchnorm backward: sums of the first worker", batchnorm.batchnorm_backward, "for total, _ in parts]",
+        "for total, _ in parts[:1]]"),
+    Bug("batchnorm backward: products of the first worker", batchnorm.batchnorm_backward, "for _, product in parts]",
+        "for _, product in parts[:1]]"),
+    Bug("batchnorm backward: 1/std forgotten in the slope", batchnorm.batchnorm_backward, "(gain * cache.inv_std * dgamma",
+        "(gain * dgamma"),
+    Bug("batchnorm backward: R counts samples, not places", batchnorm.batchnorm_backward, "gain * dbeta / len(drows)",
+        "gain * dbeta / len(dy)"),
+    Bug("batchnorm cache: x_hat not centred", batchnorm.BatchNormCache.x_hat.fget, "self.x - self.mean", "self.x"),
+    # convolution on tiles
+    Bug("matrices: a sign of the taps", form, "/ np.prod(np.subtract(p, others))", "/ abs(np.prod(np.subtract(p, others)))"),
+    Bug("matrices: infinity forgotten", form, "[::-1], 1, 1", "[::-1], 1, 0"),
+    Bug("plan: padding on the wrong side", winograd.plans, "geometry.padding[0], geometry.padding[2]",
+        "geometry.padding[1], geometry.padding[3]"),
+    Bug("plan: top and left exchanged", winograd.plans, "geometry.padding[0], geometry.padding[2]",
+        "geometry.padding[2], geometry.padding[0]"),
+    Bug("plan: the border keeps what was there", Plan.input_tiles, "padded.fill(0)", "pass"),
+    Bug("plan: input gradients are added to what was there", Plan.add_inputs, "padded.fill(0)", "pass"),
+    Bug("plan: outputs are added to what was there", Plan.add_outputs, "target.fill(0)", "pass"),
+    Bug("plan: beyond the output keeps what was there", Plan.output_tiles, "padded.fill(0)", "pass"),
+    Bug("plan: kernel flipped", Plan.weights, "= w\n", "= w[::-1, ::-1]\n"),
+    Bug("plan: phases of the weights exchanged", Plan.weights, "transpose(0, 2, 1, 3, 4, 5)", "transpose(0, 2, 3, 1, 4, 5)"),
+    Bug("plan: taps cut off on the wrong side", Plan.weight_gradient, "taps[: self.kernel, : self.kernel]",
+        "taps[-self.kernel :, -self.kernel :]"),
+    Bug("tiles: weight gradient of the second chunk overwrites", winograd._add_weight_products,
+        "du[place] += np", "du[place] = np"),
+    Bug("tiles: every chunk is the first", winograd.conv2d_weight_grad, "first=some.start == 0", "first=True"),
+    Bug("tiles: output gradients of the first images for all", winograd._add_weight_products, "plan.output_tiles(dy[some]",
+        "plan.output_tiles(dy[: some.stop - some.start]"),
+    Bug("tiles: images of a piece in reverse order", winograd.conv2d, "plan.input_tiles(x[some])",
+        "plan.input_tiles(x[some][::-1])"),
+    # convolution by windows
+    Bug("conv: padding on the wrong side", conv._inner, "top, _, left, _ =", "_, top, _, left ="),
+    Bug("conv: the border keeps what was there", conv._windows, "padded.fill(0)", "pass"),
+    Bug("conv: input gradients are added to what was there", conv.conv2d_input_grad, "padded.fill(0)", "pass"),
+    Bug("conv: weight gradient of the second piece overwrites", conv.conv2d_weight_grad, "total +=", "total ="),
+    Bug("conv: weight gradient of the first worker", conv.conv2d_weight_grad, "np.sum(share(part, len(x)), axis=0)",
+        "share(part, len(x))[0]"),
+    Bug("conv: bias gradient of the first worker", conv.conv2d_bias_grad, "np.sum(sums, axis=0)", "sums[0]"),
+    # dense, activations, updates
+    Bug("dense: columns of the second worker", dense._columns, "b[:, i:j]", "(i == 0) * b[:, i:j]"),
+    Bug("dense: rows of the second worker", dense._rows, "a[i:j]", "(i == 0) * a[i:j]"),
+    Bug("dense: the bias taken off", dense.dense, "y += b", "y -= b"),
+    Bug("relu: leaky", pointwise.relu, "0.0", "0.01"),
+    Bug("relu backward: leaky", pointwise.relu_backward, "0.0", "0.01"),
+    Bug("pieces of activations: always the first", pointwise.by_pieces, "array[some]",
+        "array[: some.stop - some.start]"),
+    Bug("tanh: sigmoid", pointwise.tanh, "plain.tanh", "plain.sigmoid"),
+    Bug("tanh backward: of the wrong array", pointwise.tanh_backward, "ActivationCache(y)", "ActivationCache(piece)"),
+    Bug("updates: the last number of a part is left out", pointwise.in_pieces, "pieces(start, stop,",
+        "pieces(start, stop - 1,"),
+]  # fmt: skip
+
+if COMPILED:
+    from minigan.kernels import compiled
+
+    tile_loops = compiled._tile_loops.__wrapped__
+    COMPILED_BUGS = [
+        Bug("gather: the last tile is dropped", tile_loops, "for t in range(image.shape[0] * rows * columns):\n"
+            "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
+            "            for phase in range(stride * stride):\n"
+            "                top, first = step * a + phase // stride, step * b + phase % stride\n"
+            "                for j in range(k):", "for t in range(image.shape[0] * rows * columns - 1):\n"
+            "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
+            "            for phase in range(stride * stride):\n"
+            "                top, first = step * a + phase // stride, step * b + phase % stride\n"
+            "                for j in range(k):"),
+        Bug("gather: rows of the matrix exchanged", tile_loops, "left[j, 0] * half[i, 0, c]", "left[i, 0] * half[i, 0, c]"),
+        Bug("scatter: overlapping tiles overwrite each other", tile_loops, "c] += value", "c] = value"),
+        Bug("scatter: a row of the tile forgotten", tile_loops, "for i in range(1, n)", "for i in range(2, n)"),
+        Bug("tiles: the phases exchanged", tile_loops, "step * a + phase // stride", "step * a + phase % stride"),
+        Bug("windows: the last row of a window is dropped", compiled._cut_loop.py_func, "range(kh)", "range(kh - 1)"),
+        Bug("windows: overlapping ones overwrite each other", compiled._add_loop.py_func, "c] +=", "c] ="),
+        Bug("windows: the step of a row for a column", compiled.add_windows, "stride[1] *", "stride[0] *"),
+        Bug("moments: the distance of the means forgotten", compiled.moments.py_func, "+ delta * delta", "+ 0 * delta"),
+        Bug("moments: the count before forgotten", compiled.moments.py_func, "* size / stop\n", "\n"),
+        Bug("column sums: the last rows are dropped", compiled.column_sums.py_func, "range(0, count, ROWS)",
+            "range(0, count - ROWS + 1, ROWS)"),
+        Bug("scale and shift: the mean forgotten", compiled.scale_shift.py_func, "(rows[r, c] - mean[c])", "rows[r, c]"),
+        Bug("product sums: the mean forgotten", compiled.product_sums.py_func, "(rows[r, c] - mean[c])", "rows[r, c]"),
+        Bug("product sums: the last block of rows alone", compiled.product_sums.py_func, "product[c] +=", "product[c] ="),
+        Bug("combine: a sign", compiled.combine.py_func, "- shift", "+ shift"),
+        Bug("leaky: the other half", compiled.leaky.py_func, "> 0", "<= 0"),
+        Bug("leaky backward: by the sign of dy", compiled.leaky_backward.py_func, "if y[i]", "if dy[i]"),
+    ]  # fmt: skip
+else:
+    COMPILED_BUGS = []
+
+
+@contextlib.contextmanager
+def interpreted() -> Iterator[ModuleType]:
+    """The compiled loops as the Python code that they are made of, whose bytecode can be exchanged; in short blocks."""
+    with contextlib.ExitStack() as stack:
+        for name, loop in vars(compiled).copy().items():
+            if hasattr(loop, "py_func"):
+                stack.enter_context(patch.object(compiled, name, loop.py_func))
+        for decorator in ("compiled", "compiled_linear"):
+            stack.enter_context(patch.object(compiled, decorator, lambda loop: loop))
+        stack.enter_context(patch.object(compiled, "ROWS", 4))
+        stack.callback(compiled._tile_loops.cache_clear)
+        compiled._tile_loops.cache_clear()
+        yield compiled
+
+
+def is_caught(loops: ModuleType) -> bool:
+    """Whether a twin now disagrees. Each is called twice in a row, so that scratch memory holds something."""
+    for name, twin in TWINS.items():
+        for seed in range(30):
+            arrays, extra = draw(name, seed)
+            try:
+                with fast(2, loops), np.errstate(all="ignore"):
+                    twin.call({key: array + 1 for key, array in arrays.items()}, extra)
+                    results = twin.call(arrays, extra)
+            except (ValueError, TypeError, IndexError, ZeroDivisionError):
+                continue
+            if not max(errors(name, results, arrays, extra)) <= twin.tolerance:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.story)
+def test_a_planted_bug_is_caught(bug):
+    toom_cook.cache_clear()
+    try:
+        with planted(bug):
+            assert is_caught(blocks)
+    finally:
+        toom_cook.cache_clear()
+
+
+@pytest.mark.skipif(not COMPILED, reason="numba is not installed: there are no compiled loops")
+@pytest.mark.parametrize("bug", COMPILED_BUGS, ids=lambda bug: bug.story)
+def test_a_bug_planted_in_the_compiled_loops_is_caught(bug):
+    with interpreted() as loops, planted(bug):
+        assert is_caught(loops)
+
+
+def test_without_a_bug_nothing_is_caught():
+    assert not is_caught(blocks)
+    if COMPILED:
+        with interpreted() as loops:
+            assert not is_caught(loops)
+
+
+def test_there_are_many_bugs_of_different_stories():
+    assert len({bug.story for bug in BUGS}) == len(BUGS) >= 60
+    assert len({bug.story for bug in COMPILED_BUGS}) == len(COMPILED_BUGS)

@@ -1,0 +1,246 @@
+"""Every operation that has a fast twin, as a function of named arrays, and a way to make small arrays go in pieces.
+
+A **call** uses the names of `minigan.ops`, so it is plain or fast by where it runs. Backward operations are called
+after their forward ones, with the cache that those made.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from minigan import ops
+from minigan.functional.patches import Geometry
+from minigan.kernels import batchnorm, blocks, conv, dense, maxout, pointwise, resample, winograd
+from minigan.kernels.loops import COMPILED
+from tests.strategies import normal
+
+# Where the loops are used.
+ROOMS = (batchnorm, conv, maxout, pointwise, winograd)
+# Limits that no small array reaches, and values which it does: several pieces, partial ones, several workers.
+LIMITS = [
+    (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
+    (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (resample, "IMAGES", 1),
+    (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "OVERHEAD", 0), (winograd, "MOVE", 0),
+]  # fmt: skip
+
+
+def loops_there_are() -> dict[str, ModuleType]:
+    """The modules with the inner loops, by name."""
+    found = {"NumPy": blocks}
+    if COMPILED:
+        from minigan.kernels import compiled
+
+        found["numba"] = compiled
+    return found
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """Cut also small arrays into pieces, and compute also narrow convolutions on tiles."""
+    with ExitStack() as stack:
+        for module, name, value in LIMITS:
+            assert getattr(module, name) > value
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+@contextmanager
+def fast(threads: int, loops: ModuleType | None = None) -> Iterator[None]:
+    """Fast kernels with small limits, with the given inner loops."""
+    with ExitStack() as stack:
+        stack.enter_context(small_limits())
+        for room in ROOMS if loops else ():
+            stack.enter_context(patch.object(room, "loops", loops))
+        stack.enter_context(ops.fast_kernels(threads))
+        yield
+
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """How an operation is called, and on what.
+
+    `call(arrays, extra)` returns arrays; `shapes(rng)` draws the shapes of its arrays and whatever else it takes.
+    """
+
+    call: Callable[[Arrays, Any], list[np.ndarray]]
+    shapes: Callable[[np.random.Generator], tuple[dict[str, tuple[int, ...]], Any]]
+    sums: bool = False  # whether each result is a sum of products
+    tolerance: float = 4.0  # see `errors`
+
+
+def _in_pieces(a: Arrays, _: None) -> list[np.ndarray]:
+    def change(theta: np.ndarray, gradient: np.ndarray, moment: np.ndarray) -> None:
+        moment *= 0.5
+        moment += gradient * gradient
+        theta -= 0.25 * gradient + moment
+
+    theta, moment = a["theta"].copy(), a["moment"].copy()
+    ops.in_pieces(theta, a["gradient"], moment, change=change)
+    return [theta, moment]
+
+
+def _batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
+    y, cache = ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)
+    assert cache.samples == a["x"][..., 0].size
+    return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat]
+
+
+def _batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
+    return list(ops.batchnorm_backward(a["dy"], a["gamma"], ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1]))
+
+
+def _dense_shapes(rng: np.random.Generator, **axes: str) -> tuple[dict[str, tuple[int, ...]], None]:
+    size = dict(zip("NIO", rng.integers(1, 9, 3).tolist(), strict=True))
+    return {name: tuple(size[axis] for axis in letters) for name, letters in axes.items()}, None
+
+
+def _image_shapes(rng: np.random.Generator) -> dict[str, tuple[int, ...]]:
+    shape = tuple(rng.integers(1, 6, rng.integers(1, 5)).tolist())
+    return {"x": shape, "dy": shape}
+
+
+def _norm_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
+    *leading, channels = rng.integers(1, 6, rng.integers(2, 5)).tolist()
+    leading[0] += 1  # at least two samples
+    shape = (*leading, channels)
+    # A large eps, as the smallest variance of a few samples bounds how sharp the comparison can be.
+    return {"x": shape, "dy": shape, "gamma": (channels,), "beta": (channels,)}, 0.1
+
+
+def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], Geometry]:
+    """Three of four are such as are computed on tiles: square kernels, equal strides of 1 or 2."""
+    if rng.random() < 0.75:
+        stride = int(rng.integers(1, 3))
+        kernel = (int(rng.integers(stride + 1, 3 * stride + 1)),) * 2
+        strides = (stride, stride)
+    else:
+        kernel, strides = tuple(rng.integers(1, 5, 2).tolist()), tuple(rng.integers(1, 4, 2).tolist())
+    padding = tuple(rng.integers(0, 3, 4).tolist())
+    geometry = Geometry(strides, padding)
+    reach = [k - before - after for k, before, after in zip(kernel, padding[::2], padding[1::2], strict=True)]
+    more = (14, 20) if rng.random() < 0.3 else (0, 8)  # large enough for large tiles, or not
+    size = tuple(max(1, least) + int(rng.integers(*more)) for least in reach)
+    n, inputs, outputs = rng.integers(1, 6, 3).tolist()
+    shapes = {
+        "x": (n, *size, inputs),
+        "w": (*kernel, inputs, outputs),
+        "dy": (n, *geometry.out_size(size, kernel), outputs),
+    }
+    return shapes, geometry
+
+
+def _slope(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
+    return _image_shapes(rng), float(rng.choice([0.0, 0.01, 0.2]))
+
+
+def _maxout(a: Arrays, pieces: int) -> list[np.ndarray]:
+    largest, cache = ops.maxout(a["x"], pieces)
+    return [largest, cache.winner.astype(largest.dtype)]
+
+
+def _maxout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], int]:
+    n, units, pieces = rng.integers(1, 6, 3).tolist()
+    return {"x": (4 * n, units * pieces)}, pieces  # enough samples for several workers
+
+
+def _upsample_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], int]:
+    n, height, width, channels, factor = rng.integers(1, 5, 5).tolist()
+    return {"x": (n, height, width, channels), "dy": (n, factor * height, factor * width, channels)}, factor
+
+
+TWINS = {
+    "conv2d": Twin(lambda a, g: [ops.conv2d(a["x"], a["w"], g)], _conv_shapes, sums=True, tolerance=80),
+    "conv2d_input_grad": Twin(
+        lambda a, g: [ops.conv2d_input_grad(a["dy"], a["w"], a["x"].shape[1:3], g)],
+        _conv_shapes, sums=True, tolerance=80,
+    ),
+    "conv2d_weight_grad": Twin(
+        lambda a, g: [ops.conv2d_weight_grad(a["x"], a["dy"], a["w"].shape[:2], g)],
+        _conv_shapes, sums=True, tolerance=80,
+    ),
+    "conv2d_bias_grad": Twin(lambda a, _: [ops.conv2d_bias_grad(a["dy"])], _conv_shapes, sums=True),
+    "dense": Twin(
+        lambda a, _: [ops.dense(a["x"], a["w"], a["b"])[0], ops.dense(a["x"], a["w"])[0]],
+        lambda rng: _dense_shapes(rng, x="NI", w="IO", b="O"), sums=True,
+    ),
+    "dense_input_grad": Twin(
+        lambda a, _: [ops.dense_input_grad(a["dy"], a["w"])],
+        lambda rng: _dense_shapes(rng, dy="NO", w="IO"), sums=True,
+    ),
+    "dense_weight_grad": Twin(
+        lambda a, _: [ops.dense_weight_grad(a["dy"], ops.dense(a["x"], a["w"])[1])],
+        lambda rng: _dense_shapes(rng, x="NI", dy="NO", w="IO"), sums=True,
+    ),
+    "batchnorm": Twin(_batchnorm, _norm_shapes, tolerance=16),
+    "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),
+    "relu": Twin(lambda a, _: [ops.relu(a["x"])[0]], _slope, tolerance=0),
+    "relu_backward": Twin(lambda a, _: [ops.relu_backward(a["dy"], ops.relu(a["x"])[1])], _slope, tolerance=0),
+    "leaky_relu": Twin(lambda a, s: [ops.leaky_relu(a["x"], s)[0]], _slope, tolerance=1),
+    "leaky_relu_backward": Twin(
+        lambda a, s: [ops.leaky_relu_backward(a["dy"], ops.leaky_relu(a["x"], s)[1], s)], _slope, tolerance=1
+    ),
+    "tanh": Twin(lambda a, _: [ops.tanh(a["x"])[0]], _slope),
+    "tanh_backward": Twin(lambda a, _: [ops.tanh_backward(a["dy"], ops.tanh(a["x"])[1])], _slope),
+    "sigmoid": Twin(lambda a, _: [ops.sigmoid(a["x"])[0]], _slope),
+    "maxout": Twin(_maxout, _maxout_shapes, tolerance=0),
+    "upsample_nearest": Twin(lambda a, f: [ops.upsample_nearest(a["x"], f)], _upsample_shapes, tolerance=0),
+    "upsample_nearest_backward": Twin(lambda a, f: [ops.upsample_nearest_backward(a["dy"], f)], _upsample_shapes),
+    "in_pieces": Twin(
+        _in_pieces, lambda rng: (dict.fromkeys(["theta", "gradient", "moment"], (int(rng.integers(1, 200)),)), None)
+    ),
+}  # fmt: skip
+
+
+# How the numbers of an array may lie in memory.
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "every other": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+    "backwards": lambda array: array[tuple([slice(None, None, -1)] * array.ndim)].copy()[
+        tuple([slice(None, None, -1)] * array.ndim)
+    ],
+    "batch last": lambda array: np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0),
+}
+
+
+def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tuple[Arrays, Any]:
+    """Random arrays for a call, with a few exact zeros, and whatever else it takes."""
+    rng = np.random.default_rng(seed)
+    shapes, extra = TWINS[name].shapes(rng)
+    arrays = {}
+    for number, (key, shape) in enumerate(shapes.items()):
+        array = normal([seed, number], *shape).astype(dtype)
+        array[rng.random(shape) < 0.1] = 0
+        arrays[key] = LAYOUTS[layout](array)
+    return arrays, extra
+
+
+def plain_float64(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray]:
+    """What the operation gives where nothing is fast, in double precision."""
+    assert ops.kernels_in_use() == "plain kernels"
+    return TWINS[name].call({key: array.astype(np.float64) for key, array in arrays.items()}, extra)
+
+
+def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> list[float]:
+    """Largest difference of each result from the plain one, in units of the precision and of what rounding scales with.
+
+    That is, for sums of products, the same sums of absolute values; else the largest value, or 1.
+    """
+    truth = plain_float64(name, arrays, extra)
+    absolute = {key: abs(array) for key, array in arrays.items()}
+    scales = plain_float64(name, absolute, extra) if TWINS[name].sums else truth
+    smallest = np.finfo(np.float64).tiny if TWINS[name].sums else 1.0
+    found = []
+    for result, true, scale in zip(results, truth, scales, strict=True):
+        assert result.shape == true.shape
+        unit = np.finfo(result.dtype).eps * max(abs(scale).max(initial=0), smallest)
+        found.append(float(abs(result - true).max(initial=0) / unit))
+    return found

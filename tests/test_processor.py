@@ -1,0 +1,66 @@
+"""Which of OpenBLAS's kernels are asked for, by what the processor says of itself."""
+
+import io
+import os
+
+import pytest
+
+from minigan import processor
+from minigan.processor import WIDE_FEATURES, choose_blas_kernels, cpuinfo
+
+ALL = " ".join(sorted(WIDE_FEATURES))
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A machine whose /proc/cpuinfo is this."""
+    monkeypatch.setattr(processor, "open", lambda *_, **__: io.StringIO(text), raising=False)
+
+
+def described(vendor: str, flags: str) -> str:
+    """Two cores; what is told of the second one may not matter."""
+    first = f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: a: b\nflags\t\t: fpu {flags}\n\n"
+    return first + "processor\t: 1\nvendor_id\t: Other\nflags\t\t: fpu\n"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "chosen"),
+    [
+        ("AuthenticAMD", ALL, "SkylakeX"),
+        ("AuthenticAMD", "avx2 avx512f", None),  # the kernels need more than that
+        ("AuthenticAMD", "avx2", None),
+        ("GenuineIntel", ALL, None),  # OpenBLAS knows them
+    ],
+)
+def test_amd_processors_with_avx_512_get_the_kernels_for_it(monkeypatch, vendor, flags, chosen):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    pretend(monkeypatch, described(vendor, flags))
+    choose_blas_kernels()
+    assert os.environ.get("OPENBLAS_CORETYPE") == chosen
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+
+
+@pytest.mark.parametrize("setting", ["Haswell", "Zen"])
+def test_a_setting_of_the_user_s_stays(monkeypatch, setting):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", setting)
+    pretend(monkeypatch, described("AuthenticAMD", ALL))
+    choose_blas_kernels()
+    assert os.environ["OPENBLAS_CORETYPE"] == setting
+
+
+def test_what_is_read(monkeypatch):
+    pretend(monkeypatch, described("AuthenticAMD", "avx2"))
+    assert cpuinfo() == ("AuthenticAMD", {"fpu", "avx2"})
+
+
+@pytest.mark.parametrize("text", ["", "Features\t: fp asimd\n", "no colon at all\n"])
+def test_other_machines_say_nothing(monkeypatch, text):
+    pretend(monkeypatch, text)
+    assert cpuinfo() == ("", set())
+
+
+def test_no_such_file(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(processor, "open", missing, raising=False)
+    assert cpuinfo() == ("", set())
