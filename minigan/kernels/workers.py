@@ -47,7 +47,9 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     if parts not in _pools:
         _pools[parts] = ThreadPoolExecutor(parts - 1, "minigan", initializer=_enter_pool)
     bounds = [count * part // parts for part in range(parts + 1)]
-    others = [_pools[parts].submit(copy_context().run, work, *bounds[part : part + 2]) for part in range(1, parts)]
+    others = [
+        _pools[parts].submit(copy_context().run, work, bounds[part], bounds[part + 1]) for part in range(1, parts)
+    ]
     try:
         first = work(bounds[0], bounds[1])
     finally:

@@ -48,8 +48,8 @@ BUGS = [
     # the workers
     Bug("share: what the last worker returns is dropped", workers.share, "in others)]", "in others[:-1])]"),
     Bug("share: the last part is not done", workers.share, "in range(1, parts)]", "in range(1, parts - 1)]"),
-    Bug("share: parts begin one too late", workers.share, "submit(copy_context().run, work, *bounds[part : part + 2])",
-        "submit(work, bounds[part] + 1, bounds[part + 1])"),
+    Bug("share: parts begin one too late", workers.share, "work, bounds[part], bounds",
+        "work, bounds[part] + 1, bounds"),
     # batch normalisation
     Bug("batchnorm: the count of the first worker", batchnorm.batchnorm, "count += other[0]", "pass"),
     Bug("batchnorm: the moments of the first worker", batchnorm.batchnorm, "in others", "in others[:0]"),
