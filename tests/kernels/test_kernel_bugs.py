@@ -47,7 +47,7 @@ BUGS = [
     Bug("leaky backward: by the sign of dy", blocks.leaky_backward, "y[part] > 0", "dy[part] > 0"),
     # the workers
     Bug("share: what the last worker returns is dropped", workers.share, "in others)]", "in others[:-1])]"),
-    Bug("share: the last part is not done", workers.share, "in range(1, parts)]", "in range(1, parts - 1)]"),
+    Bug("share: the last part is not done", workers.share, "in range(1, parts)\n", "in range(1, parts - 1)\n"),
     Bug("share: parts begin one too late", workers.share, "work, bounds[part], bounds",
         "work, bounds[part] + 1, bounds"),
     # batch normalisation
