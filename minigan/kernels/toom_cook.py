@@ -21,7 +21,7 @@ from functools import cache
 import numpy as np
 
 # Where the polynomials are evaluated, infinity besides: small numbers whose powers stay near 1 keep the rounding
-# errors small. Found by trying: relative errors in float32 are 6e-7 for (2, 2) and (2, 3), 2e-6 for the others.
+# errors small. Found by trying; relative errors in float32 stay below 1e-6 with m = 2, below 2e-6 with m = 4.
 POINTS = {
     (2, 2): (0.0, 1.0),
     (4, 2): (0.0, 1.0, -1.0, 2.0),

@@ -16,8 +16,8 @@ from tests.kernels.twins import fast, loops_there_are
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 20
-# One operation differs by about 1e-15, and twenty rounds leave a few digits of that. Biases before batch normalisation
-# have no effect: their gradient is 0 but for rounding, which Adam divides by its eps of 1e-8; running means follow.
+# One operation differs by 1e-15, and twenty rounds leave a few digits of that. Biases before batch normalisation
+# have no effect: their gradient is 0 but for rounding, which Adam divides by its eps, 1e-8 (and running means follow).
 BOUND, BOUND_OF_BIASES = 1e-12, 1e-9
 
 RECIPES = [
