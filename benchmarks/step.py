@@ -30,7 +30,6 @@ from minigan.recipes import Recipe
 # for the smallest gradient too, whose sign is then a matter of rounding.
 TOLERANCE = {False: 1e-2, True: 1e-1}
 SPINS = 0.05  # share of a processor that a waiting process may use
-HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,21 @@ def sides(options: Options, threads: int) -> dict[str, Make]:
     else:
         ours, theirs = {"minigan on CuPy": "plain"}, {"eager": "tuned", "compiled": "compiled"}
     found = {name: minigan(kernels) for name, kernels in ours.items()}
-    if HAS_TORCH:
+    if missing(options.device) == "":
         found |= {f"PyTorch {name}": pytorch(variant) for name, variant in theirs.items()}
     return found
+
+
+def missing(device: str) -> str:
+    """Why there are no columns of PyTorch; empty if there are."""
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed, so its columns are missing: pip install '.[bench]'."
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            return f"PyTorch {torch.__version__} sees no GPU, so its columns are missing."
+    return ""
 
 
 def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[str, Any]:
@@ -161,11 +172,9 @@ def described(results: list[dict[str, Any]], options: Options, precision: str) -
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]
     computed = dict.fromkeys(f"{name}: {result['sides'][name]['computed_by']}" for result in results for name in names)
-    notes += ["; ".join(computed) + ".", *spinning(results)]
-    if not HAS_TORCH:
-        notes.append("PyTorch is not installed, so its columns are missing: pip install '.[bench]'.")
+    notes += ["; ".join(computed) + ".", *spinning(results), missing(options.device)]
     spread = table(["ms a round, and the process", "quartiles", "best", "largest MiB"], details)
-    return "\n\n".join([table(head, rows), " ".join(notes), spread])
+    return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), spread])
 
 
 def spinning(results: list[dict[str, Any]]) -> list[str]:

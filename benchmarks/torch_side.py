@@ -222,7 +222,7 @@ class TorchSide:
         torch.set_num_threads(threads)
         torch.manual_seed(SEED)
         self._recipe, self._variant = recipe, VARIANTS[variant]
-        self._device = torch.device("cuda" if device != "cpu" else "cpu")
+        self._device = torch.device(device.replace("gpu", "cuda"))
         self._tf32 = tf32
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -251,11 +251,11 @@ class TorchSide:
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
 
     def facts(self) -> dict[str, Any]:
         """What computed, and the process at its largest."""
         what = f"PyTorch {torch.__version__} x{torch.get_num_threads()}"
         if self._device.type == "cuda":
-            what = f"PyTorch {torch.__version__} on {torch.cuda.get_device_name()}, TF32 {self._tf32}"
+            what = f"PyTorch {torch.__version__} on {torch.cuda.get_device_name(self._device)}, TF32 {self._tf32}"
         return {"computed_by": what, "precision": "float32", "largest_bytes": largest()}

@@ -17,7 +17,8 @@ from minigan.recipes import DCGAN64, RECIPES
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="needs PyTorch")
 SMALL = {
     "mlp-mnist": ["hidden_g=7,6", "hidden_d=8,5", "latent=5"],
     "mlp-2014": ["hidden_g=6", "hidden_d=5", "latent=5"],
@@ -37,7 +38,7 @@ GAMES = [
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Small networks gain nothing from more, and wait for each other on a busy machine."""
-    if step.HAS_TORCH:
+    if HAS_TORCH:
         import torch
 
         torch.set_num_threads(1)
@@ -105,7 +106,7 @@ def test_both_sides_know_the_losses_of_two_rounds() -> None:
     (recipe,) = chosen(["dcgan-28"], SMALL["dcgan-28"], 4)
     losses = MiniganSide(recipe, "fast", 1).first_losses()
     assert len(losses) == 4
-    if step.HAS_TORCH:
+    if HAS_TORCH:
         from benchmarks.torch_side import TorchSide
 
         assert TorchSide(recipe, "tuned", 1).first_losses() == pytest.approx(losses, rel=1e-2)
@@ -129,9 +130,9 @@ def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
     printed = capsys.readouterr().out
     document = json.loads((tmp_path / "step.json").read_text())
     (result,) = document["results"]
-    names = ["minigan plain", "minigan fast"] + ["PyTorch published", "PyTorch tuned"] * step.HAS_TORCH
+    names = ["minigan plain", "minigan fast"] + ["PyTorch published", "PyTorch tuned"] * HAS_TORCH
     assert list(result["sides"]) == names
-    assert ("PyTorch is not installed" in printed) != step.HAS_TORCH
+    assert ("PyTorch is not installed" in printed) != HAS_TORCH
     for side in result["sides"].values():
         assert side["count"] == len(side["seconds"]) == 2
         assert side["best"] <= side["lower"] <= side["median"] <= side["upper"]
@@ -147,7 +148,7 @@ def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
 
 
 def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "HAS_TORCH", False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     options = step.Options(threads=1)
     assert list(step.sides(options, 1)) == ["minigan plain", "minigan fast"]
     times = {"seconds": [1.0, 2.0], "waiting": {"seconds": 1.0, "processor": 0.5}, "largest_bytes": 0}
@@ -156,6 +157,17 @@ def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch
     text = step.described([result], options, "float32")
     assert "PyTorch is not installed" in text
     assert "should sleep, but some used the processor: x, minigan plain 50%, x, minigan fast 50%" in text
+
+
+@needs_torch
+def test_pytorch_without_a_gpu_is_left_out_beside_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy"]
+    assert "sees no GPU" in step.missing("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy", "PyTorch eager", "PyTorch compiled"]
 
 
 @pytest.mark.parametrize(
