@@ -124,7 +124,8 @@ class TorchMatch:
         if self._variant.compiled:
             torch.compiler.cudagraph_mark_step_begin()
         if self._game.order == "simultaneous":
-            move = self._simultaneous_tuned if self._variant.tuned else self._simultaneous
+            once = self._variant.tuned and not self._variant.compiled
+            move = self._simultaneous_tuned if once else self._simultaneous
             return move(source.real(0), source.latent_d(0))
         if self._game.order == "generator-first":
             fake = self._play_g(source.latent_g())
@@ -148,42 +149,45 @@ class TorchMatch:
         return loss, fake
 
     def _discriminator_step(self, real: Tensor, fake: Tensor) -> Tensor:
+        loss = self._discriminator_gradients(real, fake)
+        self._rule_d.step()
+        return loss
+
+    def _discriminator_gradients(self, real: Tensor, fake: Tensor) -> Tensor:
         self._rule_d.zero_grad()
         if self._game.joined:
             on_real, on_fake = self._play_d(torch.cat([real, fake])).split(len(real))
             loss = self._discriminator_loss(on_real, on_fake)
             loss.backward()
-        else:
-            loss_real = self._scale * self._cross_entropy(self._play_d(real), 1 - self._smoothing)
-            loss_real.backward()
-            loss_fake = self._scale * self._cross_entropy(self._play_d(fake), 0)
-            loss_fake.backward()
-            loss = loss_real.detach() + loss_fake.detach()
-        self._rule_d.step()
-        return loss.detach()
+            return loss.detach()
+        loss_real = self._scale * self._cross_entropy(self._play_d(real), 1 - self._smoothing)
+        loss_real.backward()
+        loss_fake = self._scale * self._cross_entropy(self._play_d(fake), 0)
+        loss_fake.backward()
+        return loss_real.detach() + loss_fake.detach()
 
     def _generator_step(self, fake: Tensor) -> Tensor:
+        loss = self._generator_gradients(fake)
+        self._rule_g.step()
+        return loss
+
+    def _generator_gradients(self, fake: Tensor) -> Tensor:
         self._rule_g.zero_grad()
         if self._variant.tuned:
             self.d.requires_grad_(False)
         loss = self._cross_entropy(self._play_d(fake), 1)
         loss.backward()
         self.d.requires_grad_(True)
-        self._rule_g.step()
         return loss.detach()
 
     def _simultaneous(self, real: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Both at once with two backward passes: D judges the fakes once for each player."""
+        """Both at once: D judges the fakes once for each player, as a compiled graph serves one backward pass only."""
         fake = self._play_g(z)
-        self._rule_g.zero_grad()
-        loss_g = self._cross_entropy(self._play_d(fake), 1)
-        loss_g.backward()
-        self._rule_d.zero_grad()  # what G's loss has left there
-        loss_d = self._discriminator_loss(self._play_d(real), self._play_d(fake.detach()))
-        loss_d.backward()
+        loss_g = self._generator_gradients(fake)
+        loss_d = self._discriminator_gradients(real, fake.detach())
         self._rule_g.step()
         self._rule_d.step()
-        return loss_d.detach(), loss_g.detach()
+        return loss_d, loss_g
 
     def _simultaneous_tuned(self, real: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """D judges the fakes once, and each player asks for its own gradients only."""
