@@ -9,26 +9,17 @@ installed or downloaded. Exit code 1 if anything failed.
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.rounds import digits, seconds_a_round, start
 from minigan import cli
 from minigan.backend import CPU, Device, select_device, to_host
-from minigan.data.batches import Batches
-from minigan.data.sources import load_images
-from minigan.games.gan import play_round
 from minigan.gradcheck import TOLERANCE, all_problems, check
 from minigan.recipes import RECIPES, Recipe
 from minigan.recipes.cost import cost
-from minigan.runs.draws import SeededDraws
-from minigan.runs.feed import feed
-from minigan.runs.state import State
 
-SEED = 0
-IMAGES = 1000  # enough for a few rounds of every batch size
 CPU_MACS = 4e11  # what a CPU should have to multiply for one measurement
 
 
@@ -87,7 +78,7 @@ def compare_rounds(recipe: Recipe, gpu: Device, precision: str, rounds: int, bou
     """
     ends = []
     for device in (CPU, gpu):
-        state, play = start(recipe, device, precision)
+        state, play = start(recipe, digits(recipe), device, precision)
         for _ in range(rounds):
             play()
         ends.append(to_host(state.g.theta.flat).astype(np.float64))
@@ -98,7 +89,7 @@ def compare_rounds(recipe: Recipe, gpu: Device, precision: str, rounds: int, bou
 
 def rounds_for(recipe: Recipe, most: int) -> int:
     """Fewer rounds of a large system, so that a CPU is done with them in seconds: at least 2."""
-    per_round = cost(recipe, (*(recipe.image_size or (28, 28)), 1)).round_macs
+    per_round = cost(recipe, (*(recipe.image_size or (28, 28)), recipe.list_channels)).round_macs
     return max(2, min(most, int(CPU_MACS / per_round)))
 
 
@@ -106,34 +97,11 @@ def time_rounds(recipe: Recipe, gpu: Device, most: int) -> Result:
     """Milliseconds a round on each processor, float32, after a warm-up, waiting for the device at the end."""
     times = {}
     for device, rounds in ((CPU, rounds_for(recipe, most)), (gpu, most)):
-        _, play = start(recipe, device, "float32")
-        for _ in range(max(1, rounds // 10)):
-            play()
-        device.synchronize()
-        began = time.perf_counter()
-        for _ in range(rounds):
-            play()
-        device.synchronize()
-        times[device.name] = (time.perf_counter() - began) / rounds * 1e3
+        _, play = start(recipe, digits(recipe), device)
+        times[device.name] = seconds_a_round(play, rounds, device.synchronize) * 1e3
     cpu, on_gpu = times[CPU.name], times[gpu.name]
     return Result(f"{recipe.name}: ms a round, batch {recipe.batch_size}",
                   f"CPU {cpu:.2f}, GPU {on_gpu:.2f}, GPU {cpu / on_gpu:.1f} times as fast", ok=True)  # fmt: skip
-
-
-def start(recipe: Recipe, device: Device, precision: str) -> tuple[State, Callable[[], None]]:
-    """A state before the first round, and a function that plays the next one."""
-    images = recipe.training_part(load_images(size=recipe.image_size).images[:IMAGES])
-    batches = Batches(len(images), recipe.batch_size, SEED)
-    dtype, game = np.dtype(precision), recipe.game()
-    state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
-    real = feed(images, batches, device)
-
-    def play() -> None:
-        draws = SeededDraws(recipe, real, SEED, state.step, game.d_steps, dtype)
-        play_round(game, state.g, state.d, draws)
-        state.finish_round(recipe.average)
-
-    return state, play
 
 
 def print_table(gpu: Device, results: list[Result]) -> None:

@@ -84,7 +84,7 @@ def test_the_file_alone_is_enough_for_pytorch(runs, tmp_path, recipe, network):
     ours, _ = net.forward(theta, x, train=False)
     if network == "generator":
         ours = first(ours.reshape(3, *saved.image_shape))
-    made = torch_twin.run(torch, torch_twin.build(torch, layers), read_tensors(file), first(x))
+    made = torch_twin.run(torch, torch_twin.build(layers), read_tensors(file), first(x))
     np.testing.assert_allclose(made, ours, rtol=0, atol=1e-5)
 
 

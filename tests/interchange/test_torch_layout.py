@@ -46,7 +46,7 @@ def given(case: Case, x: np.ndarray) -> np.ndarray:
 def test_pytorch_makes_the_same_of_the_same_inputs(case, torch):
     theta, x = case.theta(), case.x()
     listed = twin(case.net, case.in_shape, **case.images).modules
-    theirs = torch_twin.build(torch, [(name, kind, arguments) for name, (kind, arguments) in listed.items()])
+    theirs = torch_twin.build([(name, kind, arguments) for name, (kind, arguments) in listed.items()])
     ours, made = case.output(theta, x), torch_twin.run(torch, theirs, tensors_of(case, theta), given(case, x))
     assert made.shape == ours.shape
     assert ours.std() > 0.005  # there is something to compare
@@ -62,7 +62,7 @@ def test_the_order_of_the_dense_layers_matters(name, torch, monkeypatch):
     case = NETWORKS[name]
     theta, x = case.theta(), case.x()
     listed = twin(case.net, case.in_shape, **case.images).modules
-    theirs = torch_twin.build(torch, [(name, kind, arguments) for name, (kind, arguments) in listed.items()])
+    theirs = torch_twin.build([(name, kind, arguments) for name, (kind, arguments) in listed.items()])
     monkeypatch.setattr(torch_layout, "permutation", lambda order: np.arange(order[0] * order[1]))
     made = torch_twin.run(torch, theirs, tensors_of(case, theta), given(case, x))
     assert abs(made - case.output(theta, x)).max() > 1e-3

@@ -1,19 +1,11 @@
 """PyTorch's side, built from nothing but the layer list that an export carries."""
 
-from collections import OrderedDict
 
-
-def build(torch, layers):
+def build(layers):
     """A torch.nn.Sequential in inference mode; `layers` are (name, kind, arguments), names dotted where they nest."""
-    groups = OrderedDict()
-    for name, kind, arguments in layers:
-        number, _, rest = name.partition(".")
-        groups.setdefault(number, []).append((rest, kind, arguments))
-    modules = OrderedDict()
-    for number, inside in groups.items():
-        (rest, kind, arguments), *more = inside
-        modules[number] = build(torch, inside) if rest or more else getattr(torch.nn, kind)(**arguments)
-    return torch.nn.Sequential(modules).eval()
+    from benchmarks.torch_nets import sequential  # imports torch, which a test that needs it has found
+
+    return sequential(layers).eval()
 
 
 def run(torch, twin, tensors, x):

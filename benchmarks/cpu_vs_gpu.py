@@ -1,0 +1,166 @@
+"""Where a GPU begins to pay: its speed-up against batch size and width, as a picture with the crossover marked.
+
+    python -m benchmarks.cpu_vs_gpu [RECIPE] [--plot cpu-vs-gpu.png] [--json FILE] [--write docs/benchmarks.md]
+
+The CPU has its fast kernels. A width of 1 is the recipe as it was published; at 0.25 its layers have a quarter of the
+channels or units. Exit code 2 where there is no GPU.
+"""
+
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.machine import cores
+from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.rounds import chosen, digits, seconds_a_round, start, widened
+from minigan import cli
+from minigan.backend import CPU, Device, GPUUnavailable, select_device
+from minigan.errors import UsageError
+from minigan.recipes import Recipe
+from minigan.recipes.cost import cost
+from minigan.runs.blas import compute
+
+BLOCK = 0.5  # seconds that a block of rounds takes about
+
+
+@dataclass(frozen=True)
+class Options(Output):
+    recipe: tyro.conf.Positional[str] = "dcgan-64"
+    """name of the recipe"""
+    batches: tuple[int, ...] = (4, 8, 16, 32, 64, 128)
+    """batch sizes"""
+    widths: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
+    """shares of the published number of channels or units"""
+    blocks: int = 5
+    """turns of each processor"""
+    set: tuple[str, ...] = ()
+    """NAME=VALUE: other constants of the recipe"""
+    threads: int | None = None
+    """threads of the CPU; without it as many as there are cores"""
+    plot: Path = Path("cpu-vs-gpu.png")
+    """file for the picture"""
+
+    def __post_init__(self) -> None:
+        check_grid(self.blocks, batches=self.batches, widths=self.widths)
+
+
+def check_grid(blocks: int, **axes: Sequence[float]) -> None:
+    """Raises UsageError for values that cannot be measured."""
+    if blocks < 1:
+        raise UsageError(f"--blocks {blocks} is out of range: the smallest is 1")
+    for name, values in axes.items():
+        if not values or min(values) <= 0:
+            raise UsageError(f"--{name} takes at least one number, all above 0")
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m benchmarks.cpu_vs_gpu", description=__doc__ or "")
+    (recipe,) = chosen([options.recipe], options.set, None)
+    try:
+        gpu = select_device("gpu")
+    except GPUUnavailable as err:
+        raise UsageError(str(err)) from err  # exit code 2
+    report, threads = Report("cpu_vs_gpu", argv, options), options.threads or cores()
+    results = []
+    for width in options.widths:
+        for batch in options.batches:
+            (sized,) = chosen([options.recipe], options.set, batch)
+            measured = compare(widened(sized, width), gpu, threads, options.blocks)
+            results.append({"width": width, "batch": batch} | measured)
+            print(f"width {width:g}, batch {batch}: {measured['speed_up']:.2f} times", file=sys.stderr, flush=True)
+    draw(results, recipe, options.plot)
+    crossings = {width: crossover(*curve(results, width)) for width in options.widths}
+    report.publish(described(results, crossings), results, threads=threads, precision="float32",
+                   crossovers=[{"width": width, "batch": batch} for width, batch in crossings.items()])  # fmt: skip
+    return 0
+
+
+def compare(recipe: Recipe, gpu: Device, threads: int, blocks: int) -> dict[str, Any]:
+    """Seconds of a round on the CPU and on the GPU, which take turns, and the quotient of their medians."""
+    images, times = digits(recipe), dict[str, list[float]]()
+    macs = cost(recipe, images.shape[1:]).round_macs
+    plays, rounds = {}, {}
+    for name, device in (("cpu", CPU), ("gpu", gpu)):
+        with compute("fast", threads, macs) if name == "cpu" else nullcontext():
+            plays[name] = start(recipe, images, device)[1]
+            once = min(seconds_a_round(plays[name], 1, device.synchronize) for _ in range(2))
+            rounds[name], times[name] = max(1, round(BLOCK / once)), []
+    for _ in range(blocks):
+        for name, device in (("cpu", CPU), ("gpu", gpu)):
+            with compute("fast", threads, macs) if name == "cpu" else nullcontext():
+                times[name].append(seconds_a_round(plays[name], rounds[name], device.synchronize))
+    medians = {name: Summary.of(all_times).median for name, all_times in times.items()}
+    return {"seconds": times, **medians, "speed_up": medians["cpu"] / medians["gpu"]}
+
+
+def curve(results: Sequence[dict[str, Any]], width: float) -> tuple[list[int], list[float]]:
+    """(batch sizes, speed-ups) of one width, by rising batch size."""
+    points = sorted((result["batch"], result["speed_up"]) for result in results if result["width"] == width)
+    return [batch for batch, _ in points], [speed_up for _, speed_up in points]
+
+
+def crossover(batches: Sequence[float], speed_ups: Sequence[float]) -> float | None:
+    """The first batch size at which the GPU is as fast as the CPU, on straight lines between logarithms.
+
+    None if it is so nowhere in between: it is always faster, or always slower.
+    """
+    points = list(zip(map(math.log, batches), map(math.log, speed_ups), strict=True))
+    for (b0, s0), (b1, s1) in itertools.pairwise(points):
+        if s0 < 0 <= s1:
+            return math.exp(b0 - s0 * (b1 - b0) / (s1 - s0))
+    return None
+
+
+def described(results: Sequence[dict[str, Any]], crossings: dict[float, float | None]) -> str:
+    """The table, and where the lines cross 1."""
+    rows = [
+        [f"{result['width']:g} times, batch {result['batch']}", milliseconds(result["cpu"]),
+         milliseconds(result["gpu"]), f"{result['speed_up']:.2f}"]
+        for result in results
+    ]  # fmt: skip
+    told = []
+    for width, batch in crossings.items():
+        always = "faster" if min(curve(results, width)[1]) >= 1 else "not faster"
+        where = f"from batch {batch:.0f} on" if batch else f"{always} at all batch sizes measured"
+        told.append(f"at {width:g} times the width {where}")
+    return (
+        table(["width", "CPU, ms a round", "GPU, ms a round", "speed-up"], rows)
+        + f"\n\nMedians, float32. The GPU is as fast as the CPU: {'; '.join(told)}."
+    )
+
+
+def draw(results: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
+    """Speed-up against batch size, a line for each width; rings where a line crosses 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    batches = sorted({result["batch"] for result in results})
+    for width in dict.fromkeys(result["width"] for result in results):
+        (line,) = axes.loglog(*curve(results, width), marker=".", label=f"{width:g} times the width")
+        crossing = crossover(*curve(results, width))
+        if crossing:
+            color = line.get_color()
+            axes.plot(crossing, 1, "o", markersize=9, fillstyle="none", color=color)
+            axes.annotate(f"{crossing:.0f}", (crossing, 1), (4, -14), textcoords="offset points", color=color)
+    axes.axhline(1, color="grey", linewidth=0.8, linestyle="--", label="as fast as the CPU")
+    axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set(xlabel="batch size", ylabel="speed-up of the GPU", title=f"A round of {recipe.name}: GPU against CPU")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,328 @@
+"""Each operation of the recipes alone: time, work and traffic, beside the most that the machine can do.
+
+    python -m benchmarks.layers [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
+
+Plain and fast kernels take turns; CuPy joins where there is a GPU. The limits are measured first: the best matrix
+product and the best copy of large arrays. GFLOP/s count two operations a multiply-add of the definition, so that a
+convolution with fewer products can come out above the limit; GB/s count every array once, in and out.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.machine import cores
+from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.rounds import chosen
+from minigan import cli, nn, ops
+from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
+from minigan.errors import UsageError, UserError
+from minigan.optim import Adam
+from minigan.recipes import Recipe
+from minigan.recipes.cost import networks
+from minigan.runs.blas import compute
+from minigan.typing import Array, Shape
+
+TOLERANCE = 1e-4  # relative distance of two places' results, in float32
+ENOUGH = 0.02  # seconds that one measurement takes at least
+LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
+
+
+@dataclass(frozen=True)
+class Options(Output):
+    recipes: tyro.conf.Positional[tuple[str, ...]] = ("dcgan-64",)
+    """names of recipes"""
+    blocks: int = 7
+    """measurements of each operation"""
+    batch_size: int | None = None
+    """images in a batch; without it the recipe's own"""
+    set: tuple[str, ...] = ()
+    """NAME=VALUE: other constants of the recipes, such as width=16"""
+    threads: int | None = None
+    """threads that compute; without it as many as there are cores"""
+
+    def __post_init__(self) -> None:
+        for name in ("blocks", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value} is out of range: the smallest is 1")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One operation on arrays of fixed shapes."""
+
+    name: str  # of the operation in minigan.ops, or of the update rule
+    shapes: str  # for people
+    macs: int  # multiply-adds, by the definition
+    numbers: int  # that go in and out
+    prepare: Callable[["Draw"], Callable[[], object]]  # makes the arrays; what it returns computes once
+
+
+Draw = Callable[[Shape], Array]  # random arrays of a shape, where the operation will run
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m benchmarks.layers", description=__doc__ or "")
+    recipes = chosen(options.recipes, options.set, options.batch_size)
+    report, threads = Report("layers", argv, options), options.threads or cores()
+    places = contexts(threads)
+    limits = {name: limits_of(device, kernels, options.blocks) for name, (device, kernels) in places.items()}
+    results = [
+        {"task": task.name, "shapes": task.shapes, "macs": task.macs, "numbers": task.numbers}
+        | {"times": {name: asdict(Summary.of(times)) for name, times in measure(task, places, options.blocks).items()}}
+        for task in tasks(recipes)
+    ]
+    report.publish(described(results, limits), results, threads=threads, limits=limits, precision="float32")
+    return 0
+
+
+Kernels = Callable[[], AbstractContextManager[None]]
+
+
+def contexts(threads: int) -> dict[str, tuple[Device, Kernels]]:
+    """Where the operations run: the device, and what chooses the kernels."""
+    places: dict[str, tuple[Device, Kernels]] = {
+        "plain": (CPU, lambda: compute("plain", threads, 0)),
+        "fast": (CPU, lambda: compute("fast", threads, 0)),
+    }
+    try:
+        return places | {"CuPy": (select_device("gpu"), nullcontext)}
+    except GPUUnavailable:
+        return places
+
+
+def tasks(recipes: list[Recipe]) -> Iterator[Task]:
+    """The operations of all layers, and the update of each network; every one once."""
+    seen = set()
+    for recipe in recipes:
+        image_shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
+        for net, in_shape in networks(recipe, image_shape):
+            rows = net.shapes(in_shape) if isinstance(net, nn.Sequential) else []
+            found = [task for _, layer, before, after in rows for task in of_layer(layer, recipe, before, after)]
+            for task in [*found, adam(sum(map(math.prod, net.param_shapes(in_shape).values())))]:
+                if (task.name, task.shapes) not in seen:
+                    seen.add((task.name, task.shapes))
+                    yield task
+
+
+def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> list[Task]:
+    """The operations of a layer's forward and backward, for a whole batch."""
+    x, y = (recipe.batch_size, *before), (recipe.batch_size, *after)
+    macs = recipe.batch_size * layer.macs(before)
+    if isinstance(layer, nn.Conv2D):
+        return convolutions(x, y, layer.param_shapes(before)["w"], layer.geometry(before[:2]), macs)
+    if isinstance(layer, nn.ConvTranspose2D):  # a convolution from its output to its input
+        return convolutions(y, x, layer.param_shapes(before)["w"], layer.geometry(), macs)
+    if isinstance(layer, nn.Dense):
+        return dense(x, y, macs)
+    if isinstance(layer, nn.BatchNorm):
+        return batchnorm(x, layer.eps)
+    if isinstance(layer, nn.LeakyReLU):
+        return leaky_relu(x, layer.slope)
+    return []
+
+
+def convolutions(x: Shape, y: Shape, w: Shape, geometry: ops.Geometry, macs: int) -> list[Task]:
+    """The three primitives of a convolution from x to y."""
+    numbers = math.prod(x) + math.prod(y) + math.prod(w)
+    shapes = f"{shown(x)}, window {w[0]} x {w[1]} / {geometry.stride[0]}, {shown(y)}"
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        image, weights = draw(x), draw(w)
+        return lambda: ops.conv2d(image, weights, geometry)
+
+    def input_grad(draw: Draw) -> Callable[[], object]:
+        dy, weights = draw(y), draw(w)
+        return lambda: ops.conv2d_input_grad(dy, weights, (x[1], x[2]), geometry)
+
+    def weight_grad(draw: Draw) -> Callable[[], object]:
+        image, dy = draw(x), draw(y)
+        return lambda: ops.conv2d_weight_grad(image, dy, (w[0], w[1]), geometry)
+
+    return [
+        Task("conv2d", shapes, macs, numbers, forward),
+        Task("conv2d_input_grad", shapes, macs, numbers, input_grad),
+        Task("conv2d_weight_grad", shapes, macs, numbers, weight_grad),
+    ]
+
+
+def dense(x: Shape, y: Shape, macs: int) -> list[Task]:
+    """The three products of a dense layer."""
+    w = (x[1], y[1])
+    shapes, numbers = f"{shown(x)}, {shown(y)}", math.prod(x) + math.prod(y) + math.prod(w)
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        rows, weights, b = draw(x), draw(w), draw(w[1:])
+        return lambda: ops.dense(rows, weights, b)
+
+    def input_grad(draw: Draw) -> Callable[[], object]:
+        dy, weights = draw(y), draw(w)
+        return lambda: ops.dense_input_grad(dy, weights)
+
+    def weight_grad(draw: Draw) -> Callable[[], object]:
+        dy, (_, cache) = draw(y), ops.dense(draw(x), draw(w), None)
+        return lambda: ops.dense_weight_grad(dy, cache)
+
+    return [
+        Task("dense", shapes, macs, numbers, forward),
+        Task("dense_input_grad", shapes, macs, numbers, input_grad),
+        Task("dense_weight_grad", shapes, macs, numbers, weight_grad),
+    ]
+
+
+def batchnorm(x: Shape, eps: float) -> list[Task]:
+    """Both directions of batch normalisation."""
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        image, gamma, beta = draw(x), draw(x[-1:]), draw(x[-1:])
+        return lambda: ops.batchnorm(image, gamma, beta, eps)
+
+    def backward(draw: Draw) -> Callable[[], object]:
+        dy, gamma = draw(x), draw(x[-1:])
+        _, cache = ops.batchnorm(draw(x), gamma, draw(x[-1:]), eps)
+        return lambda: ops.batchnorm_backward(dy, gamma, cache)
+
+    size = math.prod(x)
+    return [
+        Task("batchnorm", shown(x), 0, 2 * size, forward),
+        Task("batchnorm_backward", shown(x), 0, 3 * size, backward),
+    ]
+
+
+def leaky_relu(x: Shape, slope: float) -> list[Task]:
+    """Both directions of the leaky rectifier."""
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        image = draw(x)
+        return lambda: ops.leaky_relu(image, slope)
+
+    def backward(draw: Draw) -> Callable[[], object]:
+        dy, (_, cache) = draw(x), ops.leaky_relu(draw(x), slope)
+        return lambda: ops.leaky_relu_backward(dy, cache, slope)
+
+    size = math.prod(x)
+    return [
+        Task("leaky_relu", shown(x), 0, 2 * size, forward),
+        Task("leaky_relu_backward", shown(x), 0, 3 * size, backward),
+    ]
+
+
+def adam(parameters: int) -> Task:
+    """One update of a flat vector."""
+    rule = Adam(lr=2e-4, beta1=0.5)
+
+    def prepare(draw: Draw) -> Callable[[], object]:
+        theta = nn.Params(draw((parameters,)), {"w": (parameters,)}, {}, ())
+        grads, moments = theta.gradients(), rule.init_moments(theta)
+        grads["w"] = draw((parameters,))
+        return lambda: rule.update(theta, grads, moments, 1)
+
+    return Task("Adam", shown((parameters,)), 0, 7 * parameters, prepare)  # reads theta, g, m, v; writes theta, m, v
+
+
+def shown(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def measure(task: Task, places: dict[str, tuple[Device, Kernels]], blocks: int) -> dict[str, list[float]]:
+    """Seconds of one call in each place, which take turns. Raises UserError if their results differ."""
+    ready: dict[str, Callable[[], float]] = {}
+    expected: np.ndarray | None = None
+    for name, (device, kernels) in places.items():
+        with kernels():
+            call = task.prepare(drawing(device))
+            made = first_array(call())
+            ready[name] = timer(call, device)
+        expected = made if expected is None else expected
+        difference = float(np.linalg.norm(made - expected) / max(float(np.linalg.norm(expected)), 1e-30))
+        if not difference <= TOLERANCE:  # also for NaN
+            raise UserError(f"{task.name} of {task.shapes}: {name} differs from the plain version by {difference:.1e}")
+    times: dict[str, list[float]] = {name: [] for name in ready}
+    for _ in range(blocks):
+        for name, (_, kernels) in places.items():
+            with kernels():
+                times[name].append(ready[name]())
+    return times
+
+
+def first_array(result: Any) -> np.ndarray:
+    """What an operation made, without its cache, on the host; nothing where it works in place."""
+    array = result[0] if isinstance(result, tuple) else result
+    return np.zeros(0) if array is None else to_host(array)
+
+
+def drawing(device: Device) -> Draw:
+    """Random arrays on a device, the same on each."""
+    rng = np.random.default_rng(0)
+    return lambda shape: device.put(rng.standard_normal(shape, dtype=np.float32))
+
+
+def timer(call: Callable[[], object], device: Device) -> Callable[[], float]:
+    """What measures the mean seconds of a call, over as many as take long enough; it warms up here."""
+
+    def seconds(calls: int) -> float:
+        device.synchronize()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        device.synchronize()
+        return (time.perf_counter() - began) / calls
+
+    seconds(1)  # compiles, allocates
+    calls = max(1, math.ceil(ENOUGH / seconds(1)))
+    return lambda: seconds(calls)
+
+
+def limits_of(device: Device, kernels: Kernels, blocks: int) -> dict[str, float]:
+    """The most that a place can do: GFLOP/s of the best matrix product, GB/s of the best copy (read and written)."""
+    draw, best = drawing(device), 0.0
+    with kernels():
+        for size in (512, 1024, 2048):
+            run = timer(product(draw, size), device)
+            best = max(best, 2 * size**3 / min(run() for _ in range(blocks)))
+        source = draw((LARGE,))
+        target = source.copy()
+        run = timer(lambda: ops.in_pieces(target, source, change=device.xp.copyto), device)
+        copied = 2 * source.nbytes / min(run() for _ in range(blocks))
+    return {"gflops": best / 1e9, "gbytes": copied / 1e9}
+
+
+def product(draw: Draw, size: int) -> Callable[[], object]:
+    """A product of two square matrices."""
+    a, b = draw((size, size)), draw((size, size))
+    return lambda: ops.dense(a, b)
+
+
+def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]) -> str:
+    """The table: of products GFLOP/s, of the others GB/s, and the share of the limit."""
+    most = {key: {name: each[key] for name, each in limits.items()} for key in ("gflops", "gbytes")}
+    rows = []
+    for result in results:
+        work, unit = (2 * result["macs"], "gflops") if result["macs"] else (4 * result["numbers"], "gbytes")
+        row = [f"{result['task']}: {result['shapes']}", "GFLOP/s" if result["macs"] else "GB/s"]
+        for name, summary in result["times"].items():
+            rate = work / summary["median"] / 1e9
+            row += [milliseconds(summary["median"]), f"{rate:.3g}", f"{rate / best_of(most[unit], name):.0%}"]
+        rows.append(row)
+    head = ["operation", "rate in"]
+    for name in limits:
+        head += [f"{name}: ms", "rate", "of limit"]
+    told = "; ".join(f"{name} {each['gflops']:.3g} GFLOP/s, {each['gbytes']:.3g} GB/s" for name, each in limits.items())
+    return table(head, rows) + f"\n\nMedians, float32. The best matrix product and the best copy: {told}."
+
+
+def best_of(limits: dict[str, float], name: str) -> float:
+    """The limit of the processor that a place computes on: on the CPU the better of both kinds of kernels."""
+    return limits[name] if name == "CuPy" else max(limits["plain"], limits["fast"])
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,192 @@
+"""Seconds of a whole training round of each recipe, minigan beside PyTorch, in turns on the same machine.
+
+    python -m benchmarks.step [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
+
+On the CPU: minigan with plain and with fast kernels, PyTorch as it is published and tuned. On a GPU: minigan on
+CuPy, PyTorch eager and compiled. Without PyTorch its columns are left out. First the losses of two
+rounds are compared, from the same weights and batches.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tyro
+
+from benchmarks.machine import cores
+from benchmarks.processes import Remote, alternate
+from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.rounds import chosen
+from minigan import cli
+from minigan.backend import select_device
+from minigan.errors import UsageError, UserError
+from minigan.recipes import Recipe
+
+# Relative difference of the first losses, without and with TF32. Adam's first step is as long as the learning rate
+# for the smallest gradient too, whose sign is then a matter of rounding.
+TOLERANCE = {False: 1e-2, True: 1e-1}
+SPINS = 0.05  # share of a processor that a waiting process may use
+
+
+@dataclass(frozen=True)
+class Options(Output):
+    recipes: tyro.conf.Positional[tuple[str, ...]] = ()
+    """names of recipes; all of them if none is given"""
+    rounds: int | None = None
+    """rounds in a block; without it as many as the slowest side plays in a second"""
+    blocks: int = 9
+    """turns of each side"""
+    batch_size: int | None = None
+    """images in a batch; without it the recipe's own"""
+    set: tuple[str, ...] = ()
+    """NAME=VALUE: other constants of the recipes, such as width=16 size=32,32"""
+    device: str = "cpu"
+    """cpu or gpu"""
+    threads: int | None = None
+    """threads of each side; without it as many as there are cores"""
+    tf32: bool = False
+    """on a GPU: let all sides multiply in TF32; without it none does"""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "blocks", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value} is out of range: the smallest is 1")
+
+
+Make = Callable[[Recipe], Remote]
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m benchmarks.step", description=__doc__ or "")
+    recipes = chosen(options.recipes, options.set, options.batch_size)
+    if options.device != "cpu":
+        select_device(options.device)  # complains if there is none
+    report = Report("step", argv, options)
+    threads = options.threads or cores()
+    results = [measure(recipe, sides(options, threads), options) for recipe in recipes]
+    precision = "float32" + (" with TF32 products" if options.tf32 else "")
+    report.publish(
+        described(results, options, precision), results, threads=threads, precision=precision, device=options.device,
+        blocks=options.blocks, tolerance=TOLERANCE[options.tf32], settings=list(options.set),
+    )  # fmt: skip
+    return 0
+
+
+def sides(options: Options, threads: int) -> dict[str, Make]:
+    """What makes each side's process, by its name in the table; minigan first, the side to beat last."""
+
+    def minigan(kernels: str) -> Make:
+        from benchmarks.minigan_side import MiniganSide
+
+        return lambda recipe: Remote(MiniganSide, recipe, kernels, threads, options.device, options.tf32)
+
+    def pytorch(variant: str) -> Make:
+        from benchmarks.torch_side import TorchSide
+
+        return lambda recipe: Remote(TorchSide, recipe, variant, threads, options.device, options.tf32)
+
+    if options.device == "cpu":
+        ours, theirs = {"minigan plain": "plain", "minigan fast": "fast"}, {"published": "published", "tuned": "tuned"}
+    else:
+        ours, theirs = {"minigan on CuPy": "plain"}, {"eager": "tuned", "compiled": "compiled"}
+    found = {name: minigan(kernels) for name, kernels in ours.items()}
+    if missing(options.device) == "":
+        found |= {f"PyTorch {name}": pytorch(variant) for name, variant in theirs.items()}
+    return found
+
+
+def missing(device: str) -> str:
+    """Why there are no columns of PyTorch; empty if there are."""
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed, so its columns are missing: pip install '.[bench]'."
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            return f"PyTorch {torch.__version__} sees no GPU, so its columns are missing."
+    return ""
+
+
+def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[str, Any]:
+    """Check, warm up, and let the sides play in turns. Raises UserError if their first losses differ."""
+    with ExitStack() as stack:
+        remotes = {name: stack.enter_context(make(recipe)) for name, make in makers.items()}
+        losses = {name: remote("first_losses") for name, remote in remotes.items()}
+        difference = compare(recipe, losses, TOLERANCE[options.tf32])
+        slowest = max(max(remote("seconds_a_round", 1) for _ in range(2)) for remote in remotes.values())
+        rounds = options.rounds or max(1, round(1 / slowest))
+        times = alternate(remotes, rounds, options.blocks)
+        rows = {
+            name: asdict(Summary.of(times[name]))
+            | {"seconds": times[name], "first_losses": losses[name], "waiting": remote.waiting()}
+            | remote("facts")
+            for name, remote in remotes.items()
+        }
+    print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
+    constants = {"recipe": recipe.name, "constants": asdict(recipe)}
+    return constants | {"rounds": rounds, "difference_of_losses": difference, "sides": rows}
+
+
+def compare(recipe: Recipe, losses: dict[str, list[float]], tolerance: float) -> float:
+    """The largest relative difference between the sides' first losses; UserError if it is beyond the tolerance."""
+    first = next(iter(losses.values()))
+
+    def difference(mine: float, other: float) -> float:
+        relative = abs(mine - other) / abs(other)
+        return math.inf if math.isnan(relative) else relative
+
+    differences = {name: max(map(difference, all_losses, first)) for name, all_losses in losses.items()}
+    worst = max(differences, key=lambda name: differences[name])
+    if differences[worst] > tolerance:
+        raise UserError(
+            f"{recipe.name}: the sides do not play the same game: losses of the first rounds {first} and, "
+            f"{worst}, {losses[worst]}; allowed is a relative difference of {tolerance:g}"
+        )
+    return differences[worst]
+
+
+def described(results: list[dict[str, Any]], options: Options, precision: str) -> str:
+    """Both tables, and what should be known about them."""
+    names = list(results[0]["sides"])
+    ours, theirs = [n for n in names if n.startswith("minigan")], [n for n in names if n.startswith("PyTorch")]
+    head = ["ms a round", *names, *(f"{ours[-1]} / {name}" for name in theirs)]
+    rows, details = [], []
+    for result in results:
+        each = {name: Summary.of(side["seconds"]) for name, side in result["sides"].items()}
+        title = f"{result['recipe']}, batch {result['constants']['batch_size']}"
+        ratios = [f"{each[ours[-1]].median / each[name].median:.2f}" for name in theirs]
+        rows.append([title, *(milliseconds(each[name].median) for name in names), *ratios])
+        for name, side in result["sides"].items():
+            quartiles = f"{milliseconds(each[name].lower)} to {milliseconds(each[name].upper)}"
+            memory = f"{side['largest_bytes'] / 2**20:.0f}"
+            details.append([f"{title}: {name}", quartiles, milliseconds(each[name].best), memory])
+    worst, allowed = max(result["difference_of_losses"] for result in results), TOLERANCE[options.tf32]
+    notes = [
+        f"Medians of {options.blocks} blocks, {precision}.",
+        "The losses of the first two rounds, from the same weights and batches and without dropout, differ by at most "
+        f"{worst:.1e} (relative; allowed {allowed:g}).",
+    ]
+    computed = dict.fromkeys(f"{name}: {result['sides'][name]['computed_by']}" for result in results for name in names)
+    notes += ["; ".join(computed) + ".", *spinning(results), missing(options.device)]
+    spread = table(["ms a round, and the process", "quartiles", "best", "largest MiB"], details)
+    return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), spread])
+
+
+def spinning(results: list[dict[str, Any]]) -> list[str]:
+    """A complaint about processes that took processor time from the others while they waited."""
+    shares = {
+        f"{result['recipe']}, {name}": side["waiting"]["processor"] / max(side["waiting"]["seconds"], 1e-9)
+        for result in results
+        for name, side in result["sides"].items()
+    }
+    bad = [f"{name} {share:.0%}" for name, share in shares.items() if share > SPINS]
+    return [f"Warning: processes that wait should sleep, but some used the processor: {', '.join(bad)}."] if bad else []
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

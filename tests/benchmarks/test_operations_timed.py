@@ -1,0 +1,80 @@
+"""Each operation alone: which there are, equal results everywhere, the table. No test asserts a time."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import layers
+from benchmarks.layers import TOLERANCE, contexts, drawing, first_array, limits_of, measure, tasks
+from benchmarks.rounds import chosen
+from minigan.backend import CPU
+from minigan.errors import UserError
+from minigan.recipes.cost import cost
+from tests.strict_cupy import forbid_dtype, forbid_synchronisation
+
+SMALL = ["dcgan-64", "--set", "width=2", "latent=3", "size=16,16", "--batch-size", "2", "--blocks", "2",
+         "--threads", "1"]  # fmt: skip
+PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad",
+              "batchnorm", "batchnorm_backward", "leaky_relu", "leaky_relu_backward", "Adam"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "ENOUGH", 1e-4)
+    monkeypatch.setattr(layers, "LARGE", 1 << 16)
+
+
+def test_all_primitives_are_there_and_each_case_once() -> None:
+    found = list(tasks(chosen(["dcgan-64", "mlp-mnist"], ["width=2"], 3)))
+    assert {task.name for task in found} == PRIMITIVES
+    assert len({(task.name, task.shapes) for task in found}) == len(found)
+
+
+def test_the_work_of_a_net_is_what_its_recipe_counts() -> None:
+    (recipe,) = chosen(["dcgan-28"], [], 4)
+    macs = {name: sum(t.macs for t in tasks([recipe]) if t.name == name) for name in ("conv2d", "dense")}
+    assert sum(macs.values()) == 4 * sum(cost(recipe, (28, 28, 1)).image_macs)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("dcgan-64", ["width=2", "latent=3"]), ("mlp-mnist", ["hidden_g=5,4", "hidden_d=4,5"])]
+)
+def test_they_compute_the_same_everywhere(name, settings, strict) -> None:
+    """With plain and fast kernels, and with CuPy's stand-in without a single wait."""
+    places = contexts(1)
+    assert list(places) == ["plain", "fast", "CuPy"]
+    for task in tasks(chosen([name], settings, 8)):  # of two samples BatchNorm's gradient is nearly 0
+        assert [len(times) for times in measure(task, places, 2).values()] == [2, 2, 2]
+        call = task.prepare(drawing(strict))
+        with forbid_synchronisation(), forbid_dtype("float64"):
+            call()
+
+
+def test_results_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter((1.0, 1.0 + 2 * TOLERANCE))
+    monkeypatch.setattr(layers, "first_array", lambda _: np.array([next(made)]))
+    task = next(iter(tasks(chosen(["mlp-mnist"], [], 2))))
+    with pytest.raises(UserError, match=r"fast differs from the plain version by 2\.0e-04"):
+        measure(task, contexts(1), 1)
+
+
+def test_of_a_result_with_a_cache_the_result_is_compared() -> None:
+    assert first_array((np.ones(2), "cache")).sum() == 2
+    assert first_array(None).size == 0
+
+
+def test_limits_are_of_products_and_copies() -> None:
+    limits = limits_of(CPU, contexts(1)["plain"][1], 1)
+    assert limits.keys() == {"gflops", "gbytes"}
+    assert min(limits.values()) > 0
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys) -> None:
+    assert layers.main([*SMALL, "--json", str(tmp_path / "layers.json")]) == 0
+    printed = capsys.readouterr().out
+    document = json.loads((tmp_path / "layers.json").read_text())
+    assert document["limits"].keys() >= {"plain", "fast"}
+    for result in document["results"]:
+        assert f"{result['task']}: {result['shapes']}" in printed
+        assert all(times["count"] == 2 for times in result["times"].values())

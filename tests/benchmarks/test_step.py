@@ -1,0 +1,194 @@
+"""A round beside PyTorch: the same game on both sides, and a table at the end. No test here asserts a time."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import step
+from benchmarks.minigan_side import CHECKED, MiniganSide, without_dropout
+from benchmarks.rounds import SEED, chosen, digits, start
+from minigan.backend import CPU
+from minigan.data.batches import Batches
+from minigan.errors import UsageError, UserError
+from minigan.interchange.torch_layout import state_dict, twin
+from minigan.recipes import DCGAN64, RECIPES
+from minigan.runs.draws import SeededDraws
+from minigan.runs.feed import feed
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="needs PyTorch")
+SMALL = {
+    "mlp-mnist": ["hidden_g=7,6", "hidden_d=8,5", "latent=5"],
+    "mlp-2014": ["hidden_g=6", "hidden_d=5", "latent=5"],
+    "dcgan-28": ["width=3", "width_d=2", "units=9", "latent=5"],
+    "dcgan-64": ["width=3", "latent=5", "size=32,16"],
+    "dcgan-upsample": ["width=3", "width_d=2", "latent=5", "size=32,32"],
+    "dcgan-256": ["width=2", "latent=5", "size=64,64"],
+}
+GAMES = [
+    *((name, ()) for name in RECIPES),
+    ("dcgan-64", ("fresh_fakes=True",)),
+    ("dcgan-upsample", ("joined=True",)),
+    ("dcgan-28", ("d_steps=3",)),
+]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Small networks gain nothing from more, and wait for each other on a busy machine."""
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def test_every_recipe_is_here() -> None:
+    assert SMALL.keys() == RECIPES.keys()
+
+
+@needs_torch
+@pytest.mark.parametrize("variant", ["published", "tuned"])
+@pytest.mark.parametrize(("name", "settings"), GAMES)
+def test_pytorch_plays_the_same_game(name, settings, variant) -> None:
+    """In double precision: losses of each round, and all weights after it."""
+    import torch
+
+    from benchmarks import torch_side
+
+    (recipe,) = chosen([name], [*SMALL[name], *settings], 4)
+    recipe = without_dropout(recipe)
+    images = digits(recipe)
+    state, play = start(recipe, images, CPU, "float64")
+    cpu = torch.device("cpu")
+    match = torch_side.TorchMatch(recipe, images, torch_side.VARIANTS[variant], cpu, "float64")
+    used = recipe.training_part(images)
+    real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
+    for number in range(CHECKED):
+        metrics = play()
+        draws = SeededDraws(recipe, real, SEED, number, recipe.game().d_steps, np.dtype("float64"))
+        losses = match.play(torch_side.Given(draws, cpu))
+        assert [loss.item() for loss in losses] == pytest.approx([metrics["loss_d"], metrics["loss_g"]], rel=1e-6)
+    for player, net in ((state.g, match.g), (state.d, match.d)):
+        theirs = dict(net.named_parameters())
+        for key, ours in state_dict(twin(player.net, player.theta.in_shape), player.theta).items():
+            if key in theirs:  # the others are running statistics
+                np.testing.assert_allclose(theirs[key].detach().numpy(), ours, rtol=1e-4, atol=1e-6)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", RECIPES)
+def test_pytorch_draws_batches_like_minigan(name) -> None:
+    import torch
+
+    from benchmarks.torch_side import Drawn
+
+    (recipe,) = chosen([name], SMALL[name], 100)
+    images = digits(recipe)
+    used = recipe.training_part(images)
+    real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
+    draws = SeededDraws(recipe, real, SEED, 0, 1, np.dtype("float32"))
+    for channels_last in (False, True):
+        drawn = Drawn(recipe, images, torch.device("cpu"), channels_last)
+        x, expected = drawn.real(0), draws.real(0)
+        assert x.is_contiguous(memory_format=torch.channels_last) or x.ndim == 2 or x.shape[1] == 1 or not channels_last
+        np.testing.assert_array_equal((x.permute(0, 2, 3, 1) if x.ndim == 4 else x).numpy(), expected)
+    torch.manual_seed(0)
+    theirs = np.concatenate([drawn.latent_g().numpy() for _ in range(50)])
+    ours = recipe.draw_latents(np.random.default_rng(0), len(theirs))
+    assert theirs.shape == ours.shape
+    assert theirs.std() == pytest.approx(ours.std(), rel=0.03)
+    assert abs(theirs).mean() == pytest.approx(abs(ours).mean(), rel=0.03)  # 8% more of U than of N of one deviation
+
+
+def test_both_sides_know_the_losses_of_two_rounds() -> None:
+    (recipe,) = chosen(["dcgan-28"], SMALL["dcgan-28"], 4)
+    losses = MiniganSide(recipe, "fast", 1).first_losses()
+    assert len(losses) == 4
+    if HAS_TORCH:
+        from benchmarks.torch_side import TorchSide
+
+        assert TorchSide(recipe, "tuned", 1).first_losses() == pytest.approx(losses, rel=1e-2)
+
+
+@pytest.mark.parametrize("other", [[1.0, 2.5], [1.0, float("nan")]])
+def test_sides_that_play_another_game_are_not_timed(other) -> None:
+    assert step.compare(DCGAN64(), {"a": [1.0, 2.0], "b": [1.0, 2.0002]}, 1e-3) == pytest.approx(1e-4)
+    with pytest.raises(UserError, match=r"dcgan-64: the sides do not play the same game.* b, "):
+        step.compare(DCGAN64(), {"a": [1.0, 2.0], "b": other}, 1e-3)
+
+
+ARGUMENTS = ["mlp-mnist", "--set", "hidden_g=4,4", "hidden_d=4,4", "latent=2", "--batch-size", "3", "--threads", "1",
+             "--rounds", "2", "--blocks", "2"]  # fmt: skip
+
+
+def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table: step -->\nold\n<!-- end of table -->\nafter\n")
+    assert step.main([*ARGUMENTS, "--json", str(tmp_path / "step.json"), "--write", str(page)]) == 0
+    printed = capsys.readouterr().out
+    document = json.loads((tmp_path / "step.json").read_text())
+    (result,) = document["results"]
+    names = ["minigan plain", "minigan fast"] + ["PyTorch published", "PyTorch tuned"] * HAS_TORCH
+    assert list(result["sides"]) == names
+    assert ("PyTorch is not installed" in printed) != HAS_TORCH
+    for side in result["sides"].values():
+        assert side["count"] == len(side["seconds"]) == 2
+        assert side["best"] <= side["lower"] <= side["median"] <= side["upper"]
+        assert side["largest_bytes"] > 2**20
+        assert side["waiting"].keys() == {"seconds", "processor"}
+        assert len(side["first_losses"]) == 2 * CHECKED
+    assert result["constants"]["hidden_g"] == [4, 4]
+    assert document["machine"]["libraries"]["numpy"] == np.__version__
+    assert document["threads"] == 1
+    for part in (*names, "mlp-mnist, batch 3", "--set hidden_g=4,4", "load average at the start", "x1"):
+        assert part in printed
+    assert page.read_text() == f"before\n<!-- table: step -->\n\n{printed.strip()}\n\n<!-- end of table -->\nafter\n"
+
+
+def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    options = step.Options(threads=1)
+    assert list(step.sides(options, 1)) == ["minigan plain", "minigan fast"]
+    times = {"seconds": [1.0, 2.0], "waiting": {"seconds": 1.0, "processor": 0.5}, "largest_bytes": 0}
+    each = {name: times | {"computed_by": "hand"} for name in step.sides(options, 1)}
+    result = {"recipe": "x", "constants": {"batch_size": 1}, "difference_of_losses": 0.0, "sides": each}
+    text = step.described([result], options, "float32")
+    assert "PyTorch is not installed" in text
+    assert "should sleep, but some used the processor: x, minigan plain 50%, x, minigan fast 50%" in text
+
+
+@needs_torch
+def test_pytorch_without_a_gpu_is_left_out_beside_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy"]
+    assert "sees no GPU" in step.missing("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy", "PyTorch eager", "PyTorch compiled"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["mlp-mnits"], "unknown recipe 'mlp-mnits'; did you mean 'mlp-mnist'"),
+        (["--set", "widht=3"], "no such constant; did you mean 'width'"),
+        (["--set", "width=x"], "--set width=x: expected a value like"),
+        (["--set", "width"], "write NAME=VALUE"),
+        (["--blocks", "0"], "--blocks 0 is out of range"),
+        (["--write", "nothing.md"], "nothing.md: No such file"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(arguments, part) -> None:
+    with pytest.raises(UsageError, match=part):
+        step.main(arguments)
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(UserError, match="no GPU"):
+        step.main([*ARGUMENTS, "--device", "gpu"])
