@@ -104,6 +104,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
     from minigan.kernels import workers  # not before: compiled loops take time to load
 
     rooms = [import_module(f"minigan.kernels.{room}") for room in ROOMS]
+    before, threads_before = dict(_twins), workers.threads()
     workers.set_threads(threads)
     _twins.update({name: next(vars(room)[name] for room in rooms if name in vars(room)) for name in WITH_TWINS})
     try:
@@ -111,7 +112,8 @@ def fast_kernels(threads: int) -> Iterator[None]:
             yield
     finally:
         _twins.clear()
-        workers.set_threads(1)
+        _twins.update(before)
+        workers.set_threads(threads_before)
 
 
 def kernels_in_use() -> str:

@@ -1,6 +1,7 @@
 """The door: every name with a fast twin gives what the plain version gives, however arrays lie, on any threads."""
 
 import inspect
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from minigan import ops
 from minigan.functional.batchnorm import BatchNormCache
 from minigan.functional.patches import Geometry
 from minigan.kernels import batchnorm as fast_batchnorm
+from minigan.kernels import loops as module
 from minigan.kernels import workers
 from tests.kernels.twins import LAYOUTS, TWINS, draw, errors, fast, loops_there_are, plain_float64
 from tests.strategies import Convolution, convolutions, normal, seeds
@@ -261,3 +263,22 @@ def test_the_measure_of_errors_would_notice():
     assert max(errors("conv2d", [wrong], arrays, extra)) <= 1
     wrong.reshape(-1)[abs(right).argmax()] *= 1.001
     assert max(errors("conv2d", [wrong], arrays, extra)) > TWINS["conv2d"].tolerance
+
+
+def test_fast_kernels_nest():
+    with ops.fast_kernels(2):
+        outer = ops.kernels_in_use()
+        with ops.fast_kernels(3):
+            assert ops.kernels_in_use() != outer
+        assert ops.kernels_in_use() == outer
+    assert ops.kernels_in_use() == "plain kernels"
+
+
+def test_without_a_place_for_compiled_code_the_loops_are_numpys(monkeypatch):
+    def refuse(name):
+        if name.endswith("compiled"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return import_module(name)
+
+    monkeypatch.setattr(module, "import_module", refuse)
+    assert module.choose().__name__ == "minigan.kernels.blocks"

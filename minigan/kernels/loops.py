@@ -4,6 +4,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-COMPILED = find_spec("numba") is not None
 
-loops: ModuleType = import_module("minigan.kernels." + ("compiled" if COMPILED else "blocks"))
+def choose() -> ModuleType:
+    """`compiled`, or `blocks` where there is no numba, or no folder in which it could keep what it compiles."""
+    if find_spec("numba") is not None:
+        try:
+            return import_module("minigan.kernels.compiled")
+        except (RuntimeError, OSError):
+            pass
+    return import_module("minigan.kernels.blocks")
+
+
+loops = choose()
+COMPILED = loops.__name__.endswith("compiled")
