@@ -29,6 +29,9 @@ class Batches:
       ones each time since the order is drawn anew.
     * ``last="keep"``: used, E = ceil(N / B); each epoch holds every image exactly once.
 
+    With `independent`, each batch is the first B images of an order of its own: always full, and an
+    image may come again before all have been seen.
+
     Raises UsageError for batch_size < 1, an unknown `last` or a seed out of range, and DataError
     where a batch needs more images than there are.
     """
@@ -37,6 +40,7 @@ class Batches:
     batch_size: int  # B
     seed: int
     last: Literal["drop", "keep"] = "drop"
+    independent: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -73,7 +77,9 @@ class Batches:
 
         Raises ValueError for a negative step.
         """
-        order = _epoch_order(self.seed, self.epoch_of(step), self.count)  # (N,)
+        order = _epoch_order(self.seed, step if self.independent else self.epoch_of(step), self.count)  # (N,)
+        if self.independent:
+            return order[: self.batch_size].copy()
         start = step % self.per_epoch * self.batch_size
         return order[start : start + self.batch_size].copy()
 

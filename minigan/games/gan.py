@@ -10,7 +10,7 @@ parameters, and the generator's step passes ``grads=None`` to D, so no gradient 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -89,6 +89,25 @@ class Draws(Protocol):
     def dropout(self, k: int) -> np.random.Generator: ...  # k < d_steps: discriminator steps; k = d_steps: generator
 
 
+class OwnRound:
+    """Rules that are none of the above: a subclass plays its round itself. See games.toolbox.
+
+    It takes one batch of real images, and generated ones once for D and once for G.
+    """
+
+    d_steps: ClassVar[int] = 1
+    order: ClassVar[Order] = "discriminator-first"
+    reuse_fakes: ClassVar[bool] = False
+    joined: ClassVar[bool] = True
+
+    def start(self, d: Player) -> None:
+        """Prepare the players before the first round."""
+
+    def play(self, g: Player, d: Player, draws: Draws) -> Metrics:
+        """One round."""
+        raise NotImplementedError
+
+
 def generate(g: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Cache]:
     """x = G(z), in training mode."""
     return g.net.forward(g.theta, z, train=True, rng=rng)
@@ -163,8 +182,10 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 
-def play_round(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
-    """One round: k discriminator steps and one generator step, in the game's order."""
+def play_round(game: Game | OwnRound, g: Player, d: Player, draws: Draws) -> Metrics:
+    """One round: k discriminator steps and one generator step, in the game's order, or a round of the game's own."""
+    if isinstance(game, OwnRound):
+        return game.play(g, d, draws)
     if game.order == "simultaneous":
         return simultaneous_step(game.loss, g, d, draws.real(0), draws.latent_d(0), draws.dropout(0))
     if game.order == "generator-first":

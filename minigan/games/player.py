@@ -14,7 +14,10 @@ from minigan.typing import Shape
 
 @dataclass
 class Player:
-    """The network and its rule are constant; theta, grads, moments and updates change."""
+    """The network and its rule are constant; theta, grads, moments and updates change.
+
+    copy: a second D with moments of its own, in the games that have one (games.toolbox).
+    """
 
     net: Layer
     optimiser: Optimiser
@@ -22,6 +25,7 @@ class Player:
     grads: Params
     moments: Moments
     updates: int = 0
+    copy: "Player | None" = None
 
     @classmethod
     def new(
@@ -37,6 +41,11 @@ class Player:
         """A player before its first update."""
         theta = init_params(net, in_shape, rng, dtype=dtype, device=device)
         return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta))
+
+    def twin(self) -> "Player":
+        """Another player with the same network and numbers, that has not learnt anything yet."""
+        theta = self.theta.copy()
+        return Player(self.net, self.optimiser, theta, theta.gradients(), self.optimiser.init_moments(theta))
 
     def update(self) -> None:
         """One update from the gradients collected in `grads`, which start from zero again."""

@@ -13,7 +13,7 @@ from minigan.games.gan import discriminator_step, joined_discriminator_step, non
 from minigan.games.player import Player
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
-from minigan.recipes import MLP2014, MLPMnist, Recipe
+from minigan.recipes import MLP2014, MLPMnist
 from minigan.typing import Array, Shape
 
 BATCH = 5
@@ -99,7 +99,7 @@ GENERATOR_LOSSES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
 }
 
 # The recipes' own networks, narrow enough to vary every parameter.
-RECIPES: list[Recipe] = [
+RECIPES: list[MLPMnist | MLP2014] = [
     MLPMnist(batch_size=BATCH, latent=3, hidden_g=(5, 4), hidden_d=(6, 4)),
     MLP2014(batch_size=BATCH, latent=3, hidden_g=5, hidden_d=3, pieces=2, weights_g=0.7, weights_d=0.7),
 ]
@@ -192,7 +192,7 @@ def step_problem(name: str, joined: bool, device: Device = CPU, seed: int = 0) -
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
 
 
-def recipe_problems(recipe: Recipe, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
+def recipe_problems(recipe: MLPMnist | MLP2014, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
     """Both losses of a recipe's game, with respect to every parameter of the player who minimises it."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (BATCH, *IMAGE_SHAPE), dtype=np.uint8)
@@ -217,7 +217,7 @@ def recipe_problems(recipe: Recipe, device: Device = CPU, seed: int = 0) -> Iter
 
 
 def _discriminator_problem(
-    recipe: Recipe, net: nn.Layer, theta: nn.Params, real: Array, fake: Array, seed: int
+    recipe: MLPMnist | MLP2014, net: nn.Layer, theta: nn.Params, real: Array, fake: Array, seed: int
 ) -> Problem:
     loss = recipe.game().loss.discriminator
 
@@ -236,7 +236,13 @@ def _discriminator_problem(
 
 
 def _generator_problem(
-    recipe: Recipe, g_net: nn.Layer, theta_g: nn.Params, d_net: nn.Layer, theta_d: nn.Params, z: Array, seed: int
+    recipe: MLPMnist | MLP2014,
+    g_net: nn.Layer,
+    theta_g: nn.Params,
+    d_net: nn.Layer,
+    theta_d: nn.Params,
+    z: Array,
+    seed: int,
 ) -> Problem:
     loss = recipe.game().loss.generator
 

@@ -11,9 +11,10 @@ from minigan.recipes.dcgan_upsample import DCGANUpsample
 from minigan.recipes.mlp_2014 import MLP2014
 from minigan.recipes.mlp_mnist import MLPMnist
 from minigan.recipes.recipe import Recipe
+from minigan.recipes.toolbox_mlp import ToolboxMLP
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (MLPMnist, MLP2014, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256)
+    recipe.name: recipe for recipe in (MLPMnist, MLP2014, ToolboxMLP, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256)
 }
 DEFAULT_RECIPE = MLPMnist.name
 
@@ -27,4 +28,5 @@ __all__ = [
     "DCGANUpsample",
     "MLPMnist",
     "Recipe",
+    "ToolboxMLP",
 ]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.games.gan import Game
+from minigan.games.gan import Game, OwnRound
+from minigan.games.toolbox import ToolboxGame
 from minigan.nn import Layer, Sequential
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
@@ -30,7 +31,7 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     .. math:: k\,(F_G + 2 F_D + 2 F_D + 2 F_D') + (F_G + F_D + F_D + F_G + F_G')
 
     without the second :math:`F_G` where fakes are used again; a simultaneous round has one forward
-    pass of each kind.
+    pass of each kind, and the copy of D that learns beside G in toolbox-mlp one more :math:`F_D`.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
@@ -41,6 +42,8 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     per_image = game.d_steps * d_step + g_step + generated(game) * forward_g
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already
+    if isinstance(game, ToolboxGame) and game.copy != "frozen":
+        per_image += forward_d  # the copy's weight gradients
     return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)
 
 
@@ -51,7 +54,7 @@ def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], t
     return (g, (recipe.latent,)), (d, recipe.sample_shape(image_shape))
 
 
-def generated(game: Game) -> int:
+def generated(game: Game | OwnRound) -> int:
     """Forward passes of G in a round."""
     if game.order == "simultaneous":
         return 1

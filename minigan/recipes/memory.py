@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
     BatchNorm,
@@ -38,14 +39,16 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
 
     c is 2 where G makes samples again while those of the step before are still there, else 1; a
     simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
-    both, and they are there twice. Not counted: the data set, Python, and what the
-    libraries take.
+    both, and they are there twice. A round of toolbox-mlp is counted by itself. Not counted: the data
+    set, Python, and what the libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     game, rules = recipe.game(), recipe.optimisers(1)
     p_g, p_d = size(g, g_in), size(d, d_in)
     m_g, m_d = (len(rule.moment_names) for rule in rules)
     stays = p_g * (2 + m_g) + p_d * (2 + m_d)
+    if isinstance(game, ToolboxGame):
+        return stays * itemsize + _toolbox_bytes(recipe, game, (g, g_in), (d, d_in), itemsize)
     kept_g, kept_d = (recipe.batch_size * kept(net, shape, itemsize) for net, shape in ((g, g_in), (d, d_in)))
     batch_d = recipe.batch_size * (2 if game.joined else 1)
     work_g = max(recipe.batch_size * work(g, g_in), max(m_g, 1) * p_g) * itemsize
@@ -55,6 +58,22 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
     g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
+
+
+def _toolbox_bytes(
+    recipe: Recipe, game: ToolboxGame, g: tuple[Layer, Shape], d: tuple[Layer, Shape], itemsize: int
+) -> int:
+    """What a round of games.toolbox holds beside both players: the copy of D, and all its images at one time.
+
+    Its steps are small. Largest are either G's sigmoid for all images, five arrays beside the real images, or the
+    real and generated ones apart and together while D takes a step.
+    """
+    p_g, p_d, pixels = size(*g), size(*d), math.prod(d[1])
+    copy = 0 if game.copy == "frozen" else 3 * p_d  # its parameters, gradients and momentum
+    images = recipe.batch_size * pixels
+    step = game.minibatch * (kept(*d, 1) + work(*d) + pixels)
+    g_step = game.minibatch * (kept(*g, 1) + 2 * pixels) + step
+    return (copy + max(6 * images, 4 * images + max(step, 2 * p_d), 2 * images + max(g_step, 2 * p_g))) * itemsize
 
 
 def kept(net: Layer, in_shape: Shape, itemsize: int) -> int:

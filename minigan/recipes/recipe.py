@@ -10,7 +10,7 @@ import numpy as np
 
 from minigan.backend import array_module
 from minigan.errors import UsageError
-from minigan.games.gan import Game
+from minigan.games.gan import Game, OwnRound
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
 from minigan.typing import Array, Images, Shape
@@ -63,6 +63,16 @@ class Recipe:
         """(H, W) that the networks make; None: any."""
         return None
 
+    @property
+    def latent_of_image(self) -> bool:
+        """Whether each image has one z for the whole run, instead of new ones in each round."""
+        return False
+
+    @property
+    def independent_batches(self) -> bool:
+        """Whether each batch is chosen from all images, instead of from those that the epoch has not shown yet."""
+        return False
+
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
         return rng.standard_normal((count, self.latent), dtype=np.float32)
@@ -83,7 +93,7 @@ class Recipe:
         """The update rules of G and of D."""
         raise NotImplementedError
 
-    def game(self) -> Game:
+    def game(self) -> Game | OwnRound:
         """The losses, the order of moves, the number of moves."""
         raise NotImplementedError
 

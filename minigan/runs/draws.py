@@ -1,6 +1,7 @@
 """The data and the randomness of one round, each a function of (seed, purpose, step)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,6 +58,16 @@ class SeededDraws:
         return images
 
     def _latent(self, purpose: Purpose, k: int) -> Array:
-        count = len(self.feed.batches.indices(self._number(k)))
-        z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), count)
+        chosen = self.feed.batches.indices(self._number(k))
+        if self.recipe.latent_of_image:
+            z = _latents_of_images(self.recipe, self.seed, self.feed.batches.count)[chosen]
+        else:
+            z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(chosen))
         return self.feed.device.put(z.astype(self.dtype, copy=False))
+
+
+# The cache only saves time: the function is pure.
+@lru_cache(maxsize=1)
+def _latents_of_images(recipe: Recipe, seed: int, count: int) -> np.ndarray:
+    """One z for each image, (count, latent): those that round 0 would draw for a batch of them all."""
+    return recipe.draw_latents(stream(seed, Purpose.LATENT_D, 0, 0), count)

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan.backend import Device, to_host
 from minigan.errors import CheckpointError
+from minigan.games.gan import OwnRound
 from minigan.games.player import Player
 from minigan.nn.params import Params
 from minigan.optim.average import update_average
@@ -43,7 +44,16 @@ class State:
             recipe.discriminator(images), rule_d, recipe.sample_shape(images.shape[1:]),
             stream(seed, Purpose.INIT_DISCRIMINATOR), dtype=dtype, device=device,
         )  # fmt: skip
+        game = recipe.game()
+        if isinstance(game, OwnRound):
+            game.start(d)
         return cls(g, d, g.theta.copy() if recipe.average else None, 0)
+
+    @property
+    def players(self) -> dict[str, Player]:
+        """By the names that checkpoints give them."""
+        both = {"generator": self.g, "discriminator": self.d}
+        return both if self.d.copy is None else both | {"copy": self.d.copy}
 
     @property
     def drawing(self) -> Params:
@@ -59,7 +69,7 @@ class State:
     def tensors(self) -> dict[str, np.ndarray]:
         """All arrays by name, on the host."""
         named = {}
-        for role, player in (("generator", self.g), ("discriminator", self.d)):
+        for role, player in self.players.items():
             named[f"{role}.theta"] = player.theta.flat
             named |= {f"{role}.{name}": moment for name, moment in player.moments.items()}
         if self.average is not None:
@@ -70,8 +80,8 @@ class State:
         """What the arrays mean: the counters, and the names and shapes of the views."""
         return {
             "step": self.step,
-            "updates": {"generator": self.g.updates, "discriminator": self.d.updates},
-            "layout": {"generator": layout(self.g.theta), "discriminator": layout(self.d.theta)},
+            "updates": {role: player.updates for role, player in self.players.items()},
+            "layout": {role: layout(player.theta) for role, player in self.players.items()},
         }
 
     def restore(self, checkpoint: Checkpoint, device: Device) -> None:
@@ -84,7 +94,7 @@ class State:
                 f"this run needs {', '.join(sorted(mine))}: other optimisers, or another averaging"
             )
         self.step = checkpoint.facts["step"]
-        for role, player in (("generator", self.g), ("discriminator", self.d)):
+        for role, player in self.players.items():
             player.theta.version += 1  # whatever was computed with the old numbers is out of date
             player.updates = checkpoint.facts["updates"][role]
             _copy(player.theta.flat, checkpoint.tensors[f"{role}.theta"], device)

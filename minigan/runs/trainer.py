@@ -46,7 +46,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
-        self.batches = Batches(len(self.images), self.recipe.batch_size, self.options.seed, self.options.last_batch)
+        self.batches = Batches(
+            len(self.images), self.recipe.batch_size, self.options.seed, self.options.last_batch,
+            independent=self.recipe.independent_batches,
+        )  # fmt: skip
         self.game = self.recipe.game()
         self.state = State.start(
             self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device

@@ -129,3 +129,15 @@ def test_other_bad_arguments_are_refused():
         Batches(0, 1, 0)
     with pytest.raises(ValueError, match="steps count from 0"):
         Batches(100, 10, 0).indices(-1)
+
+
+def test_independent_batches_are_always_full_and_come_from_all_images():
+    batches = Batches(10, 4, 3, "keep", independent=True)
+    drawn = [batches.indices(step) for step in range(200)]
+    assert all(len(set(chosen)) == 4 for chosen in drawn)
+    assert all(np.array_equal(chosen, batches.indices(step)) for step, chosen in enumerate(drawn))
+    counts = np.bincount(np.concatenate(drawn), minlength=10)  # 80 expected, with a deviation of 7
+    assert counts.min() > 50
+    assert counts.max() < 110
+    assert any(set(a) & set(b) for a, b in zip(drawn[::2], drawn[1::2], strict=True))
+    assert len({tuple(chosen) for chosen in drawn}) > 190

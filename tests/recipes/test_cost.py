@@ -9,7 +9,7 @@ from minigan import ops
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.games.gan import play_round
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -18,6 +18,8 @@ from minigan.runs.state import State
 SMALL = [
     MLPMnist(batch_size=4, hidden_g=(5, 4), hidden_d=(6, 4)),
     MLP2014(batch_size=4, hidden_g=5, hidden_d=3),
+    ToolboxMLP(batch_size=4, minibatch=2, latent=3, hidden_d=5),
+    ToolboxMLP(batch_size=4, minibatch=4, latent=3, hidden_d=5, copy_of_d="frozen"),
     DCGAN28(batch_size=2, latent=5, width=4, width_d=3, units=16),
     DCGAN64(batch_size=2, latent=5, width=2),
     DCGAN64(batch_size=2, latent=5, width=2, fresh_fakes=True),

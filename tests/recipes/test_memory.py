@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.memory import main, prepared
 from minigan import nn
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.memory import kept, round_bytes, work
 
 # Together they are largest at different places: in the update, in G's and in D's convolutions, while G makes samples.
@@ -16,6 +16,10 @@ SMALL = [
     MLPMnist(batch_size=512),
     MLP2014(),
     MLP2014(batch_size=2000),
+    ToolboxMLP(),
+    ToolboxMLP(copy_of_d="frozen"),
+    ToolboxMLP(batch_size=100),
+    ToolboxMLP(batch_size=2000, hidden_d=1000),
     DCGAN28(batch_size=32, width=16, units=64),
     DCGAN64(batch_size=16, width=16),
     DCGAN64(batch_size=16, width=16, fresh_fakes=True),

@@ -14,6 +14,7 @@ from minigan.backend import CPU, to_host
 from minigan.data.batches import Batches
 from minigan.errors import UsageError
 from minigan.games.gan import play_round
+from minigan.games.toolbox import squared_error
 from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Maxout, ReLU, Sigmoid, Tanh
 from minigan.nn.initialisers import HeNormal, Uniform, Values
 from minigan.optim import Adam, Momentum
@@ -26,7 +27,9 @@ from minigan.recipes import (
     RECIPES,
     DCGANUpsample,
     MLPMnist,
+    ToolboxMLP,
 )
+from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 from minigan.runs.state import State
@@ -40,6 +43,7 @@ MNIST_SHAPE = (28, 28, 1)
 SMALL = [
     MLPMnist(batch_size=8),
     MLP2014(batch_size=8),
+    ToolboxMLP(batch_size=8, minibatch=4),
     DCGAN28(batch_size=4, latent=5, width=4, width_d=3, units=16),
     DCGAN64(batch_size=3, latent=5, width=2),
     DCGANUpsample(batch_size=3, latent=5, width=4, width_d=2),
@@ -47,6 +51,11 @@ SMALL = [
     DCGAN256(batch_size=2, latent=5, width=1),
 ]
 every_small_recipe = pytest.mark.parametrize("recipe", SMALL, ids=lambda recipe: recipe.name)
+
+
+def unstretched(recipe):
+    """The recipe, with pixels between the values of black and white as they are."""
+    return recipe(scale_rows=False) if recipe is ToolboxMLP else recipe()
 
 
 def random_images(count, *shape, seed=0):
@@ -58,7 +67,7 @@ DIGITS = random_images(50, *MNIST_SHAPE)
 
 def start(recipe, images, device=CPU, dtype=np.float32, seed=0):
     """The state before the first round, and the batches."""
-    batches = Batches(len(images), recipe.batch_size, seed)
+    batches = Batches(len(images), recipe.batch_size, seed, independent=recipe.independent_batches)
     return State.start(recipe, images, batches.per_epoch, seed, np.dtype(dtype), device), batches
 
 
@@ -144,7 +153,7 @@ def test_latents_are_drawn_on_the_host_and_depend_on_the_generator_alone(recipe)
 @every_recipe
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_byte_survives_encoding_and_decoding(recipe, dtype, device):
-    recipe, images = recipe(), np.arange(256, dtype=np.uint8).reshape(4, 4, 8, 2)
+    recipe, images = unstretched(recipe), np.arange(256, dtype=np.uint8).reshape(4, 4, 8, 2)
     x = recipe.encode(device.put(images), np.dtype(dtype))
     assert x.shape == (4, *recipe.sample_shape((4, 8, 2)))
     assert x.size == images.size
@@ -157,12 +166,12 @@ def test_every_byte_survives_encoding_and_decoding(recipe, dtype, device):
 @every_recipe
 @given(images=arrays(np.uint8, array_shapes(min_dims=4, max_dims=4, max_side=4)))
 def test_images_keep_their_places(recipe, images):
-    recipe = recipe()
+    recipe = unstretched(recipe)
     assert np.array_equal(recipe.decode(recipe.encode(images, np.dtype("f4")), images.shape[1:]), images)
     assert recipe.sample_shape(images.shape[1:]) == recipe.encode(images, np.dtype("f4")).shape[1:]
 
 
-@pytest.mark.parametrize(("recipe", "black"), list(zip(SMALL, [-1, 0, 0, -1, -1, -1, -1], strict=True)))
+@pytest.mark.parametrize(("recipe", "black"), list(zip(SMALL, [-1, 0, 0, 0, -1, -1, -1, -1], strict=True)))
 def test_black_and_white_have_the_values_that_the_generator_can_reach(recipe, black):
     """tanh reaches -1 to 1, the logistic function 0 to 1."""
     x = recipe.encode(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1), np.dtype("f8"))
@@ -212,6 +221,9 @@ REFUSED = [
     (MLPMnist, "jitter", -0.1, "--jitter -0.1 is out of range: allowed are 0 to 1"),
     (DCGAN256, "jitter", 1.1, "--jitter 1.1 is out of range: allowed are 0 to 1"),
     (DCGAN256, "jitter", math.nan, "--jitter nan is out of range: allowed are 0 to 1"),
+    (ToolboxMLP, "drop_pixels", 1.0, "--drop-pixels 1.0 is out of range: allowed are 0 to 0.99"),
+    (ToolboxMLP, "minibatch", 300, "--batch-size 1000 does not make whole steps of --minibatch 300: .* is 900"),
+    (ToolboxMLP, "minibatch", 3000, "--minibatch 3000: the nearest that does is 3000"),
     (MLP2014, "pieces", 0, "--pieces 0"),
     (MLP2014, "momentum_epochs", 0, "--momentum-epochs 0"),
     (MLP2014, "lr_factor", 0.9, "--lr-factor 0.9 is out of range: allowed are 1 to 2"),
@@ -342,6 +354,72 @@ def test_mlp_2014_keeps_the_last_images_for_validation_but_at_most_a_sixth(image
 
 def test_mlp_2014_can_train_on_everything():
     assert len(MLP2014(holdout=0).training_part(np.arange(600))) == 600
+
+
+# toolbox-mlp --------------------------------------------------------------------------------------------
+
+
+def test_toolbox_mlp_has_the_networks_of_the_script():
+    recipe = ToolboxMLP()
+    assert cost(recipe, MNIST_SHAPE).parameters == (100 * 784 + 784, 784 * 100 + 100 + 100 + 1) == (79_184, 78_601)
+    assert cost(recipe, MNIST_SHAPE).image_macs == (78_400, 78_500)
+    g, d = recipe.generator(DIGITS), recipe.discriminator(DIGITS)
+    assert [type(layer) for layer in g.layers] == [Dense, Sigmoid]
+    assert [type(layer) for layer in d.layers] == [Dense, Sigmoid, Dropout, Dense]
+    assert d.layers[2] == Dropout(0.5, "classic")
+
+
+def test_toolbox_mlp_draws_biases_like_weights():
+    """The bias column of W is part of the random start: +-0.3295 between 100 and 784 units, +-0.975 to the last."""
+    state, _ = start(ToolboxMLP(batch_size=50, minibatch=10), DIGITS)
+    for player, layer, bound in [(state.g, 1, 0.32955), (state.d, 1, 0.32955), (state.d, 2, 0.97491)]:
+        for name in ("w", "b"):
+            view = player.theta[f"dense{layer}.{name}"]
+            assert abs(view).max() <= bound
+            if view.size >= 100:
+                assert abs(view).max() > 0.9 * bound
+                assert abs(view.mean()) < 5 * bound / math.sqrt(3 * view.size)
+
+
+def test_toolbox_mlp_learns_as_the_script_sets_it():
+    rules = ToolboxMLP().optimisers(60)
+    assert rules == (Momentum(lr=0.01, momentum=0.5, weight_decay=1e-4),) * 2
+    assert not rules[0].decay_biases
+    game = ToolboxMLP(decay_g=0.3, decay_d=0.2).game()
+    assert (game.loss, game.minibatch, game.drop_pixels, game.copy) == (squared_error, 100, 0.5, "learns")
+    state, _ = start(ToolboxMLP(batch_size=50, minibatch=10, decay_g=0.3, decay_d=0.2), DIGITS)
+    assert (state.g.optimiser.weight_decay, state.d.optimiser.weight_decay) == (0.3, 0.2)
+    assert state.d.copy.optimiser.weight_decay == 0.3  # a part of the combined network, whose options G has
+
+
+def test_toolbox_mlp_has_noise_with_an_exact_zero_and_one_in_each_row():
+    z = ToolboxMLP().draw_latents(np.random.default_rng(0), 1000)
+    assert (z.min(axis=1) == 0).all()
+    assert (z.max(axis=1) == 1).all()
+    plain = ToolboxMLP(scale_rows=False).draw_latents(np.random.default_rng(0), 1000)
+    assert np.array_equal(plain, np.random.default_rng(0).standard_normal((1000, 100), dtype=np.float32))
+
+
+def test_toolbox_mlp_gives_each_image_one_latent_and_draws_images_anew_each_round():
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+
+    def drawn(recipe, step):
+        batches = Batches(40, recipe.batch_size, 0, independent=recipe.independent_batches)
+        draws = SeededDraws(recipe, feed(images, batches, CPU), 0, step, 1, np.dtype("f4"))
+        return draws.feed.batch(step).ravel(), draws.latent_d(0), draws.latent_g()
+
+    recipe = ToolboxMLP(batch_size=20, minibatch=20, latent=4)
+    latents = {}
+    for step in range(12):
+        shown, z_d, z_g = drawn(recipe, step)
+        assert np.array_equal(z_d, z_g)
+        assert len(set(shown)) == 20
+        for image, z in zip(shown, z_d, strict=True):
+            assert np.array_equal(latents.setdefault(int(image), z), z)
+    assert len({tuple(z) for z in latents.values()}) == len(latents) == 40
+    assert set(drawn(recipe, 0)[0]) & set(drawn(recipe, 1)[0])  # not an epoch of two batches
+    _, z_d, z_g = drawn(dataclasses.replace(recipe, fixed_noise=False), 0)
+    assert not np.array_equal(z_d, z_g)
 
 
 # mlp-mnist ----------------------------------------------------------------------------------------------

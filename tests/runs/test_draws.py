@@ -10,7 +10,7 @@ from minigan.data import augment
 from minigan.data.batches import Batches
 from minigan.games.gan import play_round
 from minigan.randomness import Purpose, stream
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist, ToolboxMLP
 from minigan.runs import draws as draws_module
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -56,7 +56,8 @@ def test_images_are_changed_before_they_are_flattened(recipe, channels):
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_nothing_is_drawn_and_nothing_changed_where_both_are_off(recipe, monkeypatch):
-    recipe = recipe(batch_size=BATCH, jitter=0.0)
+    steps = {"minibatch": BATCH} if recipe is ToolboxMLP else {}
+    recipe = recipe(batch_size=BATCH, jitter=0.0, **steps)
     images = photos(recipe)
 
     def refuse(*_args):
@@ -70,6 +71,7 @@ def test_only_the_cntk_face_dcgan_changes_its_images_by_default():
     assert {name: (recipe().flip, recipe().jitter) for name, recipe in RECIPES.items()} == {
         "mlp-mnist": (False, 0.0),
         "mlp-2014": (False, 0.0),
+        "toolbox-mlp": (False, 0.0),
         "dcgan-28": (False, 0.0),
         "dcgan-64": (False, 0.0),
         "dcgan-upsample": (False, 0.0),
