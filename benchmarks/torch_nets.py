@@ -32,7 +32,8 @@ def net_of(player: Player) -> nn.Sequential:
     whole = twin(player.net, player.theta.in_shape)
     net = sequential((name, kind, arguments) for name, (kind, arguments) in whole.modules.items())
     tensors = state_dict(whole, player.theta)
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=True, assign=True)
+    # Assigned, to keep the precision; cloned, so that PyTorch's own memory holds them.
+    net.load_state_dict({name: torch.from_numpy(array).clone() for name, array in tensors.items()}, assign=True)
     for module in net.modules():
         if isinstance(module, nn.ReLU | nn.LeakyReLU):
             module.inplace = True
