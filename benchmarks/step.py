@@ -3,8 +3,8 @@
     python -m benchmarks.step [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
 
 On the CPU: minigan with plain and with fast kernels, PyTorch as it is published and tuned. On a GPU: minigan on
-CuPy, PyTorch eager and compiled. Without PyTorch its columns are left out. First the losses of two
-rounds are compared, from the same weights and batches.
+CuPy, PyTorch eager and compiled. Without PyTorch its columns are left out. First the losses of a
+round are compared, from the same weights and batches.
 """
 
 import importlib.util
@@ -168,7 +168,7 @@ def described(results: list[dict[str, Any]], options: Options, precision: str) -
     worst, allowed = max(result["difference_of_losses"] for result in results), TOLERANCE[options.tf32]
     notes = [
         f"Medians of {options.blocks} blocks, {precision}.",
-        "The losses of the first two rounds, from the same weights and batches and without dropout, differ by at most "
+        "The losses of the first round, from the same weights and batches and without dropout, differ by at most "
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]
     computed = dict.fromkeys(f"{name}: {result['sides'][name]['computed_by']}" for result in results for name in names)

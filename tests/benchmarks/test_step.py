@@ -65,7 +65,7 @@ def test_pytorch_plays_the_same_game(name, settings, variant) -> None:
     match = torch_side.TorchMatch(recipe, images, torch_side.VARIANTS[variant], cpu, "float64")
     used = recipe.training_part(images)
     real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
-    for number in range(CHECKED):
+    for number in range(2):
         metrics = play()
         draws = SeededDraws(recipe, real, SEED, number, recipe.game().d_steps, np.dtype("float64"))
         losses = match.play(torch_side.Given(draws, cpu))
