@@ -10,7 +10,7 @@ round are compared, from the same weights and batches.
 import importlib.util
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from benchmarks.rounds import chosen
 from minigan import cli
 from minigan.backend import select_device
 from minigan.errors import UsageError, UserError
+from minigan.games.gan import OwnRound
 from minigan.recipes import Recipe
 
 # Relative difference of the first losses, without and with TF32. Adam's first step is as long as the learning rate
@@ -63,7 +64,7 @@ Make = Callable[[Recipe], Remote]
 
 def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.step", description=__doc__ or "")
-    recipes = chosen(options.recipes, options.set, options.batch_size)
+    recipes = comparable(options.recipes, options.set, options.batch_size)
     if options.device != "cpu":
         select_device(options.device)  # complains if there is none
     report = Report("step", argv, options)
@@ -75,6 +76,15 @@ def main(argv: list[str]) -> int:
         blocks=options.blocks, tolerance=TOLERANCE[options.tf32], settings=list(options.set),
     )  # fmt: skip
     return 0
+
+
+def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | None) -> list[Recipe]:
+    """The chosen recipes whose game the PyTorch side plays too; UserError for another one that was named."""
+    recipes = chosen(names, settings, batch_size)
+    for recipe in recipes:
+        if names and isinstance(recipe.game(), OwnRound):
+            raise UserError(f"{recipe.name} plays rounds of its own, for which there is no PyTorch side")
+    return [recipe for recipe in recipes if not isinstance(recipe.game(), OwnRound)]
 
 
 def sides(options: Options, threads: int) -> dict[str, Make]:

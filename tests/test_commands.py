@@ -207,7 +207,7 @@ def test_the_dispatcher_runs_the_commands(tmp_path):
     done = run(tmp_path, "minigan", "train", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     named = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert named == ["mlp-mnist", "mlp-2014", "dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256"]
+    assert named == ["mlp-mnist", "mlp-2014", "toolbox-mlp", "dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256"]
     assert "a round of batch 64: 72.79 GMAC, 0.36 GB; 25000 rounds" in done.stdout
 
 

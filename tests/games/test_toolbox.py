@@ -207,9 +207,15 @@ def test_it_classifies_digits_as_well_as_the_toolbox_asks_of_itself(
     mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0, ddof=1), np.finfo(np.float32).eps)
     x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
     targets = np.eye(10, dtype=np.float32)[training.labels]
-    rule = Momentum(lr=lr, momentum=0.5, weight_decay=decay)
-    player = Player.new(net(), rule, (784,), np.random.default_rng(0))
-    for epoch in range(epochs):
-        train_epoch(player, x, targets, loss, 1000 if epochs > 1 else 100, np.random.default_rng([1, epoch]))
-    logits, _ = player.net.forward(player.theta, x_test, train=False)
-    assert (logits.argmax(axis=1) != test.labels).mean() < bound
+    errors = []
+    for seed in range(
+        3
+    ):  # their median, as one run differs from the next by 0.003, and by rounding alone nearly as much
+        rule = Momentum(lr=lr, momentum=0.5, weight_decay=decay)
+        player = Player.new(net(), rule, (784,), np.random.default_rng(seed))
+        for epoch in range(epochs):
+            minibatch = 1000 if epochs > 1 else 100
+            train_epoch(player, x, targets, loss, minibatch, np.random.default_rng([1, seed, epoch]))
+        logits, _ = player.net.forward(player.theta, x_test, train=False)
+        errors.append((logits.argmax(axis=1) != test.labels).mean())
+    assert np.median(errors) < bound
