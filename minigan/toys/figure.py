@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ARROWS = 20  # from z to x, and of gradients on the line
 PLANE_ARROWS = 80  # of gradients in the plane
+LONGEST = 0.5  # of them, in the picture
 REAL = 1000  # samples of the data in the plane
 GREEN, BLUE, RED, GREY = "tab:green", "tab:blue", "tab:red", "0.55"
 
@@ -104,9 +105,11 @@ def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
         axes.scatter(*real.T, s=2, color="0.25", linewidths=0, label="data")
         axes.scatter(*view.x.T, s=7, color=GREEN, linewidths=0, label="$G(z)$")
         chosen = np.arange(min(PLANE_ARROWS, len(view.x)))
+        arrows = view.push[chosen] / 4
+        arrows *= np.minimum(1, LONGEST / np.maximum(np.linalg.norm(arrows, axis=1, keepdims=True), 1e-9))
         axes.quiver(
-            *view.x[chosen].T, *view.push[chosen].T, color="k", angles="xy", scale_units="xy", scale=4, width=0.004,
-            label=r"$-\partial L_G / \partial x$, a quarter",
+            *view.x[chosen].T, *arrows.T, color="k", angles="xy", scale_units="xy", scale=1, width=0.004,
+            label=rf"$-\partial L_G / \partial x$, a quarter, at most {LONGEST}",
         )  # fmt: skip
         axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
         axes.set_title(f"after {view.step} rounds", fontsize=10)

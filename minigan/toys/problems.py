@@ -125,16 +125,14 @@ def _gaussian_b() -> Toy:
     )  # fmt: skip
 
 
-def _plane(
-    about: str, real: Sampler, window: float, modes: tuple[np.ndarray, float] | None = None, steps: int = 6000
-) -> Toy:
+def _plane(about: str, real: Sampler, window: float, modes: tuple[np.ndarray, float] | None = None) -> Toy:
     """The plane: 128-128 units in both, Adam with a short memory."""
     return Toy(
         about=f"{about}; G and D with 128 and 128 leaky rectifiers, Adam",
         dimensions=2, real=real, latent=2, latents=normal_latents,
         generator=_network((128, 128), LeakyReLU(0.2), 2),
         discriminator=_network((128, 128), LeakyReLU(0.2), 1),
-        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=0.001, steps=steps, batch_size=256, window=window, modes=modes,
+        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=0.0003, steps=6000, batch_size=256, window=window, modes=modes,
     )  # fmt: skip
 
 
