@@ -12,6 +12,7 @@ COMMANDS = {
     "export": ("minigan.export", "write a run's network for PyTorch or as ONNX"),
     "evaluate": ("minigan.evaluate", "score a run's samples"),
     "load": ("minigan.load", "make a run from a network in PyTorch's format"),
+    "toy": ("minigan.toy", "a GAN of one or two dimensions, drawn with its gradients"),
     "gradcheck": ("minigan.gradcheck.__main__", "check every gradient against finite differences"),
     "info": ("minigan.info", "show versions, BLAS, threads and devices"),
 }

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     FIXED_LATENT = 7
     SAMPLE = 8
     AUGMENT = 9
+    TOY_DATA = 10
 
 
 def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:

@@ -30,10 +30,11 @@ ROOMS = {
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
+    "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
     "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
 }
-COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "gradcheck", "__main__"}  # on top
+COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "toy", "gradcheck", "__main__"}  # on top
 
 
 def imported(source):

@@ -50,6 +50,7 @@ def test_the_purposes_keep_their_numbers():
         "FIXED_LATENT": 7,
         "SAMPLE": 8,
         "AUGMENT": 9,
+        "TOY_DATA": 10,
     }
 
 

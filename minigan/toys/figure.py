@@ -1,0 +1,124 @@
+"""What a toy has learnt, drawn: the figure of the 2014 paper for one dimension, a map of D for two."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from minigan.toys.problems import Toy
+from minigan.toys.training import SURFACE, View, best_discriminator, p_generated
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ARROWS = 20  # from z to x, and of gradients on the line
+PLANE_ARROWS = 80  # of gradients in the plane
+LONGEST = 0.5  # of them, in the picture
+REAL = 1000  # samples of the data in the plane
+GREEN, BLUE, RED, GREY = "tab:green", "tab:blue", "tab:red", "0.55"
+
+
+def stages(toy: Toy, views: Sequence[View]) -> bytes:
+    """A PNG of some views side by side."""
+    return _render(toy, views, dpi=110)
+
+
+def animation_frames(toy: Toy, views: Sequence[View], held: int = 15) -> np.ndarray:
+    """Pictures (N, H, W, 3) of one view each, the last one repeated `held` times."""
+    pictures = [np.asarray(Image.open(io.BytesIO(_render(toy, [view], dpi=80))).convert("RGB")) for view in views]
+    return np.stack(pictures + pictures[-1:] * held)
+
+
+def _render(toy: Toy, views: Sequence[View], dpi: int) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(4.2 * len(views), 4.6), layout="constrained")
+    if toy.dimensions == 1:
+        _draw_line(figure, toy, views)
+    else:
+        _draw_plane(figure, toy, views)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, format="png")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def _draw_line(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
+    """Above: densities, D, D*, and where the gradient pushes samples; below: from z to x = G(z)."""
+    rows = figure.subplots(2, len(views), squeeze=False, height_ratios=(3, 1))
+    for (above, below), view in zip(rows.T, views, strict=True):
+        _draw_densities(above, toy, view)
+        _draw_mapping(below, toy, view)
+        above.set_title(f"after {view.step} rounds", fontsize=10)
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    columns = 5 if len(views) > 1 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+
+
+def _draw_densities(axes: "Axes", toy: Toy, view: View) -> None:
+    assert toy.density is not None
+    line = view.points.ravel()
+    x, p_g = p_generated(toy, view)
+    axes.plot(line, toy.density(line), "k:", linewidth=2, label="$p_{data}$")
+    axes.plot(x, p_g, color=GREEN, linewidth=2, label="$p_g$")
+    axes.plot(line, view.d, "--", color=BLUE, linewidth=2, label="$D(x)$")
+    axes.plot(*best_discriminator(toy, view), color="lightskyblue", linewidth=1, zorder=1, label="$D^*(x)$")
+    axes.axhline(0.5, color=GREY, linewidth=0.5)
+    chosen = _spread_out(len(view.x), ARROWS)
+    axes.quiver(  # two and a half times as long as they are
+        view.x[chosen, 0], np.full(len(chosen), -0.08), view.push[chosen, 0], np.zeros(len(chosen)), color=RED,
+        angles="xy", scale_units="xy", scale=0.4, width=0.006, label=r"$-\partial L_G / \partial x$",
+    )  # fmt: skip
+    axes.set(xlim=(-toy.window, toy.window), ylim=(-0.15, 1.15))
+    axes.tick_params(labelsize=8)
+
+
+def _draw_mapping(axes: "Axes", toy: Toy, view: View) -> None:
+    """The paper's two lines: z below, x above, and an arrow from one to the other. z is stretched to the same width."""
+    reach = abs(view.z).max()
+    chosen = _spread_out(len(view.z), ARROWS)
+    z, x = view.z[chosen, 0] * (toy.window / reach), view.x[chosen, 0]
+    axes.hlines([0, 1], -toy.window, toy.window, color="k", linewidth=1)
+    axes.quiver(
+        z, np.zeros(len(z)), x - z, np.ones(len(z)), angles="xy", scale_units="xy", scale=1, width=0.004, color=GREY
+    )
+    axes.text(-toy.window, 1.05, "$x$", fontsize=10)
+    axes.text(-toy.window, -0.3, "$z$", fontsize=10)
+    axes.set(xlim=(-toy.window, toy.window), ylim=(-0.35, 1.3))
+    axes.axis("off")
+
+
+def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
+    """D as colour, data as grey points, samples as green ones, each with its arrow."""
+    real = toy.real(np.random.default_rng(0), REAL)
+    extent = (-toy.window, toy.window, -toy.window, toy.window)
+    row = figure.subplots(1, len(views), squeeze=False)[0]
+    for axes, view in zip(row, views, strict=True):
+        surface = view.d.reshape(SURFACE, SURFACE)
+        image = axes.imshow(surface, extent=extent, origin="lower", cmap="RdBu", vmin=0, vmax=1, alpha=0.6)
+        axes.scatter(*real.T, s=2, color="0.25", linewidths=0, label="data")
+        axes.scatter(*view.x.T, s=7, color=GREEN, linewidths=0, label="$G(z)$")
+        chosen = np.arange(min(PLANE_ARROWS, len(view.x)))
+        arrows = view.push[chosen] / 4
+        arrows *= np.minimum(1, LONGEST / np.maximum(np.linalg.norm(arrows, axis=1, keepdims=True), 1e-9))
+        axes.quiver(
+            *view.x[chosen].T, *arrows.T, color="k", angles="xy", scale_units="xy", scale=1, width=0.004,
+            label=rf"$-\partial L_G / \partial x$, a quarter, at most {LONGEST}",
+        )  # fmt: skip
+        axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
+        axes.set_title(f"after {view.step} rounds", fontsize=10)
+        axes.tick_params(labelsize=8)
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.colorbar(image, ax=row, shrink=0.6, label="$D(x)$", location="right", pad=0.02)
+
+
+def _spread_out(count: int, wanted: int) -> np.ndarray:
+    """Up to `wanted` numbers from 0 to count - 1, equally far from each other."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))

@@ -1,0 +1,153 @@
+"""The toys: what data, what noise, which two networks, which rule."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from minigan.evaluation.modes import GRID_STD, RING_STD, draw_gaussians, grid, ring
+from minigan.nn import Cache, Dense, Layer, LeakyReLU, ReLU, Sequential, Softplus, Tanh
+from minigan.nn.initialisers import HeNormal, Normal
+from minigan.nn.params import Grads, Views
+from minigan.optim import Adam, Momentum, Optimiser
+from minigan.typing import Array, Rng
+
+# (generator of random numbers, how many) -> (count, dimensions) float32
+Sampler: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Toy:
+    """One problem with its networks; D's network ends in a logit."""
+
+    about: str
+    dimensions: int
+    real: Sampler
+    latent: int  # numbers in z
+    latents: Sampler
+    generator: Sequential
+    discriminator: Sequential
+    rule: Callable[[float], Optimiser]  # of both players, by the learning rate
+    lr: float
+    steps: int  # rounds of a default run
+    batch_size: int
+    window: float  # pictures show -window ... window of each coordinate
+    density: Callable[[np.ndarray], np.ndarray] | None = None  # p_data at x (N,), where it is known
+    pretrain: int = 0  # steps in which D learns the density first
+    modes: tuple[np.ndarray, float] | None = None  # centres (K, 2) and their standard deviation
+
+
+@dataclass(frozen=True)
+class Times(Layer):
+    """y = c x, dx = c dy."""
+
+    factor: float
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        return x * self.factor, None
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        return dy * self.factor if need_dx else None
+
+
+def stratified(rng: np.random.Generator, count: int, reach: float) -> np.ndarray:
+    """U(-reach, reach), one number from each of `count` equal parts, in their order: (count, 1) float32.
+
+    So that the batch shows all of G, which is what makes a smooth figure of few samples.
+    """
+    parts = (np.arange(count) + rng.random(count)) / count  # (count,) in [0, 1)
+    return ((2 * parts - 1) * reach).astype(np.float32)[:, None]
+
+
+def normal_latents(rng: np.random.Generator, count: int) -> np.ndarray:
+    """N(0, 1) in the plane, (count, 2) float32."""
+    return rng.standard_normal((count, 2), dtype=np.float32)
+
+
+def normal_samples(rng: np.random.Generator, count: int, mean: float, std: float) -> np.ndarray:
+    """(count, 1) float32."""
+    return (mean + std * rng.standard_normal((count, 1))).astype(np.float32)
+
+
+def normal_density(x: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """N(mean, std^2) at x."""
+    return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
+
+
+def swiss_roll(rng: np.random.Generator, count: int) -> np.ndarray:
+    r"""A spiral in the plane with noise, (count, 2) float32.
+
+    .. math:: \tfrac{1}{7.5}\,(t \cos t, t \sin t) + \epsilon, \qquad
+              t = 1.5 \pi (1 + 2u), \quad u \sim U(0, 1), \quad \epsilon \sim N(0, (0.25 / 7.5)^2)
+
+    The scale is that of the toys of WGAN-GP (Gulrajani et al. 2017).
+    """
+    t = 1.5 * math.pi * (1 + 2 * rng.random(count))
+    points = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) + 0.25 * rng.standard_normal((count, 2))
+    return (points / 7.5).astype(np.float32)
+
+
+def _network(widths: tuple[int, ...], activation: Layer, outputs: int, std: float | None = None) -> Sequential:
+    """Dense layers with one activation between them; weights from N(0, std^2), without `std` He's."""
+    init = HeNormal() if std is None else Normal(std)
+    hidden: list[Layer] = []
+    for units in widths:
+        hidden += [Dense(units, w_init=init), activation]
+    return Sequential(*hidden, Dense(outputs, w_init=init))
+
+
+def _gaussian_a() -> Toy:
+    """N(-1, 1); both networks 1-6-5-1 with tanh, G's output times 5; D has seen the density before."""
+    return Toy(
+        about="N(-1, 1); G and D 1-6-5-1 with tanh, momentum; D is trained on the density first",
+        dimensions=1, real=partial(normal_samples, mean=-1.0, std=1.0),
+        latent=1, latents=partial(stratified, reach=5.0),
+        generator=Sequential(*_network((6, 5), Tanh(), 1, std=1.0).layers, Tanh(), Times(5.0)),
+        discriminator=_network((6, 5), Tanh(), 1, std=1.0),
+        rule=lambda lr: Momentum(lr=lr, momentum=0.6), lr=0.001, steps=10_000, batch_size=200, window=5.0,
+        density=partial(normal_density, mean=-1.0, std=1.0), pretrain=1000,
+    )  # fmt: skip
+
+
+def _gaussian_b() -> Toy:
+    """N(4, 0.5); G has 4 softplus units, D two layers of 8 rectifiers."""
+    return Toy(
+        about="N(4, 0.5); G with 4 softplus units, D with 8 and 8 rectifiers, Adam",
+        dimensions=1, real=partial(normal_samples, mean=4.0, std=0.5),
+        latent=1, latents=partial(stratified, reach=8.0),
+        generator=_network((4,), Softplus(), 1, std=1.0),
+        discriminator=_network((8, 8), ReLU(), 1, std=1.0),
+        rule=lambda lr: Adam(lr=lr), lr=0.001, steps=5000, batch_size=200, window=8.0,
+        density=partial(normal_density, mean=4.0, std=0.5),
+    )  # fmt: skip
+
+
+def _plane(about: str, real: Sampler, window: float, modes: tuple[np.ndarray, float] | None = None) -> Toy:
+    """The plane: 128-128 units in both, Adam with a short memory."""
+    return Toy(
+        about=f"{about}; G and D with 128 and 128 leaky rectifiers, Adam",
+        dimensions=2, real=real, latent=2, latents=normal_latents,
+        generator=_network((128, 128), LeakyReLU(0.2), 2),
+        discriminator=_network((128, 128), LeakyReLU(0.2), 1),
+        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=0.0003, steps=6000, batch_size=256, window=window, modes=modes,
+    )  # fmt: skip
+
+
+def _gaussians(rng: np.random.Generator, count: int, centres: np.ndarray, std: float) -> np.ndarray:
+    return draw_gaussians(centres, std, count, rng)
+
+
+def _mixture(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
+    return _plane(about, partial(_gaussians, centres=centres, std=std), window, (centres, std))
+
+
+# By toy, then by setting; the first setting is the default.
+TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
+    "gaussian-1d": {"a": _gaussian_a, "b": _gaussian_b},
+    "ring": {"": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0)},
+    "grid": {"": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5)},
+    "swiss-roll": {"": lambda: _plane("a spiral with noise", swiss_roll, 2.4)},
+}

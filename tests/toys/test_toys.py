@@ -1,0 +1,242 @@
+"""Toys: their data and noise, gradients that are the loss's, runs that repeat, pictures that show what is there."""
+
+import io
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minigan import toy as command
+from minigan.errors import UsageError
+from minigan.evaluation.modes import ring
+from minigan.gradcheck import numeric_gradient
+from minigan.nn import init_params
+from minigan.toys import figure
+from minigan.toys.measures import jensen_shannon, measures
+from minigan.toys.problems import TOYS, Times, Toy, normal_density, stratified, swiss_roll
+from minigan.toys.training import (
+    GAME,
+    SURFACE,
+    ToyDraws,
+    View,
+    best_discriminator,
+    everywhere,
+    look,
+    p_generated,
+    start,
+    train,
+)
+
+MADE = {f"{name}{setting}": make() for name, settings in TOYS.items() for setting, make in settings.items()}
+every_toy = pytest.mark.parametrize("toy", MADE.values(), ids=MADE)
+LINES = [MADE["gaussian-1da"], MADE["gaussian-1db"]]
+
+
+def quick(toy: Toy) -> Toy:
+    return replace(toy, pretrain=min(toy.pretrain, 20))
+
+
+def short(toy: Toy, seed: int = 0, looks: tuple[int, ...] = (0, 3)) -> list[View]:
+    return train(quick(toy), 3, 20, toy.lr, seed, looks)
+
+
+@every_toy
+def test_the_data_and_the_noise_have_their_shapes_and_are_in_the_window(toy: Toy) -> None:
+    rng = np.random.default_rng(0)
+    x, z = toy.real(rng, 500), toy.latents(rng, 500)
+    assert (x.shape, x.dtype) == ((500, toy.dimensions), np.float32)
+    assert (z.shape, z.dtype) == ((500, toy.latent), np.float32)
+    assert (abs(x) < toy.window).mean() > 0.99
+
+
+@pytest.mark.parametrize(("toy", "mean", "std"), [(LINES[0], -1, 1), (LINES[1], 4, 0.5)])
+def test_the_gaussians_are_those_of_their_settings(toy: Toy, mean: float, std: float) -> None:
+    x = toy.real(np.random.default_rng(0), 40_000)
+    assert x.mean() == pytest.approx(mean, abs=5 * std / 200)
+    assert x.std() == pytest.approx(std, rel=5 / math.sqrt(2 * 40_000))
+    line = np.linspace(mean - 8 * std, mean + 8 * std, 10_001)
+    assert toy.density is not None
+    assert toy.density(line).sum() * (line[1] - line[0]) == pytest.approx(1, abs=1e-9)
+    assert toy.density(np.array([mean])) == pytest.approx(1 / (std * math.sqrt(2 * math.pi)))
+
+
+def test_stratified_noise_has_one_number_in_each_part() -> None:
+    z = stratified(np.random.default_rng(0), 10, 5.0).ravel()
+    assert ((z + 5) // 1).tolist() == list(range(10))
+
+
+def test_the_swiss_roll_is_a_spiral() -> None:
+    points = 7.5 * swiss_roll(np.random.default_rng(0), 2000).astype(float)
+    radius, angle = np.linalg.norm(points, axis=1), np.arctan2(points[:, 1], points[:, 0])
+    assert radius.min() > 1.5 * math.pi - 1.5
+    assert radius.max() < 4.5 * math.pi + 1.5
+    away = (radius - angle + math.pi) % (2 * math.pi) - math.pi  # on the spiral the angle is the radius
+    assert abs(away).max() < 1.5
+
+
+def test_the_ring_has_eight_modes_and_the_grid_25() -> None:
+    for name, modes in (("ring", 8), ("grid", 25)):
+        toy = MADE[name]
+        assert toy.modes is not None
+        view = short(toy, looks=(0,))[0]
+        perfect = view._replace(many=toy.real(np.random.default_rng(0), 5000))
+        found = measures(toy, perfect)
+        assert found[f"modes covered, of {modes}"] == modes
+        assert found["share within 3 standard deviations of a mode"] == pytest.approx(1 - math.exp(-4.5), abs=0.01)
+        collapsed = view._replace(many=np.tile(toy.modes[0][:1], (100, 1)).astype(np.float32))
+        assert measures(toy, collapsed)["reverse KL of the modes, nats"] == pytest.approx(math.log(modes))
+    assert len(np.unique(ring().round(9), axis=0)) == 8
+
+
+@every_toy
+def test_the_arrows_are_the_gradient_of_the_loss_that_g_descends(toy: Toy) -> None:
+    """Against finite differences of G's mean loss with respect to each sample, in float64."""
+    toy = quick(toy)
+    g, d = start(toy, toy.lr, 0)
+    count = 6
+    view = look(toy, g, d, 0, 0, count)
+    wide = init_params(d.net, (toy.dimensions,), np.random.default_rng(0), dtype=np.float64)
+    wide.flat[...] = d.theta.flat
+    x = view.x.astype(np.float64)
+
+    def loss() -> float:
+        return float(GAME.loss.generator(d.net.forward(wide, x, train=False)[0])[0])
+
+    np.testing.assert_allclose(view.push, -count * numeric_gradient(loss, x), rtol=1e-3, atol=1e-4)
+    assert abs(view.push).max() > 1e-3
+
+
+def test_times_multiplies_and_so_does_its_gradient() -> None:
+    layer, theta = Times(5.0), init_params(Times(5.0), (2,), np.random.default_rng(0))
+    y, cache = layer.forward(theta, np.ones((3, 2)), train=True)
+    assert (y == 5).all()
+    assert (layer.backward(theta, np.ones((3, 2)), cache, None) == 5).all()
+    assert layer.backward(theta, np.ones((3, 2)), cache, None, need_dx=False) is None
+
+
+@every_toy
+def test_a_seed_repeats_its_run_whatever_is_looked_at_and_another_gives_another(toy: Toy) -> None:
+    first, again, other = short(toy)[-1], short(toy, looks=(3,))[-1], short(toy, seed=1)[-1]
+    for a, b in zip(first[1:], again[1:], strict=True):
+        assert np.array_equal(a, b)
+    assert not np.array_equal(first.x, other.x)
+    assert not np.array_equal(first.x, short(toy)[0].x)  # and something is learnt
+
+
+def test_every_draw_of_a_round_is_its_own() -> None:
+    toy = MADE["ring"]
+    drawn = [f() for s in (0, 1) for r in [ToyDraws(toy, 4, 0, s)] for f in (partial(r.real, 0), r.latent_g)]
+    drawn += [ToyDraws(toy, 4, 0, s).latent_d(0) for s in (0, 1)]
+    assert len({array.tobytes() for array in drawn}) == len(drawn) == 6
+
+
+def test_d_knows_the_density_before_setting_a_begins() -> None:
+    """Least squares brings it nearer; the momentum and the count of updates start from nothing."""
+    toy = replace(LINES[0], pretrain=300)
+    line = everywhere(toy).astype(float)
+
+    def away(d_toy: Toy) -> float:
+        g, d = start(d_toy, 0.1, 0)
+        return float(abs(look(d_toy, g, d, 0, 0).d - normal_density(line, -1, 1).ravel()).mean())
+
+    assert away(toy) < 0.5 * away(replace(toy, pretrain=0))
+    _, d = start(toy, 0.1, 0)
+    assert d.updates == 0
+    assert not d.moments["velocity"].any()
+
+
+@every_toy
+def test_d_is_asked_everywhere_in_the_window(toy: Toy) -> None:
+    points = everywhere(toy)
+    assert points.shape[1] == toy.dimensions
+    assert (points.min(), points.max()) == (-np.float32(toy.window), np.float32(toy.window))
+    if toy.dimensions == 2:  # row by row from below, as the picture wants it
+        plane = points.reshape(SURFACE, SURFACE, 2)
+        assert (plane[0, :, 1] == -np.float32(toy.window)).all()
+        assert (np.diff(plane[0, :, 0]) > 0).all()
+
+
+def test_the_density_of_g_and_the_best_discriminator_are_right_for_perfect_samples() -> None:
+    toy = LINES[1]
+    view = short(toy)[0]._replace(many=toy.real(np.random.default_rng(0), 200_000))
+    x, p_g = p_generated(toy, view)
+    assert toy.density is not None
+    np.testing.assert_allclose(p_g, toy.density(x), atol=0.03)
+    _, best = best_discriminator(toy, view)
+    near = abs(x - 4) < 0.7
+    np.testing.assert_allclose(best[near], 0.5, atol=0.03)
+    assert np.isnan(best[x < 0]).all()
+    found = measures(toy, view._replace(d=np.full_like(view.d, 0.6)))
+    assert found["largest |D - 1/2| over the support"] == pytest.approx(0.1)
+    assert found["mean of G(z)"] == pytest.approx(4, abs=0.01)
+    assert found["Jensen-Shannon divergence from the data, nats"] < 0.002
+
+
+def test_the_jensen_shannon_divergence_is_zero_for_equal_and_log_2_for_disjoint_densities() -> None:
+    p, q = np.array([0.0, 1, 3, 0]), np.array([2.0, 0, 0, 5])
+    assert jensen_shannon(p, 7 * p) == pytest.approx(0, abs=1e-15)
+    assert jensen_shannon(p, q) == pytest.approx(math.log(2))
+    half = np.array([1.0, 1]), np.array([1.0, 0])
+    far = short(LINES[1])[0]
+    lost = measures(LINES[1], far._replace(many=np.full_like(far.many, 1e6)))  # beyond the window
+    assert lost["Jensen-Shannon divergence from the data, nats"] == pytest.approx(math.log(2), abs=1e-6)
+    assert jensen_shannon(*half) == pytest.approx(0.5 * (math.log(4 / 3) + 0.5 * math.log(2 / 3) + 0.5 * math.log(2)))
+
+
+# Pictures and command -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("toy", [LINES[0], MADE["ring"]], ids=["line", "plane"])
+def test_pictures_show_as_many_stages_as_asked_for_and_change_with_what_they_show(toy: Toy) -> None:
+    views = short(toy)
+    still = Image.open(io.BytesIO(figure.stages(toy, views)))
+    single = Image.open(io.BytesIO(figure.stages(toy, views[:1])))
+    assert still.size[0] > 1.8 * single.size[0]
+    frames = figure.animation_frames(toy, views, held=3)
+    assert frames.shape[0] == 5
+    assert frames.shape[3] == 3
+    assert (frames[0] != frames[1]).any()
+    assert (frames[1] == frames[-1]).all()
+    gone = views[1]._replace(push=np.zeros_like(views[1].push))
+    assert (figure.animation_frames(toy, [views[1]], held=0) != figure.animation_frames(toy, [gone], held=0)).any()
+
+
+def test_the_command_writes_both_pictures_and_the_same_ones_again(tmp_path: Path, capsys) -> None:
+    words = ["gaussian-1d", "--setting", "b", "--steps", "4", "--frames", "3", "--stages", "0", "1"]
+    for name in ("one", "two"):
+        assert command.main([*words, "--out", str(tmp_path / name)]) == 0
+    assert "Jensen-Shannon" in capsys.readouterr().out
+    for picture in ("stages.png", "progress.gif"):
+        one, two = ((tmp_path / name / picture).read_bytes() for name in ("one", "two"))
+        assert one == two
+    with Image.open(tmp_path / "one" / "progress.gif") as animation:
+        assert animation.n_frames > 2
+    with pytest.raises(UsageError, match="holds pictures of a toy"):
+        command.main([*words, "--out", str(tmp_path / "one")])
+    assert command.main([*words, "--frames", "0", "--out", str(tmp_path / "one"), "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rings"], "rings"),
+        (["--steps", "0"], "--steps 0 is out of range: allowed are 1 to 1e\\+06"),
+        (["--lr", "nan"], "--lr nan is out of range"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--stages", "2"], "--stages takes one to eight shares"),
+        (["ring", "--setting", "a"], "--setting a is for gaussian-1d; ring has one setting"),
+        (["--step", "3"], "did you mean --steps"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        command.main(words)
+
+
+def test_numbers_that_run_away_are_reported_with_what_to_try(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not finite after \d+ rounds: try a lower --lr than 1e\+06"):
+        command.main(["ring", "--lr", "1e6", "--steps", "30", "--out", str(tmp_path)])
