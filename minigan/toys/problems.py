@@ -39,6 +39,7 @@ class Toy:
     density: Callable[[np.ndarray], np.ndarray] | None = None  # p_data at x (N,), where it is known
     pretrain: int = 0  # steps in which D learns the density first
     modes: tuple[np.ndarray, float] | None = None  # centres (K, 2) and their standard deviation
+    counted: int | None = None  # samples in which modes are looked for; None: all that are drawn for densities
     game: Game = Game(non_saturating())
 
 
@@ -149,8 +150,8 @@ def _mixture(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
 def _pacgan(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
     """The plain GAN that Lin et al. 2018 ("PacGAN", section 4.1) compare with, as in their code.
 
-    Both players move at once, and every weight starts from N(0, 0.02^2). They draw 100,000 points once and pass
-    over them 400 times; here every batch is new.
+    Both players move at once, every weight starts from N(0, 0.02^2), and modes are counted in 2,500 samples. They draw
+    100,000 points once and pass over them 400 times; here every batch is new.
     """
     init = Normal(0.02)
     g = [Dense(400, bias=False, w_init=init), BatchNorm(eps=1e-4, momentum=0.05), ReLU()]
@@ -160,7 +161,7 @@ def _pacgan(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
         dimensions=2, real=partial(_gaussians, centres=centres, std=std), latent=2, latents=normal_latents,
         generator=Sequential(*4 * g, Dense(2, w_init=init)), discriminator=Sequential(*3 * d, Dense(1, w_init=init)),
         rule=lambda lr: Adam(lr=lr, beta1=0.8), lr=1e-4, steps=400_000, batch_size=100, window=window,
-        modes=(centres, std), game=Game(non_saturating(), order="simultaneous"),
+        modes=(centres, std), counted=2500, game=Game(non_saturating(), order="simultaneous"),
     )  # fmt: skip
 
 

@@ -91,6 +91,17 @@ def test_the_ring_has_eight_modes_and_the_grid_25() -> None:
     assert len(np.unique(ring().round(9), axis=0)) == 8
 
 
+def test_modes_are_counted_in_as_many_samples_as_the_setting_says() -> None:
+    """PacGAN's 2,500: a mode of which only later samples are is not covered."""
+    toy = MADE["ringpacgan"]
+    assert toy.modes is not None
+    centres = toy.modes[0].astype(np.float32)
+    many = np.concatenate([np.tile(centres[:1], (2500, 1)), centres])
+    view = short(toy, looks=(0,))[0]._replace(many=many)
+    assert measures(toy, view)["modes covered, of 8"] == 1
+    assert measures(replace(toy, counted=2508), view)["modes covered, of 8"] == 8
+
+
 @every_toy
 def test_the_arrows_are_the_gradient_of_the_loss_that_g_descends(toy: Toy) -> None:
     """Against finite differences of G's mean loss with respect to each sample, in float64."""
