@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
     from minigan.evaluation.material import classifier_name
+    from minigan.reports.page import write_report
     from minigan.runs.config import read_run_config
     from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
@@ -70,6 +71,7 @@ def main(argv: list[str]) -> int:
     print(f"written to {folder.evaluation}")
     if "copies" in names:
         save_neighbours(folder.neighbours, samples, real)
+    print(f"and on the run's page: {write_report(folder)}")
     return 0
 
 

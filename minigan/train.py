@@ -42,8 +42,10 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
+    from minigan.reports.page import write_report
     from minigan.runs.blas import compute
     from minigan.runs.config import write_config
+    from minigan.runs.health import NotFiniteError
     from minigan.runs.trainer import Trainer, resume_command
 
     data = load_images(options.data, size=recipe.image_size, memory=options.image_memory * 2**30)
@@ -59,7 +61,12 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
         print(f"{recipe.name} on {device.name}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
         print(f"run folder: {folder.path}", flush=True)
         began = time.monotonic()
-        code = trainer.run()
+        try:
+            code = trainer.run()
+        except NotFiniteError:
+            write_report(folder)  # it shows how things came to this
+            raise
+        write_report(folder)
         report(trainer, time.monotonic() - began)
     if code:
         print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
@@ -78,7 +85,8 @@ def report(trainer: "Trainer", seconds: float) -> None:
 
     print(f"step {trainer.state.step} after {seconds:.0f} s", end="")
     print(f"  {describe(trainer.rows, trainer.diagnoses())}" if trainer.rows else "")
-    for path in (trainer.folder.last_samples, trainer.folder.animation, trainer.folder.curves):
+    folder = trainer.folder
+    for path in (folder.last_samples, folder.animation, folder.curves, folder.report):
         if path.exists():
             print(f"  {path}")
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
 LONG = 3000  # steps; long enough to be stopped on the way
-RUN_FILES = {"config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png"}
+RUN_FILES = {"config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png", "report.html"}
 
 
 def command(name, *arguments):
@@ -61,7 +61,7 @@ def everything(path):
     """All that has to be equal to the bit."""
     newest = read_checkpoint(checkpoint_files(path / "checkpoints")[0])
     tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in newest.tensors.items()}
-    return tensors, newest.facts, (path / "metrics.csv").read_bytes()
+    return tensors, newest.facts, (path / "metrics.csv").read_bytes(), (path / "report.html").read_bytes()
 
 
 def error_of(done):

@@ -11,6 +11,7 @@ runs/<recipe>-<time>/
     checkpoints/       the newest two states
     evaluation.json    scores of the samples (minigan.evaluate)
     neighbours.png     samples above the training images that they are nearest to (likewise)
+    report.html        all of it on one page (minigan.report)
 """
 
 import contextlib
@@ -40,6 +41,8 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.neighbours = path / "neighbours.png"
+        self.scores = path / "scores.csv"
+        self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
 
@@ -85,7 +88,7 @@ class RunFolder:
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
         fixed = [self.config, self.metrics, self.vitals, self.last_samples, self.animation, self.curves]
-        fixed += [self.evaluation, self.neighbours]
+        fixed += [self.evaluation, self.neighbours, self.report]
         return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
 
     def sample_path(self, step: int) -> Path:
