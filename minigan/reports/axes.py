@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan.reports.numbers import power_of_ten
+from minigan.reports.numbers import power_of_ten, shown
 
 LARGEST = 1e100  # numbers beyond it are not drawn
-POWERS = 6  # of ten that get a label
+POWERS = 6  # or fewer round numbers get a label on a logarithmic axis
 
 
 class Tick(NamedTuple):
@@ -48,10 +48,9 @@ def linear_axis(low: float, high: float, *, count: int = 5, grow: bool = True) -
     if grow:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    axis = Axis(low, high)
     numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     ticks = [Tick((k * step - low) / (high - low), _label(k * step, decimals)) for k in numbers]
-    return Axis(axis.low, axis.high, ticks=tuple(ticks))
+    return Axis(low, high, ticks=tuple(ticks))
 
 
 def step_axis(last: float) -> Axis:
@@ -60,12 +59,24 @@ def step_axis(last: float) -> Axis:
 
 
 def log_axis(low: float, high: float) -> Axis:
-    """Whole powers of ten around a range of positive numbers."""
-    bottom, top = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    top = max(top, bottom + 1)
-    stride = math.ceil((top - bottom) / POWERS)
-    ticks = [Tick((k - bottom) / (top - bottom), power_of_ten(k)) for k in range(bottom, top + 1, stride)]
-    return Axis(10.0**bottom, 10.0**top, log=True, ticks=tuple(ticks))
+    """Around a range of positive numbers, from 1, 2 or 5 times a power of ten to another.
+
+    Ticks at these, or only at powers of ten where there are many.
+    """
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    round_ones = [(factor * 10.0**k, factor, k) for k in powers for factor in (1, 2, 5)]
+    first = max(i for i, (number, _, _) in enumerate(round_ones) if number <= low * (1 + 1e-9))
+    last = min(i for i, (number, _, _) in enumerate(round_ones) if number >= high * (1 - 1e-9))
+    round_ones = round_ones[first : max(last, first + 1) + 1]
+    axis = Axis(round_ones[0][0], round_ones[-1][0], log=True)
+    if len(round_ones) <= POWERS:
+        chosen = [(number, shown(number, 1)) for number, _, _ in round_ones]
+    else:
+        whole = [(number, k) for number, factor, k in round_ones if factor == 1]
+        chosen = [(number, power_of_ten(k)) for number, k in whole[:: math.ceil(len(whole) / POWERS)]]
+    places = axis.place(np.array([number for number, _ in chosen])).tolist()
+    ticks = [Tick(at, label) for at, (_, label) in zip(places, chosen, strict=True)]
+    return Axis(axis.low, axis.high, log=True, ticks=tuple(ticks))
 
 
 def axis_around(arrays: Sequence[np.ndarray], log: bool) -> Axis | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.vitals import Vitals, read_vitals
 
 Found = TypeVar("Found")
+Config: TypeAlias = tuple[str, dict[str, Any], list[str]]  # recipe, settings, command
 UNREADABLE = (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error)
 
 
@@ -71,8 +72,10 @@ def read_contents(folder: RunFolder) -> Contents:
             notes.append(unreadable(folder, path, err))
             return default
 
-    recipe, settings, command = read(_read_config, folder.config, ("", {}, []))
-    rows, vitals = read(read_metrics, folder.metrics, []), read(read_vitals, folder.vitals, [])
+    no_config: Config = ("", {}, [])
+    recipe, settings, command = read(_read_config, folder.config, no_config)
+    rows: list[Row] = read(read_metrics, folder.metrics, [])
+    vitals: list[Vitals] = read(read_vitals, folder.vitals, [])
     return Contents(
         recipe=recipe,
         settings=settings,
@@ -99,7 +102,7 @@ def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
-def _read_config(path: Path) -> tuple[str, dict[str, Any], list[str]]:
+def _read_config(path: Path) -> Config:
     recipe, settings = read_config(path)
     return recipe, settings, command_line(recipe, settings)
 

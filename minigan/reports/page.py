@@ -63,6 +63,7 @@ def render(folder: RunFolder) -> str:
     return environment.get_template("report.html").render(
         contents=contents,
         last_step=last,
+        last_rows=sections.LAST,
         facts=sections.facts(contents),
         in_a_word=in_a_word(contents.rows, contents.diagnoses),
         frames=frames(folder, contents, last, notes),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.recipes import RECIPES
-from minigan.reports.axes import Axis
+from minigan.reports.axes import Axis, linear_axis
 from minigan.reports.charts import (
     PROBABILITY,
     Bars,
@@ -42,7 +42,7 @@ class Inside(NamedTuple):
 INSIDE = (
     Inside("gradients", "Gradients", "norm of the loss's gradient, by layer", log=True),
     Inside("updates", "Updates", "change of the weights in a round, relative to them, by layer", log=True,
-           rule=(1e-3, "a thousandth: usual")),
+           rule=(1e-3, "a thousandth, a rule of thumb")),
     Inside("dead", "Dead units", "share of rectifiers that no sample switches on, by layer", up=PROBABILITY),
     Inside("saturated", "Saturation", "share of outputs where the activation is flat, by layer", up=PROBABILITY),
 )  # fmt: skip
@@ -87,9 +87,10 @@ def curve_charts(contents: Contents, last: float) -> list[Chart]:
         series("d_fake", "D(G(z)), in D's step", "fake"),
         series("d_fake_g", "D(G(z)), in G's step", "late"),
     ]
+    about = "mean probability of being real"
     return _made([
         chart("Losses", "mean over the images of a batch", losses, last),
-        chart("What D thinks", "mean probability of being real", thoughts, last, up=PROBABILITY, rule=(0.5, "undecided")),
+        chart("What D thinks", about, thoughts, last, up=PROBABILITY, rule=(0.5, "undecided")),
     ])  # fmt: skip
 
 
@@ -101,7 +102,9 @@ def network_charts(vitals: Sequence[Vitals], last: float) -> list[Chart]:
         tables = [getattr(line, field)[player] for line in vitals]
         layers = list(dict.fromkeys(layer for table in tables for layer in table))
         values = (np.array([table.get(layer, np.nan) for table in tables], float) for layer in layers)
-        return [Series(*line) for line in zip(layers, layer_tones(len(layers)), [steps] * len(layers), values, strict=True)]
+        return [
+            Series(*line) for line in zip(layers, layer_tones(len(layers)), [steps] * len(layers), values, strict=True)
+        ]
 
     found = [
         chart(f"{inside.title} in {player}", inside.about, by_layer(inside.field, player), last,
@@ -109,8 +112,11 @@ def network_charts(vitals: Sequence[Vitals], last: float) -> list[Chart]:
         for inside in INSIDE for player in ("G", "D")
     ]  # fmt: skip
     spread = Series("samples", "fake", steps, np.array([line.spread for line in vitals], float))
-    about = "deviation of the samples from each other, relative to that of the data"
-    return _made([*found, chart("Diversity", about, [spread], last, rule=(1.0, "the data's"))])
+    about, up = (
+        "how much the samples differ from each other, relative to the data",
+        linear_axis(0, max([1, *spread.values])),
+    )
+    return _made([*found, chart("Diversity", about, [spread], last, up=up, rule=(1.0, "as the data"))])
 
 
 def score_charts(contents: Contents, last: float) -> list[Chart]:
