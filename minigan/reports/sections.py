@@ -1,6 +1,8 @@
 """The facts, charts and histograms of a page, from a run's contents."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -143,5 +145,5 @@ def class_histograms(vitals: Sequence[Vitals]) -> dict[int, Bars]:
 
 def measured_at(rows: Sequence[Row], step: int) -> list[tuple[str, str]]:
     """(name, value) of the last row up to a step; nothing before the first."""
-    before = [row for row in rows if row["step"] <= step]
-    return [(name, shown(before[-1][column])) for name, column in COLUMNS] if before else []
+    before = bisect_right(rows, step, key=itemgetter("step"))
+    return [(name, shown(rows[before - 1][column])) for name, column in COLUMNS] if before else []
