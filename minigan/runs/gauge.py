@@ -7,7 +7,7 @@ inference mode and without randomness: dropout drops nothing, BatchNorm uses its
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from minigan.runs.health import is_finite
 from minigan.runs.state import State
 from minigan.runs.vitals import BINS, ByLayer, Vitals
 from minigan.typing import Array, Images
-
-if TYPE_CHECKING:
-    from minigan.evaluation.classifier import Classifier
 
 LOOKED_AT = 100  # training images that D is shown
 SPREAD_OF = 1000  # training images whose spread is that of the data
@@ -125,13 +122,24 @@ def _slopes(layer: Layer, y: Array, cache: Cache) -> Array:
 
 @dataclass
 class Gauge:
-    """Measures vitals, with what they are measured against."""
+    """Measures vitals, with what they are measured against.
+
+    Raises DataError at once, and not in the middle of a run, if the classifier for the data is damaged.
+    """
 
     recipe: Recipe
     images: Images  # on the host
     latents: Array  # on the device
     device: Device
-    classifier: "Classifier | None"
+    source: str  # of the images: RunOptions.data
+
+    def __post_init__(self) -> None:
+        # Imported here, so that commands that train nothing start faster.
+        from minigan.evaluation.classifier import load_classifier
+        from minigan.evaluation.material import classifier_name
+
+        name = classifier_name(self.source, self.images.shape[1:])
+        self._classifier = None if name is None else load_classifier(name, self.device)
 
     def measure(self, state: State, watch: Watch, samples: np.ndarray) -> Vitals | None:
         """Vitals after a watched round, with its `samples` (N, H, W, C) of bytes; None if a number is not finite.
@@ -159,11 +167,11 @@ class Gauge:
         return (whole[start : start + size] for start in range(0, len(whole), size))
 
     def _classes(self, samples: np.ndarray) -> list[int] | None:
-        if self.classifier is None:
+        if self._classifier is None:
             return None
         from minigan.evaluation.classifier import CLASSES, IMAGE_SHAPE
 
-        chosen = to_host(self.classifier.classes(fit(samples, IMAGE_SHAPE[:2])))
+        chosen = to_host(self._classifier.classes(fit(samples, IMAGE_SHAPE[:2])))
         return [int(count) for count in np.bincount(chosen, minlength=CLASSES)]
 
     @cached_property

@@ -4,7 +4,7 @@ import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +34,6 @@ from minigan.runs.state import State, read_newest_state
 from minigan.runs.vitals import Vitals, read_vitals
 from minigan.typing import Images
 
-if TYPE_CHECKING:
-    from minigan.evaluation.classifier import Classifier
-
 GRID = 100  # samples in a picture
 
 
@@ -63,7 +60,7 @@ class Trainer:
         self.feed = feed(self.images, self.batches, self.device)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
-        self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self._classifier())
+        self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data)
         self.rows: list[Row] = []
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
@@ -214,14 +211,6 @@ class Trainer:
         samples = self._samples()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
         return samples
-
-    def _classifier(self) -> "Classifier | None":
-        """The one that knows the classes of the data, if there is one."""
-        from minigan.evaluation.classifier import load_classifier
-        from minigan.evaluation.material import classifier_name
-
-        name = classifier_name(self.options.data, self.images.shape[1:])
-        return None if name is None else load_classifier(name, self.device)
 
     def _samples(self) -> np.ndarray:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])
