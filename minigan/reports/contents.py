@@ -1,8 +1,6 @@
 """Everything that a run's folder tells, read so that a missing or damaged file costs its own section and no more."""
 
-import csv
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,12 @@ from minigan.reports.charts import Series
 from minigan.runs.config import command_line, read_config
 from minigan.runs.doctor import Diagnosis, diagnose
 from minigan.runs.folder import RunFolder
-from minigan.runs.lines import whole_lines
 from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.vitals import Vitals, read_vitals
 
 Found = TypeVar("Found")
 Config: TypeAlias = tuple[str, dict[str, Any], list[str]]  # recipe, settings, command
-UNREADABLE = (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error)
+UNREADABLE = (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Score(NamedTuple):
@@ -124,8 +121,8 @@ def _optional(value: Any) -> float | None:
 
 
 def _read_scores(path: Path) -> list[Series]:
-    """scores.csv: a column of steps, and any others of numbers, which may be empty."""
-    rows = list(csv.DictReader(whole_lines(path)))
+    """A series for each column of scores.csv."""
+    rows = read_metrics(path, None)
+    steps = np.array([row["step"] for row in rows])
     names = [name for name in (rows[0] if rows else ()) if name != "step"]
-    steps = np.array([float(row["step"]) for row in rows])
-    return [Series(name, "fake", steps, np.array([float(row[name] or math.nan) for row in rows])) for name in names]
+    return [Series(name, "fake", steps, np.array([row[name] for row in rows])) for name in names]

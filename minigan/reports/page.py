@@ -15,7 +15,7 @@ from minigan.reports.numbers import printable, shown
 from minigan.reports.pictures import Picture
 from minigan.runs.atomic import write_atomically
 from minigan.runs.checkpoint import step_of
-from minigan.runs.doctor import in_a_word
+from minigan.runs.doctor import WINDOW, in_a_word
 from minigan.runs.folder import RunFolder
 
 TEMPLATE = files("minigan.reports") / "template"
@@ -63,7 +63,7 @@ def render(folder: RunFolder) -> str:
     return environment.get_template("report.html").render(
         contents=contents,
         last_step=last,
-        last_rows=sections.LAST,
+        last_rows=WINDOW,
         facts=sections.facts(contents),
         in_a_word=in_a_word(contents.rows, contents.diagnoses),
         frames=frames(folder, contents, last, notes),

@@ -23,10 +23,10 @@ from minigan.reports.charts import (
 from minigan.reports.contents import Contents
 from minigan.reports.numbers import shown
 from minigan.runs.checkpoint import step_of
+from minigan.runs.doctor import WINDOW
 from minigan.runs.metrics import Row
 from minigan.runs.vitals import Vitals
 
-LAST = 20  # rows that the facts are means of
 COLUMNS = (("loss of D", "loss_d"), ("loss of G", "loss_g"), ("D(x)", "d_real"), ("D(G(z))", "d_fake"))
 
 
@@ -59,7 +59,7 @@ def last_step(contents: Contents) -> int:
 
 def facts(contents: Contents) -> list[tuple[str, str]]:
     """(name, value): what the run is, and how it ended."""
-    settings, recent = contents.settings, contents.rows[-LAST:]
+    settings, recent = contents.settings, contents.rows[-WINDOW:]
     found = [("steps", _steps(contents))]
     found += [(key.replace("_", " "), str(settings[key])) for key in ("data", "batch_size", "seed") if key in settings]
     if recent:

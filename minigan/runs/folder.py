@@ -4,6 +4,7 @@ runs/<recipe>-<time>/
     config.toml        everything needed to repeat the run (see runs.config)
     metrics.csv        losses and probabilities, a row every few rounds
     vitals.jsonl       gradients, updates, dead and saturated units, diversity: a line at each snapshot
+    scores.csv         scores of the samples against real images (with --evaluate-every)
     samples/           step-*.png: the same z drawn again and again
     samples.png        the last of them, larger
     progress.gif       all of them, animated
@@ -34,6 +35,7 @@ class RunFolder:
         self.config = path / "config.toml"
         self.metrics = path / "metrics.csv"
         self.vitals = path / "vitals.jsonl"
+        self.scores = path / "scores.csv"
         self.samples = path / "samples"
         self.last_samples = path / "samples.png"
         self.animation = path / "progress.gif"
@@ -41,7 +43,6 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.neighbours = path / "neighbours.png"
-        self.scores = path / "scores.csv"
         self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
@@ -87,7 +88,7 @@ class RunFolder:
 
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
-        fixed = [self.config, self.metrics, self.vitals, self.last_samples, self.animation, self.curves]
+        fixed = [self.config, self.metrics, self.vitals, self.scores, self.last_samples, self.animation, self.curves]
         fixed += [self.evaluation, self.neighbours, self.report]
         return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
 
