@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
 LONG = 3000  # steps; long enough to be stopped on the way
-RUN_FILES = {"config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png", "report.html"}
+RUN_FILES = {"config.toml", "metrics.csv", "vitals.jsonl", "samples.png", "progress.gif", "losses.png", "report.html"}
 
 
 def command(name, *arguments):
