@@ -97,8 +97,9 @@ def print_diagnoses(run: Path) -> int:
         print(f"{name}: {evidence}", *(f"  {remedy}" for remedy in remedies), sep="\n")
     if not found:
         print(f"nothing wrong found{' at the end' if over else ''}")
-    for name in over.keys() - {name for name, _, _ in found}:
-        print("earlier, steps {} to {}: {}".format(*over[name], name))
+    for name, (first, last) in over.items():
+        if name not in {diagnosis.name for diagnosis in found}:
+            print(f"earlier, steps {first} to {last}: {name}")
     return 0
 
 

@@ -16,7 +16,7 @@ from minigan.runs.vitals import Vitals
 
 WINDOW = 20  # rows that a rule looks back on
 LOSS_LIMIT = 100.0  # nats; the smallest number of float32 is e^-103
-STEP_LIMIT = 0.3  # share of a layer's weights that one round may change; usual is 0.001
+STEP_LIMIT = 0.5  # share of a layer's weights that one round may change; usual is 0.001
 SURE = 0.01  # D(G(z)) of a D that is never fooled
 SURE_OF_REAL = 0.8  # D(x) of that D; with label smoothing it does not get to 1
 NO_PULL = 0.1  # |dL/dtheta| |theta| of a layer, nats, that gives G nothing to go by
@@ -79,7 +79,7 @@ def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
     A loss of 100 nats means a probability of e^-100, which float32 cannot even hold. The usual update is about a
-    thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is a third, a
+    thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
     gradient has been followed far beyond where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
     """
     remedies = ("lower the learning rates", "lower the momentum")
