@@ -12,6 +12,13 @@ COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
 Row = dict[str, float]
 
 
+def _header(columns: Sequence[str]) -> str:
+    return ",".join(columns) + "\n"
+
+
+HEADER = _header(COLUMNS)
+
+
 class MetricsFile(LinesFile):
     """Appends rows to those of the rounds so far."""
 
@@ -41,7 +48,3 @@ def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Ro
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
     except (TypeError, ValueError, csv.Error) as err:
         raise DataError(f"{path}: not a metrics file of minigan ({err})") from err
-
-
-def _header(columns: Sequence[str]) -> str:
-    return ",".join(columns) + "\n"
