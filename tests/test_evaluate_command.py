@@ -132,7 +132,10 @@ def test_other_real_images_can_be_given(runs):
 def test_a_picture_shows_samples_above_their_neighbours(runs):
     (runs / "split" / "neighbours.png").unlink(missing_ok=True)
     printed, _ = evaluate(runs, "split", "--samples", 30, "--metric", "copies")
-    assert printed.splitlines()[-1].endswith("split/neighbours.png")
+    picture, page = printed.splitlines()[-2:]
+    assert picture.endswith("split/neighbours.png")
+    assert page.endswith("split/report.html")
+    assert "distance to training images" in (runs / "split" / "report.html").read_text()
     with Image.open(runs / "split" / "neighbours.png") as picture:
         assert picture.size == (2 * (10 * 28 + 9 * 2), 2 * (4 * 28 + 3 * 2))
 
