@@ -11,6 +11,7 @@ COMMANDS = {
     "sample": ("minigan.sample", "draw more samples from a run"),
     "export": ("minigan.export", "write a run's network for PyTorch or as ONNX"),
     "evaluate": ("minigan.evaluate", "score a run's samples"),
+    "report": ("minigan.report", "put all that a run's folder tells on one page"),
     "load": ("minigan.load", "make a run from a network in PyTorch's format"),
     "toy": ("minigan.toy", "a GAN of one or two dimensions, drawn with its gradients"),
     "gradcheck": ("minigan.gradcheck.__main__", "check every gradient against finite differences"),

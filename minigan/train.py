@@ -42,24 +42,38 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
+    from minigan.reports.page import write_report
     from minigan.runs.blas import compute
     from minigan.runs.config import write_config
+    from minigan.runs.health import NotFiniteError
     from minigan.runs.trainer import Trainer, resume_command
 
     data = load_images(options.data, size=recipe.image_size, memory=options.image_memory * 2**30)
     tell(data.notices)
     images = recipe.training_part(data.images)
     with compute(options.kernels, options.threads, cost(recipe, images.shape[1:]).round_macs):
-        trainer = Trainer(recipe, options, folder, device, images)
+        scoring = None
+        if options.evaluate_every:
+            from minigan.runs.scoring import Scoring  # takes a while
+
+            scoring = Scoring(recipe, options, data.images, device, folder.scores)
+        trainer = Trainer(recipe, options, folder, device, images, scoring)
         if options.resume:
             tell(trainer.resume())
         else:
             folder.clear()
         write_config(folder, options, recipe)
         print(f"{recipe.name} on {device.name}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
+        if scoring:
+            print(f"scores every {options.evaluate_every} steps: {scoring.words}")
         print(f"run folder: {folder.path}", flush=True)
         began = time.monotonic()
-        code = trainer.run()
+        try:
+            code = trainer.run()
+        except NotFiniteError:
+            write_report(folder)  # it shows how things came to this
+            raise
+        write_report(folder)
         report(trainer, time.monotonic() - began)
     if code:
         print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
@@ -78,7 +92,8 @@ def report(trainer: "Trainer", seconds: float) -> None:
 
     print(f"step {trainer.state.step} after {seconds:.0f} s", end="")
     print(f"  {describe(trainer.rows, trainer.diagnoses())}" if trainer.rows else "")
-    for path in (trainer.folder.last_samples, trainer.folder.animation, trainer.folder.curves):
+    folder = trainer.folder
+    for path in (folder.last_samples, folder.animation, folder.curves, folder.report):
         if path.exists():
             print(f"  {path}")
 

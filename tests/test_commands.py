@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
 LONG = 3000  # steps; long enough to be stopped on the way
-RUN_FILES = {"config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png"}
+RUN_FILES = {"config.toml", "metrics.csv", "vitals.jsonl", "samples.png", "progress.gif", "losses.png", "report.html"}
 
 
 def command(name, *arguments):
@@ -61,7 +61,7 @@ def everything(path):
     """All that has to be equal to the bit."""
     newest = read_checkpoint(checkpoint_files(path / "checkpoints")[0])
     tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in newest.tensors.items()}
-    return tensors, newest.facts, (path / "metrics.csv").read_bytes()
+    return tensors, newest.facts, (path / "metrics.csv").read_bytes(), (path / "report.html").read_bytes()
 
 
 def error_of(done):
@@ -100,6 +100,17 @@ def test_training_leaves_a_folder_with_everything_to_look_at(whole):
             opened.load()
     for part in ("5000 images, steps 0 to 200", "run folder: run", "step 200 after", "run/samples.png"):
         assert part in printed
+
+
+def test_scores_along_the_way_are_announced_told_and_kept(tmp_path):
+    printed = train(tmp_path, "--steps", 20, "--evaluate-every", 20, "--out", "run")
+    assert "scores every 20 steps: 1000 samples against 1000 training images" in printed
+    assert printed.count("\nstep 20: Parzen log-likelihood ") == 1
+    header, row = (tmp_path / "run" / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert header.count(",") == row.count(",") == 9
+    again = run(tmp_path, "minigan.train", "--resume", "--steps", 40, "--evaluate-every", 40, "--out", "run")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert (tmp_path / "run" / "scores.csv").read_text(encoding="utf-8").splitlines()[1].startswith("40,")
 
 
 def test_100_steps_and_100_more_give_the_same_bytes_as_200(whole, tmp_path):
@@ -352,6 +363,7 @@ def test_numbers_that_overflow_end_in_one_line(tmp_path):
     done = run(tmp_path, TRAIN, "mlp-2014", *wild, "--device", "cpu", "--steps", "400", "--out", "run")
     assert done.returncode == 1
     assert re.search(r"step \d+: the loss is not finite .*first not finite: (generator|discriminator)", error_of(done))
+    assert "Samples over time" in (tmp_path / "run" / "report.html").read_text()  # how it came to this
 
 
 def test_a_path_that_is_no_text_works_and_is_shown_escaped(tmp_path):

@@ -64,7 +64,7 @@ def runs(tmp_path_factory):
 def test_digits_get_all_scores_each_with_the_name_of_what_looked(runs):
     printed, found = evaluate(runs, "embedded", "--samples", 40)
     assert printed.startswith("mlp-mnist, step 20: 40 samples against 40 training images (there is no test split) of ")
-    assert {row["metric"] for row in found["scores"]} == set(METRICS)
+    assert {row["metric"] for row in found["scores"]} == set(METRICS) - {"modes"}
     for row in found["scores"]:
         assert row["space"] == ("pixels" if row["metric"] in ("parzen", "copies") else DIGITS)
         assert re.search(rf"^{re.escape(row['score'])} .* {row['space']}$", printed, re.MULTILINE)
@@ -107,6 +107,17 @@ def test_other_images_get_the_scores_that_need_no_classifier(runs):
     assert found["samples"] == 25  # half of five sixths of 60
 
 
+def test_the_modes_of_stacked_digits_are_counted(runs):
+    done = run(runs, "minigan.train", *NARROW, "--data", "stacked", "--device", "cpu", "--out", "stacked")
+    assert done.returncode == 0, done.stderr
+    _, found = evaluate(runs, "stacked", "--samples", 50, "--metric", "modes", "frechet")
+    rows = {row["score"]: row for row in found["scores"]}
+    assert {row["space"] for row in rows.values()} == {DIGITS}
+    assert rows["modes covered of 1000"]["value"] <= rows["modes covered of 1000"]["real"] <= 50
+    assert rows["reverse KL of modes"]["value"] >= rows["reverse KL of modes"]["real"] >= np.log(1000 / 50)
+    assert sum(found["class histogram"]) == 50
+
+
 def test_only_the_metrics_that_are_asked_for_are_computed(runs):
     _, found = evaluate(runs, "embedded", "--samples", 40, "--metric", "frechet", "density-coverage")
     assert [row["score"] for row in found["scores"]] == ["Fréchet distance", "density", "coverage"]
@@ -121,7 +132,10 @@ def test_other_real_images_can_be_given(runs):
 def test_a_picture_shows_samples_above_their_neighbours(runs):
     (runs / "split" / "neighbours.png").unlink(missing_ok=True)
     printed, _ = evaluate(runs, "split", "--samples", 30, "--metric", "copies")
-    assert printed.splitlines()[-1].endswith("split/neighbours.png")
+    picture, page = printed.splitlines()[-2:]
+    assert picture.endswith("split/neighbours.png")
+    assert page.endswith("split/report.html")
+    assert "distance to training images" in (runs / "split" / "report.html").read_text()
     with Image.open(runs / "split" / "neighbours.png") as picture:
         assert picture.size == (2 * (10 * 28 + 9 * 2), 2 * (4 * 28 + 3 * 2))
 
@@ -146,6 +160,7 @@ def test_the_dispatcher_has_it(runs):
         (("embedded", "--data", "mnits:x"), 2, "unknown data source 'mnits:x'; did you mean 'mnist'"),
         (("embedded", "--data", "mnist:none"), 1, "no train-images-idx3-ubyte[.gz] in 'none'"),
         (("embedded", "--data", "folder:pictures"), 1, "has images of 3 colour channels, the run makes 1"),
+        (("embedded", "--metric", "modes"), 2, "--metric modes is only for stacked digits, and the data is mnist5k"),
         (("folder", "--metric", "frechet"), 2, "--metric frechet needs a classifier"),
         (("folder", "--data", "folder:few"), 1, "folder:few: 24 images are too few to score samples with"),
         (("embedded", "--seed", "-1"), 2, "seed -1 is out of range"),

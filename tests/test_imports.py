@@ -30,11 +30,12 @@ ROOMS = {
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data", "evaluation"},
+    "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
     "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
 }
-COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "toy", "gradcheck", "__main__"}  # on top
+COMMANDS = {"train", "sample", "export", "load", "evaluate", "report", "info", "toy", "gradcheck", "__main__"}  # on top
 
 
 def imported(source):
@@ -134,7 +135,7 @@ def test_importing_minigan_loads_nothing():
     assert asked_for("import minigan") == {"minigan"}
 
 
-HEAVY = {"cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors", "onnx"}
+HEAVY = {"cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors", "onnx", "jinja2"}
 
 
 @pytest.mark.parametrize("module", ["minigan.nn", "minigan.optim", "minigan.games.gan", "minigan.recipes"])

@@ -11,6 +11,7 @@ types, limits and error messages:
 """
 
 import dataclasses
+import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,20 @@ def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
     """Options and recipe of a run's config.toml. Raises UsageError, naming the file."""
     name, settings = read_config(path)
     return _parse_settings(path, name or DEFAULT_RECIPE, settings)
+
+
+def command_line(name: str, settings: dict[str, Any]) -> list[str]:
+    """The command that starts a run of these settings (as `read_config` gives them), as words quoted for a shell.
+
+    What is so by itself is left out.
+    """
+    fields = [field for kind in (RunOptions, RECIPES[name or DEFAULT_RECIPE]) for field in dataclasses.fields(kind)]
+    default = {field.name: field.default for field in fields}
+    words = [*shlex.split(PROG), *([name] if name else [])]
+    for key, value in settings.items():
+        if (tuple(value) if isinstance(value, list) else value) != default.get(key):
+            words += _as_arguments(key, value, default.get(key))
+    return [shlex.quote(word) for word in words]
 
 
 def recipe_of(path: Path, name: str, constants: dict[str, Any]) -> Recipe:

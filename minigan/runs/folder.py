@@ -4,6 +4,7 @@ runs/<recipe>-<time>/
     config.toml        everything needed to repeat the run (see runs.config)
     metrics.csv        losses and probabilities, a row every few rounds
     vitals.jsonl       gradients, updates, dead and saturated units, diversity: a line at each snapshot
+    scores.csv         scores of the samples against real images (with --evaluate-every)
     samples/           step-*.png: the same z drawn again and again
     samples.png        the last of them, larger
     progress.gif       all of them, animated
@@ -11,6 +12,7 @@ runs/<recipe>-<time>/
     checkpoints/       the newest two states
     evaluation.json    scores of the samples (minigan.evaluate)
     neighbours.png     samples above the training images that they are nearest to (likewise)
+    report.html        all of it on one page (minigan.report)
 """
 
 import contextlib
@@ -33,6 +35,7 @@ class RunFolder:
         self.config = path / "config.toml"
         self.metrics = path / "metrics.csv"
         self.vitals = path / "vitals.jsonl"
+        self.scores = path / "scores.csv"
         self.samples = path / "samples"
         self.last_samples = path / "samples.png"
         self.animation = path / "progress.gif"
@@ -40,6 +43,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.neighbours = path / "neighbours.png"
+        self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
 
@@ -84,8 +88,8 @@ class RunFolder:
 
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
-        fixed = [self.config, self.metrics, self.vitals, self.last_samples, self.animation, self.curves]
-        fixed += [self.evaluation, self.neighbours]
+        fixed = [self.config, self.metrics, self.vitals, self.scores, self.last_samples, self.animation, self.curves]
+        fixed += [self.evaluation, self.neighbours, self.report]
         return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
 
     def sample_path(self, step: int) -> Path:

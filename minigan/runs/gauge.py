@@ -136,9 +136,10 @@ class Gauge:
     def __post_init__(self) -> None:
         # Imported here, so that commands that train nothing start faster.
         from minigan.evaluation.classifier import load_classifier
-        from minigan.evaluation.material import classifier_name
+        from minigan.evaluation.material import classifier_name, is_stacked
 
-        name = classifier_name(self.source, self.images.shape[1:])
+        # A hundred samples say nothing about the thousand classes of stacked digits.
+        name = None if is_stacked(self.source) else classifier_name(self.source, self.images.shape[1:])
         self._classifier = None if name is None else load_classifier(name, self.device)
 
     def measure(self, state: State, watch: Watch, samples: np.ndarray) -> Vitals | None:

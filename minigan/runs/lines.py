@@ -9,12 +9,12 @@ from minigan.runs.atomic import write_atomically
 
 
 class LinesFile:
-    """Appends lines of ASCII, each with its newline, to those so far."""
+    """Appends lines, each with its newline, to those so far."""
 
     def __init__(self, path: Path, lines: Iterable[str] = ()) -> None:
         """Start a file with these lines, in place of an older one."""
-        write_atomically(path, "".join(lines).encode("ascii"))
-        self._file: TextIO = open(path, "a", encoding="ascii")  # noqa: SIM115  closed by close()
+        write_atomically(path, "".join(lines).encode())
+        self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
 
     def write(self, line: str) -> None:
         """Write a line; it is on the disk after the next `sync`."""
@@ -31,5 +31,5 @@ class LinesFile:
 
 def whole_lines(path: Path) -> list[str]:
     """The lines that end with a newline: all but a last one cut short by a crash."""
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     return [line for line in lines if line.endswith("\n")]

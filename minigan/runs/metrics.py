@@ -1,4 +1,4 @@
-"""metrics.csv: one row every few rounds. No times are in it, so that equal runs give equal files."""
+"""metrics.csv and scores.csv: one row every few rounds. No times are in them, so that equal runs give equal files."""
 
 import csv
 from collections.abc import Sequence
@@ -8,36 +8,43 @@ from minigan.errors import DataError
 from minigan.runs.lines import LinesFile, whole_lines
 
 COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
-HEADER = ",".join(COLUMNS) + "\n"
 
 Row = dict[str, float]
+
+
+def _header(columns: Sequence[str]) -> str:
+    return ",".join(columns) + "\n"
+
+
+HEADER = _header(COLUMNS)
 
 
 class MetricsFile(LinesFile):
     """Appends rows to those of the rounds so far."""
 
-    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, path: Path, rows: Sequence[Row] = (), columns: Sequence[str] = COLUMNS) -> None:
         """Start a file with these rows, in place of an older one."""
-        super().__init__(path, [HEADER, *map(_line, rows)])
+        self._columns = columns
+        super().__init__(path, [_header(columns), *map(self._line, rows)])
 
     def append(self, row: Row) -> None:
-        self.write(_line(row))
+        self.write(self._line(row))
+
+    def _line(self, row: Row) -> str:
+        """Nine digits give every float32 back exactly."""
+        return ",".join(f"{row[name]:.9g}" for name in self._columns) + "\n"
 
 
-def read_metrics(path: Path) -> list[Row]:
-    """All whole rows; a last line cut short by a crash is left out.
+def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Row]:
+    """All whole rows; a last line cut short by a crash is left out. Without columns, those that the file has.
 
-    Raises DataError if this is no metrics file.
+    Raises DataError if this is no file of these columns.
     """
     whole = whole_lines(path)
+    header = _header(columns) if columns else "step,"
     try:
-        if whole[:1] not in ([], [HEADER]):
-            raise ValueError(f"its first line is not {HEADER.strip()}")
+        if whole and not whole[0].startswith(header):
+            raise ValueError(f"its first line is not {header.strip()}")
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
     except (TypeError, ValueError, csv.Error) as err:
         raise DataError(f"{path}: not a metrics file of minigan ({err})") from err
-
-
-def _line(row: Row) -> str:
-    """Nine digits give every float32 back exactly."""
-    return ",".join(f"{row[name]:.9g}" for name in COLUMNS) + "\n"

@@ -48,12 +48,12 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
     """Write a GIF of sample grids, at most MAX_FRAMES of them, the last one held."""
     if not frames:
         return
-    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES))]
-    try:
-        pictures = [_read_frame(frame) for frame in chosen]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:  # whatever a damaged PNG gives
-        raise DataError(f"cannot animate the samples: {err}") from err
-    _write_gif(path, pictures, last=LAST_FRAME_MS)
+    _write_gif(path, [read_picture(frame) for frame in evenly(frames, MAX_FRAMES)], last=LAST_FRAME_MS)
+
+
+def evenly(frames: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of them, evenly spread, with the first and the last."""
+    return [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(len(frames), most))]
 
 
 def save_gif(path: Path, images: np.ndarray, scale: int = 1) -> None:
@@ -73,10 +73,14 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], last: int) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _read_frame(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        picture.load()
-        return picture.copy()
+def read_picture(path: Path) -> Image.Image:
+    """A picture of a run. Raises DataError if it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture.copy()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:  # whatever a damaged PNG gives
+        raise DataError(f"{path}: a picture that cannot be read ({err})") from err
 
 
 def save_curves(path: Path, rows: Sequence[Row]) -> None:
@@ -108,11 +112,16 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
 def _plot_smoothed(axes: Any, steps: list[float], values: list[float], label: str) -> None:
     """The values in a light colour and their running mean over one fortieth of the run above them."""
     (line,) = axes.plot(steps, values, linewidth=0.6, alpha=0.35)
+    axes.plot(steps, running_mean(np.array(values)), color=line.get_color(), label=label)
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """Means (N,) of each value and those before it, over one fortieth of them; fewer at the beginning."""
     width = max(1, len(values) // 40)
     sums = np.cumsum([0.0, *values])
     ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)  # fewer values at the beginning
-    axes.plot(steps, (sums[ends] - sums[starts]) / (ends - starts), color=line.get_color(), label=label)
+    starts = np.maximum(ends - width, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
 
 
 def _as_image(picture: np.ndarray) -> Image.Image:

@@ -4,7 +4,7 @@ import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from minigan.runs.state import State, read_newest_state
 from minigan.runs.vitals import Vitals, read_vitals
 from minigan.typing import Images
 
+if TYPE_CHECKING:
+    from minigan.runs.scoring import Scoring
+
 GRID = 100  # samples in a picture
 
 
@@ -46,6 +49,7 @@ class Trainer:
     folder: RunFolder
     device: Device
     images: Images  # (N, H, W, C) uint8, the training part, on the host
+    scoring: "Scoring | None" = None  # with --evaluate-every
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -92,6 +96,8 @@ class Trainer:
             self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"], log)]
         if self.folder.vitals.exists():
             self.vitals = [v for v in read_vitals(self.folder.vitals) if self._would_be_there(v.step, snapshot)]
+        if self.scoring:
+            self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
         self.folder.forget_after(self.state.step)
         then, now = checkpoint.facts["blas"], blas_facts()
         if then != now:
@@ -104,7 +110,7 @@ class Trainer:
         progress = Progress(self.state.step, self.goal)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
-            with StopRequest() as stop, np.errstate(all="ignore"), self.feed:
+            with StopRequest() as stop, np.errstate(all="ignore"), self.feed, self.scoring or nullcontext():
                 if self.state.step == 0:
                     self._snapshot()
                 while self.state.step < self.goal and not stop.exit_code:
@@ -145,6 +151,8 @@ class Trainer:
             if (vitals := self.gauge.measure(self.state, watch, samples)) is not None:
                 record.add_vitals(vitals)
                 progress.tell(self.state.step, self.diagnoses())
+        if self.scoring and self._due(self.options.evaluate_every, self.state.step):
+            progress.say(self.scoring.score(self.state))
         if self._due(self.options.checkpoint_every, self.state.step):
             self._save(record)
 
@@ -203,6 +211,8 @@ class Trainer:
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
         record.sync()
+        if self.scoring:
+            self.scoring.sync()
         write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 
