@@ -21,13 +21,15 @@ SURE = 0.01  # D(G(z)) of a D that is never fooled
 SURE_OF_REAL = 0.8  # D(x) of that D; with label smoothing it does not get to 1
 NO_PULL = 0.1  # |dL/dtheta| |theta| of a layer, nats, that gives G nothing to go by
 NARROW = 0.35  # spread of samples that look alike, as a share of the data's
-FEW, SEVERAL = 2.0, 5.0  # classes in use: by a G that has lost them, by one that had them
+FEW = 2.0  # classes in use by a G that has lost the others
+SEVERAL = 5.0  # classes in use by a G that has learnt some
 LATE = 5000  # rounds in which any G should have begun to vary
 DEAD = 0.5  # share of a layer's rectifiers
 FLAT = 0.9  # share of a layer's outputs in which a sigmoid is saturated
 SWING = 12**-0.5  # deviation of D(G(z)); that of random numbers from [0, 1]
 SWINGS = 4  # times in a window that it changes sides
-NO_GAP, PATIENCE = 0.02, 500  # D(x) - D(G(z)), and rounds that it may last
+NO_GAP = 0.02  # D(x) - D(G(z)) of a D that sees no difference
+PATIENCE = 500  # rounds that this may last
 
 
 class Diagnosis(NamedTuple):

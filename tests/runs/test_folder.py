@@ -10,7 +10,7 @@ from minigan.runs.atomic import TEMPORARY
 from minigan.runs.folder import RunFolder, new_run_path, newest_run_path
 
 MADE = (
-    "config.toml", "metrics.csv", "scores.csv", "samples.png", "progress.gif", "losses.png",
+    "config.toml", "metrics.csv", "vitals.jsonl", "scores.csv", "samples.png", "progress.gif", "losses.png",
     "samples/step-000000010.png", "checkpoints/step-000000010.safetensors", "evaluation.json", "neighbours.png",
 )  # fmt: skip
 FOREIGN = (

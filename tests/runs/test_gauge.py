@@ -20,6 +20,7 @@ from minigan.runs.vitals import BINS, Vitals
 from tests.games.test_gan import GAMES, Draws, players
 from tests.planted_bugs import Bug, planted
 from tests.strategies import normal
+from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
 F8 = np.float64
 
@@ -256,3 +257,11 @@ def test_the_histograms_are_of_d_in_inference_mode():
     latents = recipe.draw_latents(np.random.default_rng(1), 100)
     found = Gauge(recipe, IMAGES, latents, CPU, "folder:x").measure(state, watch, IMAGES)
     assert found.d_real == expected.tolist()
+
+
+def test_a_watched_round_waits_for_no_gpu_and_stays_in_single_precision(strict):
+    g, d = players(strict, np.float32)
+    draws = Draws(strict, np.float32)
+    with forbid_synchronisation(), forbid_dtype(np.float64), Watch(State(g, d, None, 0)) as watch:
+        play_round(GAMES["d first"], g, d, draws)
+    assert all(float(norm) > 0 for norm in watch.gradients["G"].values())
