@@ -17,6 +17,8 @@ from minigan.typing import Array
 
 INSTALL_HINT = "install CuPy with: pip install cupy-cuda12x (driver for CUDA 12) or pip install cupy-cuda13x (CUDA 13)"
 
+NCCL_HINT = "install it with: pip install nvidia-nccl-cu12 (CUDA 12) or pip install nvidia-nccl-cu13 (CUDA 13)"
+
 
 class GPUUnavailable(UserError):
     """No usable GPU. `__cause__` is the error that CuPy or the driver gave, where there was one."""
@@ -122,6 +124,16 @@ def _gpu(index: int) -> Device:
     except Exception as err:
         raise GPUUnavailable(f"no GPU: allocating on gpu:{index} failed: {_first_line(err)}") from err
     return Device(f"gpu:{index}", cupy)
+
+
+def nccl(size: int, rank: int) -> Any:
+    """CuPy's communicator of `size` processes, for the selected GPU of this one; all processes call this at once.
+
+    They find each other through mpi4py. Raises GPUUnavailable if CuPy finds no NCCL.
+    """
+    if not importlib.import_module("cupy.cuda").nccl.available:
+        raise GPUUnavailable(f"CuPy finds no NCCL, which GPUs of several processes meet through; {NCCL_HINT}")
+    return importlib.import_module("cupyx.distributed").NCCLBackend(size, rank, use_mpi=True)
 
 
 def _first_line(err: BaseException) -> str:

@@ -9,6 +9,7 @@ from minigan.backend import CPU, Device
 from minigan.nn.layer import Layer, init_params
 from minigan.nn.params import Params
 from minigan.optim import Moments, Optimiser
+from minigan.parallel.team import ALONE, Team
 from minigan.typing import Shape
 
 
@@ -17,6 +18,7 @@ class Player:
     """The network and its rule are constant; theta, grads, moments and updates change.
 
     copy: a second D with moments of its own, in the games that have one (games.toolbox).
+    team: the processes that share each batch.
     """
 
     net: Layer
@@ -26,6 +28,7 @@ class Player:
     moments: Moments
     updates: int = 0
     copy: "Player | None" = None
+    team: Team = ALONE
 
     @classmethod
     def new(
@@ -37,10 +40,11 @@ class Player:
         *,
         dtype: DTypeLike = np.float32,
         device: Device = CPU,
+        team: Team = ALONE,
     ) -> "Player":
         """A player before its first update."""
         theta = init_params(net, in_shape, rng, dtype=dtype, device=device)
-        return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta))
+        return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta), team=team)
 
     def twin(self) -> "Player":
         """Another player with the same network and numbers, that has not learnt anything yet."""
@@ -50,5 +54,6 @@ class Player:
     def update(self) -> None:
         """One update from the gradients collected in `grads`, which start from zero again."""
         self.updates += 1
+        self.team.average(self.grads.flat)
         self.optimiser.update(self.theta, self.grads, self.moments, self.updates)
         self.grads.flat.fill(0)
