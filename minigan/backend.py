@@ -6,6 +6,7 @@ This is the only file that imports CuPy, and it does so only when a GPU is asked
 
 import importlib
 import sys
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -131,9 +132,12 @@ def nccl(size: int, rank: int) -> Any:
 
     They find each other through mpi4py. Raises GPUUnavailable if CuPy finds no NCCL.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy's own words about a missing library
+        distributed = importlib.import_module("cupyx.distributed")
     if not importlib.import_module("cupy.cuda").nccl.available:
-        raise GPUUnavailable(f"CuPy finds no NCCL, which GPUs of several processes meet through; {NCCL_HINT}")
-    return importlib.import_module("cupyx.distributed").NCCLBackend(size, rank, use_mpi=True)
+        raise GPUUnavailable(f"CuPy finds no NCCL, through which GPUs of several processes meet; {NCCL_HINT}")
+    return distributed.NCCLBackend(size, rank, use_mpi=True)
 
 
 def _first_line(err: BaseException) -> str:

@@ -30,9 +30,7 @@ def merge_moments(part: tuple[int, Array, Array], gather: Gather) -> tuple[int, 
     return count * len(gathered), mean, spreads.sum(axis=0) + count * (apart * apart).sum(axis=0)
 
 
-def shared_batchnorm(
-    x: Array, gamma: Array, beta: Array, eps: float, gather: Gather
-) -> tuple[Array, BatchNormCache]:
+def shared_batchnorm(x: Array, gamma: Array, beta: Array, eps: float, gather: Gather) -> tuple[Array, BatchNormCache]:
     r"""Normalise this process's part by the statistics of the whole batch; see functional.batchnorm.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \sigma^2 = M / R

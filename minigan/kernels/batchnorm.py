@@ -107,9 +107,7 @@ def _normalise(
 
 def _parameter_gradients(drows: np.ndarray, cache: BatchNormCache) -> tuple[np.ndarray, np.ndarray]:
     """dgamma, dbeta (C,), in float64."""
-    parts = share(
-        lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), _smallest(drows)
-    )
+    parts = share(lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), _smallest(drows))
     dbeta = np.sum([total for total, _ in parts], axis=0)
     return np.sum([product for _, product in parts], axis=0) * cache.inv_std, dbeta
 

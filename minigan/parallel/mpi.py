@@ -22,22 +22,28 @@ from minigan.errors import UserError
 from minigan.parallel.team import ALONE, Team
 from minigan.typing import Array
 
-# Where launchers tell a process its rank and how many there are: MPICH, Intel MPI and Slurm's PMI; Open MPI; PMIx.
-PLACES = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMIX_RANK", ""))
+# Where launchers tell a process its rank, how many there are, and its number among those on its machine.
+PLACES = (
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),  # MPICH, Intel MPI; Slurm for them
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
+    ("PMIX_RANK", "", ""),
+)
 INSTALL_HINT = "pip install 'minigan[mpi]', and start it with the mpiexec of the same environment"
-PATIENCE = 2.0  # seconds that the first process has to say what is wrong in all of them
+PATIENCE = 2.0  # seconds to find out whether an error is one of all processes
 
 
 class Launch(NamedTuple):
     rank: int
     size: int | None  # None: the launcher does not tell
+    place: int  # on this machine; the rank if the launcher does not tell
 
 
 def launched() -> Launch | None:
     """What mpiexec has told this process; None if it was started without."""
-    for rank, size in PLACES:
-        if rank in os.environ:
-            return Launch(int(os.environ[rank]), int(os.environ[size]) if size in os.environ else None)
+    for names in PLACES:
+        rank, size, place = (int(os.environ[name]) if name in os.environ else None for name in names)
+        if rank is not None:
+            return Launch(rank, size, rank if place is None else place)
     return None
 
 
@@ -45,39 +51,55 @@ def launched() -> Launch | None:
 def joined() -> Iterator[Team]:
     """The team of this process: ALONE, or that of the processes which mpiexec has started.
 
-    Only the first one's output is seen, and an error in any of them ends them all.
+    Only the first one's output is seen. An error in all of them is shown once, an error in some ends them all.
     """
     launch = launched()
     if launch is None or launch.size == 1:
         yield ALONE
         return
+    team = None
     with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as silence:
         if launch.rank:
             silence.enter_context(contextlib.redirect_stdout(nowhere))
         try:
-            yield _team(launch)
-        except Exception as err:
-            _end_all(launch.rank, getattr(err, "exit_code", 1))
+            team = _team(launch)
+            yield team
+        except (Exception, KeyboardInterrupt) as err:
+            if isinstance(team, MPITeam):
+                _fail(team, 130 if isinstance(err, KeyboardInterrupt) else getattr(err, "exit_code", 1))
+            elif launch.place:  # not even joined, as all on this machine: the first of them says why
+                _hush()
             raise
-        except KeyboardInterrupt:
-            _end_all(launch.rank, 130)
-            raise
 
 
-def _end_all(rank: int, code: int) -> None:
-    """Leave as soon as the error has been shown, which makes mpiexec end the others.
+def _fail(team: "MPITeam", code: int) -> None:
+    """Be silent if all processes fail and this is not the first; else, once the error has been shown, end them all.
 
-    What is wrong in all processes is said by the first; another one speaks only if the first has nothing to say.
-    MPI is not closed as usual, since that would wait for processes which may be waiting for this one.
+    Closing MPI waits for all processes, and the others may be waiting for this one. So unless they fail too, it leaves
+    without, and mpiexec ends them.
     """
-    time.sleep(PATIENCE if rank else 0)
+    all_fail, deadline = team.failures.Ibarrier(), time.monotonic() + PATIENCE
+
+    def together() -> bool:
+        while not all_fail.Test():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        if not together():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
+    if not team.leads and together():
+        _hush()
     atexit.register(leave)
+
+
+def _hush() -> None:
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  to the end of the process
 
 
 def _team(launch: Launch) -> Team:
@@ -97,7 +119,7 @@ def _team(launch: Launch) -> Team:
     if world.size == 1:
         return ALONE
     here = world.Split_type(mpi.COMM_TYPE_SHARED)
-    return MPITeam(world.rank, world.size, here.rank, here.size, mpi, world)
+    return MPITeam(world.rank, world.size, here.rank, here.size, mpi, world, world.Dup())
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +128,12 @@ class MPITeam(Team):
 
     mpi: Any = None  # the module mpi4py.MPI
     world: Any = None  # the communicator of all processes
+    failures: Any = None  # another one, where only those meet that have failed
 
     def on(self, device: Device) -> Team:
         if device.xp is np:
             return self
-        nccl = backend.nccl(self.size, self.rank)
-        return NCCLTeam(self.rank, self.size, self.place, self.neighbours, self.mpi, self.world, nccl)
+        return NCCLTeam(**vars(self), nccl=backend.nccl(self.size, self.rank))
 
     def average(self, vector: Array) -> None:
         self.world.Allreduce(self.mpi.IN_PLACE, vector)

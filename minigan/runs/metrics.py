@@ -36,6 +36,17 @@ class MetricsFile:
         self._file.close()
 
 
+class NoMetricsFile(MetricsFile):
+    """Writes nothing: another process does."""
+
+    def __init__(self) -> None:
+        """There is no file."""
+
+    def append(self, row: Row) -> None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+
+
 def read_metrics(path: Path) -> list[Row]:
     """All whole rows; a last line cut short by a crash is left out.
 

@@ -12,7 +12,8 @@ from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.errors import CheckpointError, DataError, UsageError
-from minigan.games.gan import play_round
+from minigan.games.gan import Metrics, play_round
+from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs import pictures
@@ -22,12 +23,13 @@ from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError, first_not_finite
-from minigan.runs.metrics import MetricsFile, Row, read_metrics
+from minigan.runs.metrics import MetricsFile, NoMetricsFile, Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.progress import Progress
 from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
 from minigan.runs.state import State, read_newest_state
+from minigan.runs.together import check_parts, check_same_start
 from minigan.runs.verdict import WINDOW, diversity_warning
 from minigan.typing import Images
 
@@ -36,13 +38,17 @@ GRID = 100  # samples in a picture
 
 @dataclass
 class Trainer:
-    """One run: the recipe, its data on a device, its state and its folder."""
+    """One run: the recipe, its data on a device, its state and its folder.
+
+    Where processes share the batches, each has a Trainer; only the leading one writes into the folder.
+    """
 
     recipe: Recipe
     options: RunOptions
     folder: RunFolder
     device: Device
     images: Images  # (N, H, W, C) uint8, the training part, on the host
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -50,11 +56,12 @@ class Trainer:
             len(self.images), self.recipe.batch_size, self.options.seed, self.options.last_batch,
             independent=self.recipe.independent_batches,
         )  # fmt: skip
+        check_parts(self.recipe, self.batches, self.team)
         self.game = self.recipe.game()
         self.state = State.start(
-            self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device
+            self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device, self.team
         )
-        self.feed = feed(self.images, self.batches, self.device)
+        self.feed = feed(self.images, self.batches, self.device, self.team)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.rows: list[Row] = []
@@ -68,6 +75,10 @@ class Trainer:
         if self.options.epochs is not None:
             return max(1, self.options.epochs * self.batches.per_epoch // self.game.d_steps)
         return self.options.steps or self.recipe.steps
+
+    def check_same_start(self) -> None:
+        """Where processes share the batches: make sure that all go on from the same numbers."""
+        check_same_start(self.state, len(self.images), self.team)
 
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
@@ -85,22 +96,23 @@ class Trainer:
         self.saved_step = self.state.step
         if self.folder.metrics.exists():
             self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"])]
-        self.folder.forget_after(self.state.step)
-        then, now = checkpoint.facts["blas"], blas_facts()
+        if self.team.leads:
+            self.folder.forget_after(self.state.step)
+        then, now = checkpoint.facts["blas"], self._arithmetic()
         if then != now:
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
         return notes
 
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
-        metrics = MetricsFile(self.folder.metrics, self.rows)
-        progress = Progress(self.state.step, self.goal)
+        metrics = MetricsFile(self.folder.metrics, self.rows) if self.team.leads else NoMetricsFile()
+        progress = Progress(self.state.step, self.goal, hidden=not self.team.leads)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
             with StopRequest() as stop, np.errstate(all="ignore"), self.feed:
                 if self.state.step == 0:
                     self._snapshot(progress)
-                while self.state.step < self.goal and not stop.exit_code:
+                while self.state.step < self.goal and not self.team.largest(stop.exit_code):
                     self._round(metrics, progress)
                 self._save(metrics)
             self._final_pictures()
@@ -112,7 +124,7 @@ class Trainer:
         finally:
             progress.close()
             metrics.close()
-        return stop.exit_code
+        return self.team.largest(stop.exit_code)
 
     def _round(self, metrics: MetricsFile, progress: Progress) -> None:
         step = self.state.step
@@ -121,7 +133,7 @@ class Trainer:
         self.state.finish_round(self.recipe.average)
         progress.advance()
         if self._due(self.options.log_every):
-            row = {"step": float(self.state.step)} | {name: float(value) for name, value in measured.items()}
+            row = self._row(measured)
             if not np.isfinite(list(row.values())).all():
                 self._stop_not_finite(draws)
             metrics.append(row)
@@ -133,6 +145,12 @@ class Trainer:
             self._snapshot(progress)
         if self._due(self.options.checkpoint_every):
             self._save(metrics)
+
+    def _row(self, measured: Metrics) -> Row:
+        """Numbers on the host: means over the parts of all processes, which are equally large."""
+        own = np.array([float(value) for value in measured.values()])
+        means = self.team.gather(own).mean(axis=0).tolist()
+        return {"step": float(self.state.step)} | dict(zip(measured, means, strict=True))
 
     def _due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.goal
@@ -163,6 +181,10 @@ class Trainer:
             "image_shape": list(self.images.shape[1:]),
         }
 
+    def _arithmetic(self) -> str:
+        """What has to be equal for equal bits: also the number of terms in each sum."""
+        return blas_facts() + (f", {self.team.size} processes" if self.team.size > 1 else "")
+
     def _check_smallest_batch(self) -> None:
         """Refuse batches of one image where a network has to normalise over them."""
         if min(len(self.batches.indices(step)) for step in (0, self.batches.per_epoch - 1)) > 1:
@@ -186,13 +208,16 @@ class Trainer:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
-        facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
-        metrics.sync()
-        write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
+        facts = self.state.facts() | self._identity() | {"version": __version__, "blas": self._arithmetic()}
+        if self.team.leads:
+            metrics.sync()
+            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 
     def _snapshot(self, progress: Progress) -> None:
         """Draw the fixed latents once more, and warn if the samples have become all alike."""
+        if not self.team.leads:
+            return
         samples = self._samples()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
         if self.state.step < self.batches.per_epoch:  # what an untrained G draws says nothing
@@ -210,6 +235,8 @@ class Trainer:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])
 
     def _final_pictures(self) -> None:
+        if not self.team.leads:
+            return
         samples = self._samples()
         pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
         pictures.save_animation(self.folder.animation, self.folder.sample_files())
