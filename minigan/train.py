@@ -66,7 +66,7 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
         trainer = Trainer(recipe, options, folder, device, images, team)
         if options.resume:
             tell(trainer.resume())
-        trainer.check_same_start()  # from here on nobody reads what is about to be replaced
+        trainer.check_same()  # from here on nobody reads what is about to be replaced
         if team.leads:
             if not options.resume:
                 folder.clear()

@@ -34,13 +34,13 @@ def check_parts(recipe: Recipe, batches: Batches, team: Team) -> None:
         )
 
 
-def check_same_start(state: State, count: int, team: Team) -> None:
+def check_same(state: State, count: int, team: Team) -> None:
     """Raises UserError unless all processes are at the same step with the same images and the same numbers."""
     own = np.array([state.step, count, *(np.abs(tensor).sum(dtype=np.float64) for tensor in state.tensors().values())])
     if not (team.gather(own) == own).all():
         raise UserError(
-            "the processes do not start from the same step, images and parameters: on all machines, --data and --out "
-            "must be the same files, and the versions of minigan and NumPy the same"
+            f"step {state.step}: the processes do not have the same step, images and parameters: on all machines, "
+            "--data and --out must be the same files, and the versions of minigan and NumPy the same"
         )
 
 

@@ -29,7 +29,7 @@ from minigan.runs.progress import Progress
 from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
 from minigan.runs.state import State, read_newest_state
-from minigan.runs.together import check_parts, check_same_start
+from minigan.runs.together import check_parts, check_same
 from minigan.runs.verdict import WINDOW, diversity_warning
 from minigan.typing import Images
 
@@ -76,9 +76,10 @@ class Trainer:
             return max(1, self.options.epochs * self.batches.per_epoch // self.game.d_steps)
         return self.options.steps or self.recipe.steps
 
-    def check_same_start(self) -> None:
-        """Where processes share the batches: make sure that all go on from the same numbers."""
-        check_same_start(self.state, len(self.images), self.team)
+    def check_same(self) -> None:
+        """Where processes share the batches: make sure that all have the same numbers."""
+        if self.team.size > 1:
+            check_same(self.state, len(self.images), self.team)
 
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
@@ -208,6 +209,7 @@ class Trainer:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
+        self.check_same()
         facts = self.state.facts() | self._identity() | {"version": __version__, "blas": self._arithmetic()}
         if self.team.leads:
             metrics.sync()

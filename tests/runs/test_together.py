@@ -12,7 +12,7 @@ from minigan.parallel.team import ALONE, Team
 from minigan.recipes import MLPMnist, ToolboxMLP
 from minigan.runs import together as module
 from minigan.runs.state import State
-from minigan.runs.together import check_parts, check_same_start, device_of
+from minigan.runs.together import check_parts, check_same, device_of
 from tests.parallel.thread_team import together
 
 RECIPE = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
@@ -46,14 +46,14 @@ def test_a_game_with_batches_of_its_own_is_refused():
 
 
 @pytest.mark.parametrize("other", ["seed", "images", "step"])
-def test_processes_that_would_start_differently_are_stopped(other):
+def test_processes_with_other_numbers_are_stopped(other):
     def start(team, odd):
         state = State.start(RECIPE, IMAGES, 2, odd if other == "seed" else 0, np.dtype("float32"), CPU, team)
         state.step = odd if other == "step" else 0
-        check_same_start(state, 20 + odd if other == "images" else 20, team)
+        check_same(state, 20 + odd if other == "images" else 20, team)
 
     together(2, lambda team: start(team, 0))
-    with pytest.raises(UserError, match="do not start from the same"):
+    with pytest.raises(UserError, match="do not have the same step"):
         together(2, lambda team: start(team, team.rank))
 
 
