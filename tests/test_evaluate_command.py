@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image
 
 from minigan.data.sources import load_images
-from minigan.evaluate import Name
+from minigan.evaluate import Name, main
 from minigan.evaluation.classifier import WEIGHTS
 from minigan.evaluation.scores import METRICS
+from minigan.runs.metrics import HEADER
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
@@ -137,6 +139,7 @@ def test_the_dispatcher_has_it(runs):
     ("arguments", "code", "part"),
     [
         (("nothing",), 2, "nothing holds no run of minigan"),
+        (("nothing", "--diagnose"), 2, "nothing holds no run of minigan"),
         ((), 2, "folder of the run"),
         (("embedded", "--samples", "5"), 2, "--samples 5 is out of range: allowed are 20 to 100000"),
         (("embedded", "--metric", "fid"), 2, "--metric"),
@@ -165,3 +168,44 @@ def test_a_new_run_in_the_folder_forgets_the_scores_of_the_old_one(tmp_path):
         assert done.returncode == 0, done.stderr
         assert not (tmp_path / "run" / "evaluation.json").exists()
         evaluate(tmp_path, "run", "--samples", 20, "--metric", "frechet")
+
+
+def test_a_run_is_diagnosed_from_its_records_alone(runs, tmp_path):
+    shutil.copytree(runs / "embedded", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl\nnothing wrong found\n"
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_an_older_run_is_diagnosed_by_what_there_is(tmp_path, capsys):
+    (tmp_path / "config.toml").touch()
+    (tmp_path / "metrics.csv").write_text(
+        HEADER + "".join(f"{n},0.01,5,0.99,{0.5 if n > 25 else 0.001},0.01\n" for n in range(1, 31))
+    )
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "looked at 30 rows of metrics.csv, 0 lines of vitals.jsonl",
+        "note: there is no vitals.jsonl, so what it would tell is not known",
+        "nothing wrong found at the end",
+        "earlier, steps 20 to 25: D is too strong",
+    ]
+    (tmp_path / "metrics.csv").write_text(HEADER + "1,0.01,5,0.99,0.001,0.01\n" * 20)
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "D is too strong: D(x) is 0.99 and D(G(z)) 0.001 on average over 20 rows",
+        "  give D more dropout or label smoothing",
+        "  lower D's learning rate",
+    ]
+    (tmp_path / "metrics.csv").unlink()
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert "there is no metrics.csv" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_one_line(runs, tmp_path):
+    shutil.copytree(runs / "embedded", tmp_path / "run")
+    (tmp_path / "run" / "vitals.jsonl").write_text("{}\n")
+    done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
+    assert done.returncode == 1
+    assert re.fullmatch(r"minigan: error: run/vitals\.jsonl: not a vitals file .+ \(line 1: .+\)\n", done.stderr)

@@ -30,7 +30,7 @@ ROOMS = {
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
-    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data"},
+    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},
     "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},

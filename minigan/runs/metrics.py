@@ -1,13 +1,11 @@
 """metrics.csv: one row every few rounds. No times are in it, so that equal runs give equal files."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from minigan.errors import DataError
-from minigan.runs.atomic import write_atomically
+from minigan.runs.lines import LinesFile, whole_lines
 
 COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
 HEADER = ",".join(COLUMNS) + "\n"
@@ -15,36 +13,15 @@ HEADER = ",".join(COLUMNS) + "\n"
 Row = dict[str, float]
 
 
-class MetricsFile:
+class MetricsFile(LinesFile):
     """Appends rows to those of the rounds so far."""
 
     def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
         """Start a file with these rows, in place of an older one."""
-        write_atomically(path, (HEADER + "".join(map(_line, rows))).encode())
-        self._file: TextIO = open(path, "a", encoding="ascii")  # noqa: SIM115  closed by close()
+        super().__init__(path, [HEADER, *map(_line, rows)])
 
     def append(self, row: Row) -> None:
-        """Write a row; it is on the disk after the next `sync`."""
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Wait until all rows are on the disk: before a checkpoint that counts on them."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class NoMetricsFile(MetricsFile):
-    """Writes nothing: another process does."""
-
-    def __init__(self) -> None:
-        """There is no file."""
-
-    def append(self, row: Row) -> None: ...
-    def sync(self) -> None: ...
-    def close(self) -> None: ...
+        self.write(_line(row))
 
 
 def read_metrics(path: Path) -> list[Row]:
@@ -52,8 +29,7 @@ def read_metrics(path: Path) -> list[Row]:
 
     Raises DataError if this is no metrics file.
     """
-    lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
+    whole = whole_lines(path)
     try:
         if whole[:1] not in ([], [HEADER]):
             raise ValueError(f"its first line is not {HEADER.strip()}")

@@ -99,6 +99,19 @@ def test_fast_kernels_and_images_that_are_streamed(recipe):
             assert max(apart(all_of_them[name], tensor) for name, tensor in tensors.items()) <= BOUND
 
 
+def test_an_observer_sees_the_gradient_of_the_whole_batch():
+    def seen(team):
+        player = State.start(MNIST, images_of(MNIST), 3, 0, np.dtype("float64"), CPU, team).d
+        found = []
+        player.observer = lambda player: found.append(player.grads.flat.copy())
+        player.grads.flat[:] = team.rank + 1
+        player.update()
+        return found[0]
+
+    for gradient in together(2, seen):
+        assert (gradient == 1.5).all()
+
+
 def test_one_meeting_an_update_and_one_a_pass_through_a_batchnorm():
     boards = together(2, lambda team: (play(team, MNIST, rounds=1), team.board.meetings)[1])
     # G has two BatchNorms: forward in D's step, forward and backward in its own; two updates; one row of measurements.
