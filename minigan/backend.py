@@ -6,6 +6,7 @@ This is the only file that imports CuPy, and it does so only when a GPU is asked
 
 import importlib
 import sys
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ from minigan.errors import UsageError, UserError
 from minigan.typing import Array
 
 INSTALL_HINT = "install CuPy with: pip install cupy-cuda12x (driver for CUDA 12) or pip install cupy-cuda13x (CUDA 13)"
+
+NCCL_HINT = "install it with: pip install nvidia-nccl-cu12 (CUDA 12) or pip install nvidia-nccl-cu13 (CUDA 13)"
 
 
 class GPUUnavailable(UserError):
@@ -122,6 +125,19 @@ def _gpu(index: int) -> Device:
     except Exception as err:
         raise GPUUnavailable(f"no GPU: allocating on gpu:{index} failed: {_first_line(err)}") from err
     return Device(f"gpu:{index}", cupy)
+
+
+def nccl(size: int, rank: int) -> Any:
+    """CuPy's communicator of `size` processes, for the selected GPU of this one; all processes call this at once.
+
+    They find each other through mpi4py. Raises GPUUnavailable if CuPy finds no NCCL.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy's own words about a missing library
+        distributed = importlib.import_module("cupyx.distributed")
+    if not importlib.import_module("cupy.cuda").nccl.available:
+        raise GPUUnavailable(f"CuPy finds no NCCL, through which GPUs of several processes meet; {NCCL_HINT}")
+    return distributed.NCCLBackend(size, rank, use_mpi=True)
 
 
 def _first_line(err: BaseException) -> str:

@@ -17,6 +17,7 @@ from minigan.functional import activations, conv, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import dense as _dense
 from minigan.functional import maxout as _maxout
+from minigan.functional import shared_batchnorm as _shared_batchnorm
 from minigan.functional.activations import (
     elu,
     elu_backward,
@@ -57,6 +58,7 @@ from minigan.functional.pooling import (
     max_pool_backward,
 )
 from minigan.functional.reshape import reshape, reshape_backward
+from minigan.functional.shared_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -79,6 +81,8 @@ def _door(plain: Operation) -> Operation:
 
 
 batchnorm, batchnorm_backward = _door(_batchnorm.batchnorm), _door(_batchnorm.batchnorm_backward)
+shared_batchnorm = _door(_shared_batchnorm.shared_batchnorm)
+shared_batchnorm_backward = _door(_shared_batchnorm.shared_batchnorm_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense = _door(_dense.dense)

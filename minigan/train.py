@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from minigan.backend import Device
+    from minigan.parallel.team import Team
     from minigan.recipes import Recipe
     from minigan.runs.folder import RunFolder
     from minigan.runs.options import RunOptions
@@ -17,29 +18,39 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
+    from minigan.parallel.mpi import joined
+
+    with joined() as team:
+        return train_with(team, argv)
+
+
+def train_with(team: "Team", argv: list[str]) -> int:
     from minigan.runs.config import parse_command
 
     options, recipe = parse_command(argv)
     if options.list:
         return list_recipes()
     # Imported here, so that --help answers at once.
-    from minigan.backend import select_device
     from minigan.errors import UsageError
     from minigan.runs.folder import RunFolder, new_run_path
+    from minigan.runs.together import device_of
 
     folder = RunFolder(options.out or new_run_path(recipe.name))
-    if folder.holds_a_run and not (options.resume or options.overwrite):
+    if team.leads and folder.holds_a_run and not (options.resume or options.overwrite):
         raise UsageError(f"{folder.path} holds a run: go on with it (--resume) or replace it (--overwrite)")
-    device = select_device(options.device)
+    device = device_of(options.device, team)
+    team = team.on(device)
+    if not team.leads:
+        return train(options, recipe, folder, device, team)
     folder.open()
     try:
-        return train(options, recipe, folder, device)
+        return train(options, recipe, folder, device, team)
     finally:
         folder.close()
 
 
-def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device") -> int:
-    """Train into an open folder; returns the exit code."""
+def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team") -> int:
+    """Train into an open folder, or beside the process that has opened it; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
     from minigan.reports.page import write_report
@@ -48,22 +59,27 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     from minigan.runs.health import NotFiniteError
     from minigan.runs.trainer import Trainer, resume_command
 
-    data = load_images(options.data, size=recipe.image_size, memory=options.image_memory * 2**30)
+    memory = options.image_memory * 2**30 / team.neighbours
+    data = load_images(options.data, size=recipe.image_size, memory=memory)
     tell(data.notices)
     images = recipe.training_part(data.images)
-    with compute(options.kernels, options.threads, cost(recipe, images.shape[1:]).round_macs):
+    own_macs = cost(recipe, images.shape[1:]).round_macs / team.size
+    with compute(options.kernels, options.threads, own_macs, team.neighbours):
         scoring = None
-        if options.evaluate_every:
+        if options.evaluate_every and team.leads:
             from minigan.runs.scoring import Scoring  # takes a while
 
             scoring = Scoring(recipe, options, data.images, device, folder.scores)
-        trainer = Trainer(recipe, options, folder, device, images, scoring)
+        trainer = Trainer(recipe, options, folder, device, images, scoring, team)
         if options.resume:
             tell(trainer.resume())
-        else:
-            folder.clear()
-        write_config(folder, options, recipe)
-        print(f"{recipe.name} on {device.name}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
+        trainer.check_same()  # from here on nobody reads what is about to be replaced
+        if team.leads:
+            if not options.resume:
+                folder.clear()
+            write_config(folder, options, recipe)
+        where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
+        print(f"{recipe.name} on {where}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
         if scoring:
             print(f"scores every {options.evaluate_every} steps: {scoring.words}")
         print(f"run folder: {folder.path}", flush=True)
@@ -71,9 +87,11 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
         try:
             code = trainer.run()
         except NotFiniteError:
-            write_report(folder)  # it shows how things came to this
+            if team.leads:
+                write_report(folder)  # it shows how things came to this
             raise
-        write_report(folder)
+        if team.leads:
+            write_report(folder)
         report(trainer, time.monotonic() - began)
     if code:
         print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")

@@ -23,16 +23,17 @@ ROOMS = {
     "kernels": GROUND | {"functional"},
     "processor": EVERYWHERE,
     "ops": GROUND | {"functional", "kernels"},
+    "parallel": GROUND,
     "nn": GROUND | {"ops"},
     "optim": GROUND | {"ops", "nn.params"},
-    "games": GROUND | {"ops", "nn", "optim"},
+    "games": GROUND | {"ops", "nn", "optim", "parallel"},
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
-    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data", "evaluation"},
+    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"},
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
-    "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
+    "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},
     "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
 }
 COMMANDS = {"train", "sample", "export", "load", "evaluate", "report", "info", "toy", "gradcheck", "__main__"}  # on top
@@ -114,6 +115,15 @@ def test_the_backend_mentions_cupy_and_nothing_else_does():
     assert asking == ["backend.py"]
 
 
+def test_mpi4py_is_mentioned_in_one_file_and_loaded_only_under_mpiexec(monkeypatch):
+    asking = [file.relative_to(ROOT).as_posix() for file in FILES if 'import_module("mpi4py' in file.read_text()]
+    assert asking == ["minigan/parallel/mpi.py"]
+    join = "from minigan.parallel.mpi import joined\nwith joined() as team: assert team.size == 1"
+    assert "mpi4py" not in asked_for(join)
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert "mpi4py" in asked_for(f"try:\n    exec({join!r})\nexcept Exception: pass")
+
+
 def asked_for(statement):
     """The packages that a statement tries to import in a fresh Python, whether they are installed or not."""
     script = (
@@ -135,7 +145,9 @@ def test_importing_minigan_loads_nothing():
     assert asked_for("import minigan") == {"minigan"}
 
 
-HEAVY = {"cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors", "onnx", "jinja2"}
+HEAVY = {
+    "cupy", "cupyx", "matplotlib", "scipy", "PIL", "torch", "tqdm", "tyro", "safetensors", "onnx", "jinja2", "mpi4py",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["minigan.nn", "minigan.optim", "minigan.games.gan", "minigan.recipes"])

@@ -15,11 +15,7 @@ class BatchNormCache(NamedTuple):
     inv_std: Array  # (C,)  1 / sqrt(var + eps)
     mean: Array  # (C,)     batch mean, for the running statistics
     var: Array  # (C,)      biased batch variance, likewise
-
-    @property
-    def samples(self) -> int:
-        """R."""
-        return len(self.x_hat)
+    samples: int  # R
 
 
 class BatchNormInferenceCache(NamedTuple):
@@ -47,7 +43,7 @@ def batchnorm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, B
     inv_std = 1 / xp.sqrt(var + eps)  # (C,)
     x_hat = centred * inv_std  # (R, C)
     y = gamma * x_hat + beta  # (R, C)
-    return y.reshape(x.shape), BatchNormCache(x_hat, inv_std, mean, var)
+    return y.reshape(x.shape), BatchNormCache(x_hat, inv_std, mean, var, len(rows))
 
 
 def batchnorm_backward(dy: Array, gamma: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:

@@ -10,6 +10,7 @@ from minigan.backend import CPU, Device
 from minigan.nn.layer import Layer, init_params
 from minigan.nn.params import Params
 from minigan.optim import Moments, Optimiser
+from minigan.parallel.team import ALONE, Team
 from minigan.typing import Shape
 
 
@@ -18,7 +19,8 @@ class Player:
     """The network and its rule are constant; theta, grads, moments and updates change.
 
     copy: a second D with moments of its own, in the games that have one (games.toolbox);
-    observer: called before each update, when `grads` are whole; it may look and must not change anything.
+    observer: called before each update, when `grads` are whole; it may look and must not change anything;
+    team: the processes that share each batch.
     """
 
     net: Layer
@@ -29,6 +31,7 @@ class Player:
     updates: int = 0
     copy: "Player | None" = None
     observer: "Callable[[Player], None] | None" = None
+    team: Team = ALONE
 
     @classmethod
     def new(
@@ -40,10 +43,11 @@ class Player:
         *,
         dtype: DTypeLike = np.float32,
         device: Device = CPU,
+        team: Team = ALONE,
     ) -> "Player":
         """A player before its first update."""
         theta = init_params(net, in_shape, rng, dtype=dtype, device=device)
-        return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta))
+        return cls(net, optimiser, theta, theta.gradients(), optimiser.init_moments(theta), team=team)
 
     def twin(self) -> "Player":
         """Another player with the same network and numbers, that has not learnt anything yet."""
@@ -52,6 +56,7 @@ class Player:
 
     def update(self) -> None:
         """One update from the gradients collected in `grads`, which start from zero again."""
+        self.team.average(self.grads.flat)
         if self.observer is not None:
             self.observer(self)
         self.updates += 1

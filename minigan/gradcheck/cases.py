@@ -13,6 +13,7 @@ from minigan.games.gan import discriminator_step, joined_discriminator_step, non
 from minigan.games.player import Player
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
+from minigan.parallel.team import ALONE
 from minigan.recipes import MLP2014, MLPMnist
 from minigan.typing import Array, Shape
 
@@ -37,6 +38,7 @@ LAYERS = [
     LayerCase("batchnorm, images", nn.BatchNorm(), (3, 2, 4)),
     LayerCase("batchnorm, large eps", nn.BatchNorm(eps=0.8), (3,)),
     LayerCase("batchnorm, inference", nn.BatchNorm(), (3, 2, 4), train=False),
+    LayerCase("shared batchnorm", nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4)),
     LayerCase("relu", nn.ReLU(), (3, 2)),
     LayerCase("leaky relu", nn.LeakyReLU(0.2), (3, 2)),
     LayerCase("elu", nn.ELU(0.7), (3, 2)),

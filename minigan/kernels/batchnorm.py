@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.functional import batchnorm as plain
+from minigan.functional import shared_batchnorm as shared
 from minigan.kernels.blocks import merge_moments
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
@@ -21,11 +22,7 @@ class BatchNormCache(NamedTuple):
     inv_std: np.ndarray  # (C,)  1 / sqrt(var + eps)
     mean: np.ndarray  # (C,)     batch mean
     var: np.ndarray  # (C,)      biased batch variance
-
-    @property
-    def samples(self) -> int:
-        """R."""
-        return len(self.x)
+    samples: int  # R
 
     @property
     def x_hat(self) -> np.ndarray:
@@ -41,22 +38,17 @@ def batchnorm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) ->
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (R, C)
     if len(rows) < 2:
         plain.batchnorm(x, gamma, beta, eps)  # raises
-    smallest = max(1, SMALL // rows.shape[1])
+    y, cache = _normalise(rows, gamma, beta, eps, _measure(rows))
+    return y.reshape(x.shape), cache
 
-    def measure(start: int, stop: int) -> Measured:
-        mean, spread = loops.moments(rows[start:stop])
-        return stop - start, mean, spread
 
-    first, *others = share(measure, len(rows), smallest)
-    count, mean64, spread = first
-    for other in others:
-        mean64, spread = merge_moments((count, mean64, spread), other)
-        count += other[0]
-    mean, var = mean64.astype(x.dtype), (spread / count).astype(x.dtype)
-    inv_std = (1 / np.sqrt(spread / count + eps)).astype(x.dtype)
-    gain, y = gamma * inv_std, np.empty_like(rows)
-    share(lambda a, b: loops.scale_shift(rows[a:b], mean, gain, beta, y[a:b]), len(rows), smallest)
-    return y.reshape(x.shape), BatchNormCache(rows, inv_std, mean, var)
+def shared_batchnorm(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, gather: shared.Gather
+) -> tuple[np.ndarray, BatchNormCache]:
+    """See `minigan.functional.shared_batchnorm.shared_batchnorm`."""
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (n, C)
+    y, cache = _normalise(rows, gamma, beta, eps, shared.merge_moments(_measure(rows), gather))
+    return y.reshape(x.shape), cache
 
 
 def batchnorm_backward(
@@ -66,17 +58,70 @@ def batchnorm_backward(
     if not isinstance(cache, BatchNormCache):
         return plain.batchnorm_backward(dy, gamma, cache)
     drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)
-    smallest = max(1, SMALL // drows.shape[1])
-    parts = share(lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), smallest)
+    dgamma, dbeta = _parameter_gradients(drows, cache)
+    dx = _input_gradient(drows, gamma, cache, dgamma, dbeta)
+    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+
+
+def shared_batchnorm_backward(
+    dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache | plain.BatchNormCache, gather: shared.Gather
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `minigan.functional.shared_batchnorm.shared_batchnorm_backward`."""
+    if not isinstance(cache, BatchNormCache):
+        return shared.shared_batchnorm_backward(dy, gamma, cache, gather)
+    drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (n, C)
+    dgamma, dbeta = _parameter_gradients(drows, cache)
+    dx = _input_gradient(drows, gamma, cache, *gather(np.stack([dgamma, dbeta])).sum(axis=0))
+    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+
+
+def _smallest(rows: np.ndarray) -> int:
+    return max(1, SMALL // rows.shape[1])
+
+
+def _measure(rows: np.ndarray) -> Measured:
+    """Of each column, in float64."""
+
+    def measure(start: int, stop: int) -> Measured:
+        mean, spread = loops.moments(rows[start:stop])
+        return stop - start, mean, spread
+
+    first, *others = share(measure, len(rows), _smallest(rows))
+    count, mean, spread = first
+    for other in others:
+        mean, spread = merge_moments((count, mean, spread), other)
+        count += other[0]
+    return count, mean, spread
+
+
+def _normalise(
+    rows: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, measured: Measured
+) -> tuple[np.ndarray, BatchNormCache]:
+    count, mean64, spread = measured
+    mean, var = mean64.astype(rows.dtype), (spread / count).astype(rows.dtype)
+    inv_std = (1 / np.sqrt(spread / count + eps)).astype(rows.dtype)
+    gain, y = gamma * inv_std, np.empty_like(rows)
+    share(lambda a, b: loops.scale_shift(rows[a:b], mean, gain, beta, y[a:b]), len(rows), _smallest(rows))
+    return y, BatchNormCache(rows, inv_std, mean, var, count)
+
+
+def _parameter_gradients(drows: np.ndarray, cache: BatchNormCache) -> tuple[np.ndarray, np.ndarray]:
+    """dgamma, dbeta (C,), in float64."""
+    parts = share(lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), _smallest(drows))
     dbeta = np.sum([total for total, _ in parts], axis=0)
-    dgamma = np.sum([product for _, product in parts], axis=0) * cache.inv_std
+    return np.sum([product for _, product in parts], axis=0) * cache.inv_std, dbeta
+
+
+def _input_gradient(
+    drows: np.ndarray, gamma: np.ndarray, cache: BatchNormCache, dgamma: np.ndarray, dbeta: np.ndarray
+) -> np.ndarray:
     gain = gamma * cache.inv_std
-    slope = (gain * cache.inv_std * dgamma / len(drows)).astype(dy.dtype)
-    shift = (gain * dbeta / len(drows)).astype(dy.dtype)
+    slope = (gain * cache.inv_std * dgamma / cache.samples).astype(drows.dtype)
+    shift = (gain * dbeta / cache.samples).astype(drows.dtype)
     dx = np.empty_like(drows)
     share(
         lambda a, b: loops.combine(drows[a:b], cache.x[a:b], cache.mean, gain, slope, shift, dx[a:b]),
         len(drows),
-        smallest,
+        _smallest(drows),
     )
-    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+    return dx

@@ -11,6 +11,7 @@ from minigan.nn.params import Params, Views
 from minigan.nn.resample import AveragePool, GlobalAverage, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
 from minigan.nn.sequential import Sequential
+from minigan.nn.shared_batchnorm import SharedBatchNorm, share_batchnorm
 
 __all__ = [
     "ELU",
@@ -35,6 +36,7 @@ __all__ = [
     "ScaledTanh",
     "Sequential",
     "ShapeError",
+    "SharedBatchNorm",
     "Sigmoid",
     "Softplus",
     "Tanh",
@@ -42,4 +44,5 @@ __all__ = [
     "Views",
     "init_params",
     "pair",
+    "share_batchnorm",
 ]

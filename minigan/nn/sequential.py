@@ -1,6 +1,6 @@
 """Layers one after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +35,12 @@ class Sequential(Layer):
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def replaced(self, change: Callable[[Layer], Layer]) -> "Sequential":
+        """This network with change(layer) in place of each layer, under the same names."""
+        other = Sequential(*map(change, self.layers))
+        object.__setattr__(other, "names", self.names)
+        return other
 
     def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
         """(name, layer, input shape, output shape) of each layer, for one sample.

@@ -16,15 +16,19 @@ SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def compute(kernels: str, asked: int | None, round_macs: int) -> Iterator[None]:
+def compute(kernels: str, asked: int | None, round_macs: float, processes: int = 1) -> Iterator[None]:
     """Compute with plain or fast kernels, on the threads that were asked for, or on one for a small system.
 
     Two threads that share small products gain a few percent on a quiet machine; on a busy one they wait for
-    each other and take several times as long. A setting in the environment is left alone.
+    each other and take several times as long. `processes` that train together on this machine have an equal
+    share of its threads each. A setting in the environment is left alone.
     """
     threads = asked
-    if asked is None and round_macs < SMALL_ROUND and not any(name in os.environ for name in SETTINGS):
-        threads = 1
+    if asked is None and not any(name in os.environ for name in SETTINGS):
+        if round_macs < SMALL_ROUND:
+            threads = 1
+        elif processes > 1:
+            threads = max(1, max((info["num_threads"] for info in blas_libraries()), default=1) // processes)
     with threadpool_limits(limits=threads, user_api="blas"):
         if kernels == "plain":
             yield

@@ -14,7 +14,10 @@ from minigan.typing import Array
 
 @dataclass(frozen=True)
 class SeededDraws:
-    """What `games.gan.play_round` asks for, in round `step`; the arrays live on the device of `feed`."""
+    """What `games.gan.play_round` asks for, in round `step`; the arrays live on the device of `feed`.
+
+    Numbers are drawn for whole batches; where processes share them, this one keeps those of its part.
+    """
 
     recipe: Recipe
     feed: Feed
@@ -38,7 +41,8 @@ class SeededDraws:
 
     def dropout(self, k: int) -> np.random.Generator:
         """Masks of the k-th discriminator step; k = d_steps: of the generator step."""
-        return stream(self.seed, Purpose.DROPOUT, self.step, k)
+        rng = stream(self.seed, Purpose.DROPOUT, self.step, k)
+        return self.feed.team.draws(rng, self.recipe.batch_size // self.feed.team.size)
 
     def _number(self, k: int) -> int:
         """Of the k-th batch of this round, counted through the run."""
@@ -49,11 +53,12 @@ class SeededDraws:
         if not (self.recipe.flip or self.recipe.jitter):
             return images
         rng = stream(self.seed, Purpose.AUGMENT, self.step, k)
-        changes = augment.draw_changes(rng, len(images), self.recipe.jitter)
+        team = self.feed.team
+        changes = augment.draw_changes(rng, len(images) * team.size, self.recipe.jitter)
         if self.recipe.flip:
-            images = augment.mirror(images, self.feed.device.put(changes.mirrored))
+            images = augment.mirror(images, self.feed.device.put(team.part(changes.mirrored)))
         if self.recipe.jitter:
-            factors = self.feed.device.put(changes.factors.astype(self.dtype))
+            factors = self.feed.device.put(team.part(changes.factors).astype(self.dtype))
             images = augment.jitter(images.astype(self.dtype), factors)
         return images
 
@@ -63,7 +68,7 @@ class SeededDraws:
             z = _latents_of_images(self.recipe, self.seed, self.feed.batches.count)[chosen]
         else:
             z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(chosen))
-        return self.feed.device.put(z.astype(self.dtype, copy=False))
+        return self.feed.device.put(self.feed.team.part(z).astype(self.dtype, copy=False))
 
 
 # The cache only saves time: the function is pure.

@@ -12,6 +12,7 @@ import numpy as np
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.data.stream import WORKERS, StreamedImages, quiet
+from minigan.parallel.team import ALONE, Team
 from minigan.typing import Array, Images
 
 AHEAD = 2 * WORKERS  # batches that are made in advance,
@@ -27,10 +28,14 @@ class Feed:
     images: Array  # (N, H, W, C) uint8
     batches: Batches
     device: Device
+    team: Team = ALONE
 
     def batch(self, number: int) -> Array:
-        """(B, H, W, C) uint8 on the device: the images `batches.indices(number)`."""
-        return self.images[self.device.put(self.batches.indices(number))]
+        """(B, H, W, C) uint8 on the device: the images `batches.indices(number)`, or this process's part of them."""
+        return self.images[self.device.put(self._indices(number))]
+
+    def _indices(self, number: int) -> np.ndarray:
+        return self.team.part(self.batches.indices(number))
 
     def complaint(self) -> str:
         """What the user should know about the speed of the images; empty if nothing, or if it was said before."""
@@ -50,9 +55,9 @@ class StreamedFeed(Feed):
     images takes longer than training on them.
     """
 
-    def __init__(self, images: StreamedImages, batches: Batches, device: Device) -> None:
-        super().__init__(images, batches, device)
-        batch_bytes = batches.batch_size * math.prod(images.image_shape)
+    def __init__(self, images: StreamedImages, batches: Batches, device: Device, team: Team = ALONE) -> None:
+        super().__init__(images, batches, device, team)
+        batch_bytes = batches.batch_size // team.size * math.prod(images.image_shape)
         self._ahead = max(1, min(AHEAD, AHEAD_BYTES // batch_bytes))
         self._pending: dict[int, Future[np.ndarray]] = {}
         self._began = 0.0  # when the first batch was there: nothing can be made ahead of that one
@@ -74,7 +79,7 @@ class StreamedFeed(Feed):
         """As above. Raises DataError where an image file is no longer what it was when the run began."""
         for later in range(number, number + 1 + self._ahead):
             if later not in self._pending:
-                self._pending[later] = self._pool.submit(self.images.__getitem__, self.batches.indices(later))
+                self._pending[later] = self._pool.submit(self.images.__getitem__, self._indices(later))
         asked = time.monotonic()
         pixels = self._pending.pop(number).result()
         there = time.monotonic()
@@ -99,8 +104,8 @@ class StreamedFeed(Feed):
         self._pending.clear()
 
 
-def feed(images: Images, batches: Batches, device: Device) -> Feed:
+def feed(images: Images, batches: Batches, device: Device, team: Team = ALONE) -> Feed:
     """The feed for images in memory or out of it. Threads start in its context."""
     if isinstance(images, StreamedImages):
-        return StreamedFeed(images, batches, device)
-    return Feed(device.put(np.asarray(images)), batches, device)
+        return StreamedFeed(images, batches, device, team)
+    return Feed(device.put(np.asarray(images)), batches, device, team)

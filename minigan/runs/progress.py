@@ -15,10 +15,11 @@ PLAIN_SECONDS = 10  # between two lines off a terminal
 class Progress:
     """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
 
-    def __init__(self, step: int, goal: int) -> None:
+    def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
         self._bar = tqdm(
-            total=goal, initial=step, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty(), leave=False
-        )
+            total=goal, initial=step, unit="step", dynamic_ncols=True, leave=False,
+            disable=hidden or not sys.stderr.isatty(),
+        )  # fmt: skip
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
         self._told: set[str] = set()

@@ -10,8 +10,10 @@ from minigan.backend import Device, to_host
 from minigan.errors import CheckpointError
 from minigan.games.gan import OwnRound
 from minigan.games.player import Player
+from minigan.nn import share_batchnorm
 from minigan.nn.params import Params
 from minigan.optim.average import update_average
+from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs.checkpoint import Checkpoint, read_newest
@@ -32,17 +34,27 @@ class State:
 
     @classmethod
     def start(
-        cls, recipe: Recipe, images: Images, batches_per_epoch: int, seed: int, dtype: np.dtype, device: Device
+        cls,
+        recipe: Recipe,
+        images: Images,
+        batches_per_epoch: int,
+        seed: int,
+        dtype: np.dtype,
+        device: Device,
+        team: Team = ALONE,
     ) -> "State":
         """The state before the first round."""
         rule_g, rule_d = recipe.optimisers(batches_per_epoch)
+        net_g, net_d = recipe.generator(images), recipe.discriminator(images)
+        if team.size > 1:
+            net_g, net_d = share_batchnorm(net_g, team.gather), share_batchnorm(net_d, team.gather)
         g = Player.new(
-            recipe.generator(images), rule_g, (recipe.latent,), stream(seed, Purpose.INIT_GENERATOR),
-            dtype=dtype, device=device,
+            net_g, rule_g, (recipe.latent,), stream(seed, Purpose.INIT_GENERATOR),
+            dtype=dtype, device=device, team=team,
         )  # fmt: skip
         d = Player.new(
-            recipe.discriminator(images), rule_d, recipe.sample_shape(images.shape[1:]),
-            stream(seed, Purpose.INIT_DISCRIMINATOR), dtype=dtype, device=device,
+            net_d, rule_d, recipe.sample_shape(images.shape[1:]), stream(seed, Purpose.INIT_DISCRIMINATOR),
+            dtype=dtype, device=device, team=team,
         )  # fmt: skip
         game = recipe.game()
         if isinstance(game, OwnRound):

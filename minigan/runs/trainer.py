@@ -12,7 +12,8 @@ from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.errors import CheckpointError, DataError, UsageError
-from minigan.games.gan import play_round
+from minigan.games.gan import Metrics, play_round
+from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs import pictures
@@ -27,10 +28,11 @@ from minigan.runs.health import NotFiniteError, first_not_finite
 from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.progress import Progress
-from minigan.runs.record import Record
+from minigan.runs.record import NoRecord, Record
 from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
 from minigan.runs.state import State, read_newest_state
+from minigan.runs.together import check_parts, check_same
 from minigan.runs.vitals import Vitals, read_vitals
 from minigan.typing import Images
 
@@ -42,7 +44,10 @@ GRID = 100  # samples in a picture
 
 @dataclass
 class Trainer:
-    """One run: the recipe, its data on a device, its state and its folder."""
+    """One run: the recipe, its data on a device, its state and its folder.
+
+    Where processes share the batches, each has a Trainer; only the leading one writes into the folder.
+    """
 
     recipe: Recipe
     options: RunOptions
@@ -50,6 +55,7 @@ class Trainer:
     device: Device
     images: Images  # (N, H, W, C) uint8, the training part, on the host
     scoring: "Scoring | None" = None  # with --evaluate-every
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -57,11 +63,12 @@ class Trainer:
             len(self.images), self.recipe.batch_size, self.options.seed, self.options.last_batch,
             independent=self.recipe.independent_batches,
         )  # fmt: skip
+        check_parts(self.recipe, self.batches, self.team)
         self.game = self.recipe.game()
         self.state = State.start(
-            self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device
+            self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device, self.team
         )
-        self.feed = feed(self.images, self.batches, self.device)
+        self.feed = feed(self.images, self.batches, self.device, self.team)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data)
@@ -76,6 +83,11 @@ class Trainer:
         if self.options.epochs is not None:
             return max(1, self.options.epochs * self.batches.per_epoch // self.game.d_steps)
         return self.options.steps or self.recipe.steps
+
+    def check_same(self) -> None:
+        """Where processes share the batches: make sure that all have the same numbers."""
+        if self.team.size > 1:
+            check_same(self.state, len(self.images), self.team)
 
     def resume(self) -> list[str]:
         """Take over the newest readable checkpoint; returns what the user should know about it."""
@@ -98,22 +110,23 @@ class Trainer:
             self.vitals = [v for v in read_vitals(self.folder.vitals) if self._would_be_there(v.step, snapshot)]
         if self.scoring:
             self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
-        self.folder.forget_after(self.state.step)
-        then, now = checkpoint.facts["blas"], blas_facts()
+        if self.team.leads:
+            self.folder.forget_after(self.state.step)
+        then, now = checkpoint.facts["blas"], self._arithmetic()
         if then != now:
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
         return notes
 
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
-        record = Record(self.folder, self.rows, self.vitals)
-        progress = Progress(self.state.step, self.goal)
+        record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
+        progress = Progress(self.state.step, self.goal, hidden=not self.team.leads)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
             with StopRequest() as stop, np.errstate(all="ignore"), self.feed, self.scoring or nullcontext():
-                if self.state.step == 0:
+                if self.state.step == 0 and self.team.leads:
                     self._snapshot()
-                while self.state.step < self.goal and not stop.exit_code:
+                while self.state.step < self.goal and not self.team.largest(stop.exit_code):
                     self._round(record, progress)
                 self._save(record)
             self._final_pictures()
@@ -125,7 +138,7 @@ class Trainer:
         finally:
             progress.close()
             record.close()
-        return stop.exit_code
+        return self.team.largest(stop.exit_code)
 
     def diagnoses(self) -> list[Diagnosis]:
         """What is wrong with the run, as far as its numbers tell."""
@@ -134,12 +147,13 @@ class Trainer:
     def _round(self, record: Record, progress: Progress) -> None:
         step = self.state.step
         draws = SeededDraws(self.recipe, self.feed, self.options.seed, step, self.game.d_steps, self.dtype)
-        with Watch(self.state) if self._due(self.options.snapshot_every, step + 1) else nullcontext() as watch:
+        looks = self.team.leads and self._due(self.options.snapshot_every, step + 1)
+        with Watch(self.state) if looks else nullcontext() as watch:
             measured = play_round(self.game, self.state.g, self.state.d, draws)
         self.state.finish_round(self.recipe.average)
         progress.advance()
         if self._due(self.options.log_every, self.state.step):
-            row = {"step": float(self.state.step)} | {name: float(value) for name, value in measured.items()}
+            row = self._row(measured)
             if not np.isfinite(list(row.values())).all():
                 self._stop_not_finite(draws)
             record.add_row(row)
@@ -155,6 +169,12 @@ class Trainer:
             progress.say(self.scoring.score(self.state))
         if self._due(self.options.checkpoint_every, self.state.step):
             self._save(record)
+
+    def _row(self, measured: Metrics) -> Row:
+        """Numbers on the host: means over the parts of all processes, which are equally large."""
+        own = np.array([float(value) for value in measured.values()])
+        means = self.team.gather(own).mean(axis=0).tolist()
+        return {"step": float(self.state.step)} | dict(zip(measured, means, strict=True))
 
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.goal
@@ -186,6 +206,10 @@ class Trainer:
             "image_shape": list(self.images.shape[1:]),
         }
 
+    def _arithmetic(self) -> str:
+        """What has to be equal for equal bits: also the number of terms in each sum."""
+        return blas_facts() + (f", {self.team.size} processes" if self.team.size > 1 else "")
+
     def _check_smallest_batch(self) -> None:
         """Refuse batches of one image where a network has to normalise over them."""
         if min(len(self.batches.indices(step)) for step in (0, self.batches.per_epoch - 1)) > 1:
@@ -209,11 +233,13 @@ class Trainer:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
-        facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
-        record.sync()
-        if self.scoring:
-            self.scoring.sync()
-        write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
+        self.check_same()
+        facts = self.state.facts() | self._identity() | {"version": __version__, "blas": self._arithmetic()}
+        if self.team.leads:
+            record.sync()
+            if self.scoring:
+                self.scoring.sync()
+            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 
     def _snapshot(self) -> np.ndarray:
@@ -226,6 +252,8 @@ class Trainer:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])
 
     def _final_pictures(self) -> None:
+        if not self.team.leads:
+            return
         samples = self._samples()
         pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
         pictures.save_animation(self.folder.animation, self.folder.sample_files())

@@ -89,12 +89,26 @@ def _in_pieces(a: Arrays, _: None) -> list[np.ndarray]:
 
 def _batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
     y, cache = ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)
-    assert cache.samples == a["x"][..., 0].size
-    return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat]
+    return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat, np.full(1, cache.samples, y.dtype)]
 
 
 def _batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
     return list(ops.batchnorm_backward(a["dy"], a["gamma"], ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1]))
+
+
+def _one_of_two(mine: np.ndarray) -> np.ndarray:
+    """As if another process had something else."""
+    return np.stack([mine, 0.5 * mine[..., ::-1] + 0.25])
+
+
+def _shared_batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
+    y, cache = ops.shared_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)
+    return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat, np.full(1, cache.samples, y.dtype)]
+
+
+def _shared_batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
+    cache = ops.shared_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)[1]
+    return list(ops.shared_batchnorm_backward(a["dy"], a["gamma"], cache, _one_of_two))
 
 
 def _dense_shapes(rng: np.random.Generator, **axes: str) -> tuple[dict[str, tuple[int, ...]], None]:
@@ -181,6 +195,8 @@ TWINS = {
     ),
     "batchnorm": Twin(_batchnorm, _norm_shapes, tolerance=16),
     "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),
+    "shared_batchnorm": Twin(_shared_batchnorm, _norm_shapes, tolerance=16),
+    "shared_batchnorm_backward": Twin(_shared_batchnorm_backward, _norm_shapes, tolerance=64),
     "relu": Twin(lambda a, _: [ops.relu(a["x"])[0]], _slope, tolerance=0),
     "relu_backward": Twin(lambda a, _: [ops.relu_backward(a["dy"], ops.relu(a["x"])[1])], _slope, tolerance=0),
     "leaky_relu": Twin(lambda a, s: [ops.leaky_relu(a["x"], s)[0]], _slope, tolerance=1),

@@ -13,6 +13,7 @@ import pytest
 
 from minigan import nn
 from minigan.backend import CPU, to_host
+from minigan.parallel.team import ALONE
 from tests.strategies import error, normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -44,6 +45,10 @@ CASES = {
     ),
     "batchnorm of images": case(
         nn.BatchNorm(eps=0.1), (3, 2, 4), None, {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)}
+    ),
+    "shared batchnorm": case(
+        nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4), None,
+        {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
     ),
     "relu": case(nn.ReLU(), (3, 2)),
     "leaky relu": case(nn.LeakyReLU(0.3), (3, 2)),

@@ -29,6 +29,16 @@ def test_a_large_system_keeps_those_of_the_library() -> None:
         assert threads() == before
 
 
+def test_processes_of_one_machine_share_its_threads() -> None:
+    with compute("plain", 2, 0):
+        with compute("plain", None, int(SMALL_ROUND), processes=2):
+            assert threads() == {1}
+        with compute("plain", None, int(SMALL_ROUND), processes=5):
+            assert threads() == {1}
+        with compute("plain", 2, int(SMALL_ROUND), processes=2):
+            assert threads() == {2}
+
+
 def test_what_is_asked_for_is_given() -> None:
     with compute("plain", 1, int(1e12)):
         assert threads() == {1}
