@@ -186,8 +186,9 @@ def test_a_new_run_in_the_folder_forgets_the_scores_of_the_old_one(tmp_path):
 
 
 def test_a_run_is_diagnosed_from_its_records_alone(runs, tmp_path):
-    shutil.copytree(runs / "embedded", tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(
+        runs / "embedded", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "evaluation.json")
+    )
     done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl\nnothing wrong found\n"
