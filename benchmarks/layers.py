@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from numpy.typing import DTypeLike
 
 from benchmarks.machine import cores
 from benchmarks.report import Output, Report, Summary, milliseconds, table
@@ -32,6 +33,7 @@ from minigan.typing import Array, Shape
 
 TOLERANCE = 1e-4  # relative distance of two places' results, in float32
 ENOUGH = 0.02  # seconds that one measurement takes at least
+ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
 
 
@@ -126,8 +128,8 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     if isinstance(layer, nn.BatchNorm):
         return batchnorm(x, layer.eps)
     if isinstance(layer, nn.LeakyReLU):
-        return leaky_relu(x, layer.slope)
-    return []
+        return pointwise("leaky_relu", x, layer.slope)
+    return pointwise(ACTIVATIONS[type(layer)], x) if type(layer) in ACTIVATIONS else []
 
 
 def convolutions(x: Shape, y: Shape, w: Shape, geometry: ops.Geometry, macs: int) -> list[Task]:
@@ -197,22 +199,21 @@ def batchnorm(x: Shape, eps: float) -> list[Task]:
     ]
 
 
-def leaky_relu(x: Shape, slope: float) -> list[Task]:
-    """Both directions of the leaky rectifier."""
+def pointwise(name: str, x: Shape, *constants: float) -> list[Task]:
+    """Both directions of an activation, ``ops.NAME`` and ``ops.NAME_backward``."""
+    there, back = getattr(ops, name), getattr(ops, f"{name}_backward")
 
     def forward(draw: Draw) -> Callable[[], object]:
         image = draw(x)
-        return lambda: ops.leaky_relu(image, slope)
+        return lambda: there(image, *constants)
 
     def backward(draw: Draw) -> Callable[[], object]:
-        dy, (_, cache) = draw(x), ops.leaky_relu(draw(x), slope)
-        return lambda: ops.leaky_relu_backward(dy, cache, slope)
+        (y, cache) = there(draw(x), *constants)
+        dy = draw(y.shape)
+        return lambda: back(dy, cache, *constants)
 
     size = math.prod(x)
-    return [
-        Task("leaky_relu", shown(x), 0, 2 * size, forward),
-        Task("leaky_relu_backward", shown(x), 0, 3 * size, backward),
-    ]
+    return [Task(name, shown(x), 0, 2 * size, forward), Task(f"{name}_backward", shown(x), 0, 3 * size, backward)]
 
 
 def adam(parameters: int) -> Task:
@@ -259,10 +260,10 @@ def first_array(result: Any) -> np.ndarray:
     return np.zeros(0) if array is None else to_host(array)
 
 
-def drawing(device: Device) -> Draw:
-    """Random arrays on a device, the same on each."""
+def drawing(device: Device, dtype: DTypeLike = np.float32) -> Draw:
+    """Random arrays on a device, the same numbers on each and in each precision."""
     rng = np.random.default_rng(0)
-    return lambda shape: device.put(rng.standard_normal(shape, dtype=np.float32))
+    return lambda shape: device.put(rng.standard_normal(shape, dtype=np.float32).astype(dtype))
 
 
 def timer(call: Callable[[], object], device: Device) -> Callable[[], float]:

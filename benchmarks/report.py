@@ -67,18 +67,20 @@ def milliseconds(seconds: float) -> str:
 class Report:
     """One run of a benchmark: the machine as it was at the start, and where the results go."""
 
-    def __init__(self, name: str, argv: Sequence[str], output: Output) -> None:
+    def __init__(self, name: str, argv: Sequence[str], output: Output, *, timed: bool = True) -> None:
+        """`timed`: whether a busy machine spoils what is measured."""
         self.name, self.output = name, output
         self.command = shlex.join(["python", "-m", f"benchmarks.{name}", *without_outputs(argv)])
         if output.write is not None:
             section(read_page(output.write), name, "")  # complains now rather than after the measurement
         self.machine = machine()
-        if warning(self.machine):
-            print(warning(self.machine), file=sys.stderr, flush=True)
+        self.warning = warning(self.machine) if timed else ""
+        if self.warning:
+            print(self.warning, file=sys.stderr, flush=True)
 
     def publish(self, text: str, results: Any, **facts: Any) -> None:
         """Print the tables, and write them and the results where they were asked for."""
-        notes = [f"`{self.command}`", described(self.machine), warning(self.machine)]
+        notes = [f"`{self.command}`", described(self.machine), self.warning]
         text = "\n\n".join([text, *filter(None, notes)])
         print(text, flush=True)
         if self.output.json is not None:

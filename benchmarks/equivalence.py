@@ -1,0 +1,293 @@
+"""Do all processors and kernels compute the same? Each operation, the first gradients, and a few rounds.
+
+    python -m benchmarks.equivalence [RECIPE ...] [--rounds N] [--json FILE] [--write docs/benchmarks.md]
+
+The reference is the plain code on NumPy in float64. Against it stand the fast kernels in float64, both in float32, and
+where there is a GPU CuPy in float64, float32 and TF32 (products of numbers with 10 bits behind the point, which tensor
+cores compute). Every side starts from the same numbers, which float32 holds exactly. Exit code 1 if a bound is
+exceeded. Without a GPU its columns are left out, and the table says so.
+
+The error of an operation is ||y - r|| / ||r|| for its result y and the reference r; beside it stands the largest
+difference in units in the last place of the largest number of r, in the precision of y. Rounding errors of a product
+over K terms grow like sqrt(K); those of an operation on single numbers do not. A whole network is no such operation:
+where an input of a rectifier is near 0, one last digit switches it on or off, and the gradient jumps. So gradients of
+networks are compared by their direction too, and each network once more with tanh in the place of its rectifiers, which
+has no such jumps.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tyro
+
+from benchmarks.layers import Task, drawing, tasks
+from benchmarks.report import Output, Report, table, without_outputs
+from benchmarks.rounds import chosen, digits, start
+from minigan import cli, nn
+from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
+from minigan.errors import UsageError
+from minigan.games.player import Player
+from minigan.recipes import Recipe
+from minigan.runs.blas import compute
+
+TF32 = "CUPY_TF32"  # CuPy reads it before its first product in float32, and never again
+Precision = Literal["float64", "float32", "TF32"]
+
+# Largest errors that rounding explains: of an operation that adds up many numbers, and of one on single numbers.
+SUMS = {"float64": 1e-13, "float32": 1e-5, "TF32": 1.5e-3}
+SINGLE = {"float64": 1e-14, "float32": 1e-6, "TF32": 1e-6}
+STATISTICS = ("batchnorm", "batchnorm_backward")  # they add up a batch, without products
+# Largest 1 - cosine of the angle between two gradients of a whole network, and the largest error of one without jumps.
+ANGLE = {"float64": 1e-12, "float32": 1e-3, "TF32": 1e-2}
+SMOOTH = {"float64": 1e-10, "float32": 1e-4, "TF32": 1e-2}
+
+
+@dataclass(frozen=True)
+class Options(Output):
+    recipes: tyro.conf.Positional[tuple[str, ...]] = ("mlp-mnist", "dcgan-28", "dcgan-64")
+    """names of recipes"""
+    rounds: int = 5
+    """rounds after which the weights are compared"""
+    batch_size: int | None = 16
+    """images in a batch"""
+    set: tuple[str, ...] = ()
+    """NAME=VALUE: other constants of the recipes, such as width=16"""
+    threads: int = 1
+    """threads that compute on the CPU"""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.threads < 1:
+            raise UsageError("--rounds and --threads are at least 1")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A processor, its kernels, and the precision that it computes in."""
+
+    name: str
+    device: Device
+    kernels: Callable[[], AbstractContextManager[None]]
+    precision: Precision
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("float64" if self.precision == "float64" else "float32")
+
+
+class Row(NamedTuple):
+    """One comparison with the reference."""
+
+    what: str
+    kind: str  # "operation", "gradient" or "weights"
+    side: str
+    error: float  # ||y - r|| / ||r||
+    detail: float  # of an operation units in the last place, of a gradient 1 - cosine
+    ok: bool
+
+
+def main(argv: list[str]) -> int:
+    options = cli.parse(Options, argv, prog="python -m benchmarks.equivalence", description=__doc__ or "")
+    recipes = chosen(options.recipes, options.set, options.batch_size)
+    report = Report("equivalence", argv, options, timed=False)
+    reference, *others = sides(options.threads)
+    rows = [row for found in compare(recipes, reference, others, options.rounds) for row in found]
+    if any(side.device.xp is not np for side in others) and not is_tf32():
+        rows += in_tf32(argv)
+    report.publish(described(rows, options), [row._asdict() for row in rows], threads=options.threads)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def sides(threads: int) -> list[Side]:
+    """The reference, and what there is to compare with it; with TF32 switched on, that alone."""
+
+    def cpu(kernels: str) -> Callable[[], AbstractContextManager[None]]:
+        return lambda: compute(kernels, threads, 0)
+
+    reference = Side("plain float64", CPU, cpu("plain"), "float64")
+    others = [
+        Side("fast float64", CPU, cpu("fast"), "float64"),
+        Side("plain float32", CPU, cpu("plain"), "float32"),
+        Side("fast float32", CPU, cpu("fast"), "float32"),
+    ]
+    try:
+        gpu = select_device("gpu")
+    except GPUUnavailable:
+        return [reference, *others]
+    if is_tf32():
+        return [reference, Side("CuPy TF32", gpu, nullcontext, "TF32")]
+    others += [Side("CuPy float64", gpu, nullcontext, "float64"), Side("CuPy float32", gpu, nullcontext, "float32")]
+    return [reference, *others]
+
+
+def is_tf32() -> bool:
+    """Whether CuPy multiplies float32 in TF32 in this process."""
+    return os.environ.get(TF32, "0") != "0"
+
+
+def in_tf32(argv: Sequence[str]) -> list[Row]:
+    """The rows of a second process, in which CuPy multiplies in TF32."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "benchmarks.equivalence", *without_outputs(argv)]
+        done = subprocess.run(
+            [*command, "--json", str(found)], env=os.environ | {TF32: "1"}, stdout=subprocess.DEVNULL, check=False
+        )
+        if not found.exists():
+            raise RuntimeError(f"the process for TF32 ended with exit code {done.returncode}")
+        return [Row(**row) for row in json.loads(found.read_text())["results"]]
+
+
+def compare(recipes: list[Recipe], reference: Side, others: list[Side], rounds: int) -> Iterator[list[Row]]:
+    """All comparisons, one after the other."""
+    for task in tasks(recipes):
+        yield operation(task, reference, others)
+    for recipe in recipes:
+        for smooth in (False, True):
+            yield training(recipe, smooth, reference, others, rounds)
+
+
+def operation(task: Task, reference: Side, others: list[Side]) -> list[Row]:
+    """One operation on the same arrays everywhere."""
+    rows, expected = [], results_of(task, reference)
+    bounds = SUMS if task.macs or task.name in STATISTICS else SINGLE
+    for side in others if expected else []:
+        found = results_of(task, side)
+        error = max(distance(y, r) for y, r in zip(found, expected, strict=True))
+        units = max(last_places(y, r) for y, r in zip(found, expected, strict=True))
+        ok = error <= bounds[side.precision]
+        rows.append(Row(f"{task.name}: {task.shapes}", "operation", side.name, error, units, ok))
+    return rows
+
+
+def results_of(task: Task, side: Side) -> list[np.ndarray]:
+    """The arrays of floating-point numbers that a task makes, on the host; none where it works in place."""
+    with side.kernels():
+        made = task.prepare(drawing(side.device, side.dtype))()
+    parts = made if isinstance(made, tuple) else (made,)
+    arrays = [to_host(part) for part in parts if hasattr(part, "dtype")]
+    return [array for array in arrays if array.dtype.kind == "f"]
+
+
+def training(recipe: Recipe, smooth: bool, reference: Side, others: list[Side], rounds: int) -> list[Row]:
+    """The gradients of the first round, and the weights after some more."""
+    name = f"{recipe.name}, rectifiers replaced by tanh" if smooth else recipe.name
+    expected, rows = trained(recipe, smooth, reference, rounds), []
+    for side in others:
+        found = trained(recipe, smooth, side, rounds)
+        for who in expected.gradients:
+            g, r = found.gradients[who], expected.gradients[who]
+            error, angle = distance(g, r), 1 - cosine(g, r)
+            ok = angle <= ANGLE[side.precision] and (not smooth or error <= SMOOTH[side.precision])
+            rows.append(Row(f"{name}: first gradient of {who}", "gradient", side.name, error, angle, ok))
+        moved = distance(found.path, expected.path)
+        rows.append(Row(f"{name}: way after {rounds} rounds", "weights", side.name, moved, 0.0, np.isfinite(moved)))
+    return rows
+
+
+class Trained(NamedTuple):
+    gradients: dict[str, np.ndarray]  # of each player's first update
+    path: np.ndarray  # both players' weights at the end minus those at the start
+
+
+def trained(recipe: Recipe, smooth: bool, side: Side, rounds: int) -> Trained:
+    """Play some rounds from the same weights, batches and masks as every side."""
+    gradients: dict[str, np.ndarray] = {}
+
+    def watch(who: str) -> Callable[[Player], None]:
+        return lambda player: void(gradients.setdefault(who, to_host(player.grads.flat).astype(np.float64)))
+
+    with side.kernels():
+        state, play = start(recipe, digits(recipe), side.device, str(side.dtype))
+        for who in ("g", "d"):
+            player: Player = getattr(state, who)
+            net = smoothed(player.net) if smooth else player.net
+            setattr(state, who, dataclasses.replace(player, net=net, observer=watch(who.upper())))
+        before = weights(state)
+        for _ in range(rounds):
+            play()
+        return Trained(gradients, weights(state) - before)
+
+
+def weights(state: Any) -> np.ndarray:
+    """Of both players, float64 on the host."""
+    return np.concatenate([to_host(player.theta.flat).astype(np.float64) for player in (state.g, state.d)])
+
+
+def void(_: object) -> None:
+    """Nothing, whatever was computed."""
+
+
+def smoothed(layer: nn.Layer) -> nn.Layer:
+    """The network with tanh in the place of rectifiers; it has the same parameters. Maxout stays as it is."""
+    if isinstance(layer, nn.Sequential):
+        return nn.Sequential(*map(smoothed, layer.layers))
+    return nn.Tanh() if isinstance(layer, nn.ReLU | nn.LeakyReLU) else layer
+
+
+def distance(y: np.ndarray, r: np.ndarray) -> float:
+    """||y - r|| / ||r||."""
+    return float(np.linalg.norm(y.astype(np.float64) - r) / max(float(np.linalg.norm(r)), 1e-300))
+
+
+def last_places(y: np.ndarray, r: np.ndarray) -> float:
+    """The largest difference, in units in the last place of the largest number of r in the precision of y."""
+    unit = np.spacing(abs(r).max().astype(y.dtype))
+    return float(abs(y.astype(np.float64) - r).max() / max(float(unit), 1e-300))
+
+
+def cosine(y: np.ndarray, r: np.ndarray) -> float:
+    """Of the angle between two vectors."""
+    return float(y @ r / max(float(np.linalg.norm(y) * np.linalg.norm(r)), 1e-300))
+
+
+def described(rows: list[Row], options: Options) -> str:
+    """A table for operations, each with its worst shape, and one for networks."""
+    names = list(dict.fromkeys(row.side for row in rows))
+    operations = {kind: [row for row in rows if (row.kind == "operation") == (kind == "op")] for kind in ("op", "net")}
+    texts = [
+        table(["operation, its worst shape: error (last places)", *names], _lines(operations["op"], names, _operation)),
+        table(["network: error (1 - cosine)", *names], _lines(operations["net"], names, _network)),
+    ]
+    told = f"Batches of {options.batch_size}, {options.threads} thread(s). An exclamation mark exceeds its bound."
+    if not any(name.startswith("CuPy") for name in names):
+        told += " No GPU here: CuPy's columns are left out."
+    return "\n\n".join([*texts, told])
+
+
+def _lines(rows: list[Row], names: list[str], cell: Callable[[Row], str]) -> list[list[str]]:
+    """A line for each operation or comparison; of several shapes the worst."""
+    lines = []
+    for what in dict.fromkeys(_short(row) for row in rows):
+        line = [what]
+        for name in names:
+            found = [row for row in rows if _short(row) == what and row.side == name]
+            worst = max(found, key=lambda row: (not row.ok, row.error), default=None)
+            line.append("" if worst is None else cell(worst) + ("" if worst.ok else " !"))
+        lines.append(line)
+    return lines
+
+
+def _short(row: Row) -> str:
+    return row.what.partition(":")[0] if row.kind == "operation" else row.what
+
+
+def _operation(row: Row) -> str:
+    return f"{row.error:.1e} ({row.detail:.2g})"
+
+
+def _network(row: Row) -> str:
+    return f"{row.error:.1e} ({max(row.detail, 0):.0e})" if row.kind == "gradient" else f"{row.error:.1e}"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,109 @@
+"""The comparison of processors: every side is there, equal ones pass, and a small fault on one of them is seen."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import equivalence
+from benchmarks.equivalence import Row, cosine, distance, last_places, sides, smoothed
+from minigan import nn, ops
+
+SMALL = ["dcgan-28", "mlp-mnist", "--batch-size", "4", "--rounds", "2",
+         "--set", "width=4", "width_d=3", "units=16", "hidden_g=8,8", "hidden_d=8,8", "latent=5"]  # fmt: skip
+ON_CPU = ["fast float64", "plain float32", "fast float32"]
+
+
+def rows(path: Path) -> list[Row]:
+    return [Row(**row) for row in json.loads(path.read_text())["results"]]
+
+
+def test_on_the_cpu_all_is_well_and_the_missing_gpu_is_told(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    assert equivalence.main([*SMALL, "--json", str(tmp_path / "rows.json")]) == 0
+    shown = capsys.readouterr()
+    assert "No GPU here: CuPy's columns are left out." in shown.out
+    assert "not quiet" not in shown.out + shown.err  # no times here that a busy machine could spoil
+    found = rows(tmp_path / "rows.json")
+    assert list(dict.fromkeys(row.side for row in found)) == ON_CPU
+    assert {row.what.partition(":")[0] for row in found if row.kind == "operation"} >= {"conv2d", "batchnorm", "dense"}
+    networks = {row.what.partition(":")[0] for row in found if row.kind != "operation"}
+    assert networks == {
+        f"{name}{variant}" for name in ("dcgan-28", "mlp-mnist") for variant in ("", ", rectifiers replaced by tanh")
+    }
+    assert all(row.error > 0 for row in found if row.side == "plain float32" and row.kind != "operation")
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_gpu_adds_its_sides_and_a_process_for_tf32(tmp_path, capsys, monkeypatch) -> None:
+    tf32 = Row("dense: 1", "operation", "CuPy TF32", 1e-3, 1e3, True)
+    monkeypatch.setattr(equivalence, "in_tf32", lambda _: [tf32])
+    assert equivalence.main([*SMALL, "--json", str(tmp_path / "rows.json")]) == 0
+    assert "No GPU" not in capsys.readouterr().out
+    found = rows(tmp_path / "rows.json")
+    assert list(dict.fromkeys(row.side for row in found)) == [*ON_CPU, "CuPy float64", "CuPy float32", "CuPy TF32"]
+    assert found[-1] == tf32
+
+
+@pytest.mark.usefixtures("strict")
+def test_where_tf32_is_on_float32_is_not_what_it_seems(monkeypatch) -> None:
+    monkeypatch.setenv("CUPY_TF32", "1")
+    assert [(side.name, side.precision) for side in sides(1)[1:]] == [("CuPy TF32", "TF32")]
+
+
+@contextmanager
+def fault(name: str, relative: float) -> Iterator[None]:
+    """The fast twin of an operation is wrong by so much."""
+    right = ops._twins[name]
+
+    def wrong(*arguments: object, **options: object) -> object:
+        made = right(*arguments, **options)
+        return (made[0] * (1 + relative), *made[1:]) if isinstance(made, tuple) else made * (1 + relative)
+
+    ops._twins[name] = wrong
+    yield
+
+
+@pytest.mark.parametrize(("name", "relative"), [("dense", 1e-12), ("leaky_relu", 1e-13), ("batchnorm", 1e-12)])
+def test_a_fault_far_below_what_training_would_show_is_seen(name, relative, tmp_path, monkeypatch, capsys) -> None:
+    real = equivalence.compute
+
+    @contextmanager
+    def compute(kernels: str, threads: int, macs: int) -> Iterator[None]:
+        with real(kernels, threads, macs):
+            if kernels == "plain":
+                yield
+            else:
+                with fault(name, relative):
+                    yield
+
+    monkeypatch.setattr(equivalence, "compute", compute)
+    assert equivalence.main([*SMALL, "--json", str(tmp_path / "rows.json")]) == 1
+    bad = {(row.what.partition(":")[0], row.side) for row in rows(tmp_path / "rows.json") if not row.ok}
+    assert (name, "fast float64") in bad
+    assert not any(side == "plain float32" for _, side in bad)
+    assert " ! |" in capsys.readouterr().out
+
+
+def test_measures_of_difference() -> None:
+    r = np.array([3.0, 4.0])
+    assert distance(np.array([3.0, 4.5]), r) == pytest.approx(0.1)
+    assert cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(2**-0.5)
+    y = r.astype(np.float32)
+    y[0] = np.nextafter(y[0], np.float32(9))  # a place of 3 is half of one of 4
+    assert last_places(y, r) == 0.5
+
+
+def test_smooth_networks_have_the_same_parameters_and_no_rectifiers() -> None:
+    net = nn.Sequential(nn.Dense(3), nn.ReLU(), nn.Sequential(nn.Dense(4), nn.LeakyReLU(0.2), nn.Maxout(2)))
+    smooth = smoothed(net)
+    assert smooth.param_shapes((2,)) == net.param_shapes((2,))
+    assert repr(smooth) == repr(net).replace("ReLU()", "Tanh()").replace("LeakyReLU(slope=0.2)", "Tanh()")
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(equivalence.UsageError, match="at least 1"):
+        equivalence.main(["--rounds", "0"])
