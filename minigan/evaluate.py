@@ -12,13 +12,14 @@ from minigan import cli
 from minigan.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from minigan.evaluation.material import Images, Real
     from minigan.evaluation.scores import Row
     from minigan.runs.saved import SavedRun
+    from minigan.typing import Shape
 
-Name = Literal["parzen", "classifier-score", "frechet", "precision-recall", "density-coverage", "two-sample", "copies"]
+Name = Literal[
+    "parzen", "classifier-score", "modes", "frechet", "precision-recall", "density-coverage", "two-sample", "copies"
+]
 FEW, MANY = 500, 10_000  # samples by default
 PIXELS = 2**25  # in all of them, where that leaves enough: distances cost as much as pixels there are
 COLUMNS = 10  # of neighbours.png
@@ -52,7 +53,6 @@ def main(argv: list[str]) -> int:
     )
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
-    from minigan.evaluation.material import classifier_name
     from minigan.runs.config import read_run_config
     from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
@@ -61,9 +61,8 @@ def main(argv: list[str]) -> int:
     for note in saved.notes:
         print(f"note: {note}")
     source = options.data or read_run_config(folder.config)[0].data
-    known = classifier_name(source, saved.image_shape)
-    names = chosen_metrics(options.metric, known is not None, source)
-    samples, real = gather(options, saved, source, known)
+    names = chosen_metrics(options.metric, source, saved.image_shape)
+    samples, real = gather(options, saved, source)
     print(f"{saved.recipe.name}, step {saved.state.step}: {len(samples.pixels)} samples against {real.words}")
     rows = table(names, samples, real)
     write_json(folder.evaluation, options, saved, samples, real, rows)
@@ -73,41 +72,35 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def gather(options: Options, saved: "SavedRun", source: str, classifier: str | None) -> tuple["Images", "Real"]:
+def gather(options: Options, saved: "SavedRun", source: str) -> tuple["Images", "Real"]:
     """The samples and the real images; without --samples equally many."""
-    import numpy as np
-
-    from minigan.evaluation.classifier import load_classifier
-    from minigan.evaluation.material import Images, load_real
+    from minigan.evaluation.material import load_real, wrapper
     from minigan.randomness import Purpose, stream
 
-    network = None if classifier is None else load_classifier(classifier, saved.device)
-
-    def wrap(pixels: "np.ndarray") -> Images:
-        return Images(pixels, saved.device, network)
-
+    wrap = wrapper(source, saved.image_shape, saved.device)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
-
-    def training_part(images: "np.ndarray") -> "np.ndarray":
-        return np.asarray(saved.recipe.training_part(images))
-
-    real = load_real(source, saved.image_shape, training_part, most, options.seed, wrap)
+    real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap)
     count = options.samples or len(real.stand_in.pixels)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
     return wrap(saved.draw(z)), real
 
 
-def chosen_metrics(asked: tuple[Name, ...], has_classifier: bool, source: str) -> list[str]:
+def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape") -> list[str]:
     """The metrics that were asked for, or all that work. Raises UsageError for one that does not."""
-    from minigan.evaluation.scores import METRICS
+    from minigan.evaluation.material import is_stacked
+    from minigan.evaluation.scores import METRICS, possible_metrics
 
-    possible = [name for name, metric in METRICS.items() if has_classifier or not metric.needs_classifier]
+    possible = possible_metrics(source, image_shape)
     for name in asked:
         if name not in possible:
-            raise UsageError(
-                f"--metric {name} needs a classifier, and there are two, of digits (mnist5k, mnist) and clothes "
-                f"(fashion), none for {source}; possible are {', '.join(possible)}"
-            )
+            if METRICS[name].stacked is (not is_stacked(source)):
+                reason = f"is {'only' if METRICS[name].stacked else 'not'} for stacked digits, and the data is"
+            else:
+                reason = (
+                    "needs a classifier, and there are two, of digits (mnist5k, mnist, stacked) and clothes (fashion), "
+                    "none for"
+                )
+            raise UsageError(f"--metric {name} {reason} {source}; possible are {', '.join(possible)}")
     return [name for name in possible if name in asked or not asked]
 
 

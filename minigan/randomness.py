@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     SAMPLE = 8
     AUGMENT = 9
     TOY_DATA = 10
+    STACKED_DIGITS = 11
 
 
 def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:

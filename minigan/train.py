@@ -50,13 +50,20 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     tell(data.notices)
     images = recipe.training_part(data.images)
     with compute(options.kernels, options.threads, cost(recipe, images.shape[1:]).round_macs):
-        trainer = Trainer(recipe, options, folder, device, images)
+        scoring = None
+        if options.evaluate_every:
+            from minigan.runs.scoring import Scoring  # takes a while
+
+            scoring = Scoring(recipe, options, data.images, device, folder.scores)
+        trainer = Trainer(recipe, options, folder, device, images, scoring)
         if options.resume:
             tell(trainer.resume())
         else:
             folder.clear()
         write_config(folder, options, recipe)
         print(f"{recipe.name} on {device.name}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
+        if scoring:
+            print(f"scores every {options.evaluate_every} steps: {scoring.words}")
         print(f"run folder: {folder.path}", flush=True)
         began = time.monotonic()
         code = trainer.run()

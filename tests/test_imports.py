@@ -29,7 +29,7 @@ ROOMS = {
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
-    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data"},
+    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data", "evaluation"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
     "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},

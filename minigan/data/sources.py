@@ -1,4 +1,5 @@
-"""Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``, ``"folder:PATH"``.
+"""Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``, ``"stacked:DIR"``,
+``"folder:PATH"``.
 
 Pixels stay bytes (uint8) here. How they become numbers, [0, 1] or [-1, 1], belongs to a system's
 recipe. Nothing is ever downloaded.
@@ -18,6 +19,7 @@ import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
 from minigan.data.resize import MEMORY, RULE, Size, fit, streaming, times
+from minigan.data.stacked import stack_digits
 from minigan.data.stream import StreamedImages
 from minigan.errors import DataError, UsageError, did_you_mean
 from minigan.typing import Images
@@ -25,7 +27,7 @@ from minigan.typing import Images
 Split = Literal["train", "test"]
 
 DEFAULT_SOURCE = "mnist5k"
-KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR, folder:PATH (folder or zip file of images)"
+KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR, stacked, stacked:DIR, folder:PATH (folder or zip file of images)"
 MNIST5K_SHA256 = "36ae894615c73396de14d2207d45ce6983403bbfcb414f71b9b2855ed960e33f"  # of the file
 
 
@@ -56,6 +58,8 @@ def load_images(
     * ``mnist5k``: 5,000 MNIST training digits, shipped with minigan, 500 a class; no test split.
     * ``mnist:DIR``, ``fashion:DIR``: the IDX files of MNIST or Fashion-MNIST in folder DIR, plain or
       gzipped. Without ``:DIR``: in ``mnist`` or ``fashion-mnist`` under the folder $MINIGAN_DATA.
+    * ``stacked:DIR``: three random digits of MNIST's IDX files in folder DIR as red, green and blue, in 1,000 classes;
+      ``stacked``: three of mnist5k, without a test split (see `minigan.data.stacked`).
     * ``folder:PATH``: the image files in a folder, flat or one folder a class, or in a zip file of such a
       folder (rules: `minigan.data.folder`); no test split.
 
@@ -72,6 +76,12 @@ def load_images(
     if kind == "folder":
         return _load_folder(path, split, size, memory)
     return _resized(_LOADERS[kind](path, split), size, memory)
+
+
+def has_test_split(source: str) -> bool:
+    """Whether there are images of this (known) source that no run trains on."""
+    kind, _, path = source.partition(":")
+    return kind in ("mnist", "fashion") or (kind == "stacked" and path != "")
 
 
 def _resized(data: Dataset, size: Size | None, memory: float) -> Dataset:
@@ -115,10 +125,17 @@ def _load_fashion(folder: str, split: Split) -> Dataset:
     return _load_idx_folder(_folder("fashion", folder, "fashion-mnist"), split, "fashion")
 
 
+def _load_stacked(folder: str, split: Split) -> Dataset:
+    digits = _load_mnist(folder, split) if folder else _load_embedded(folder, split)
+    assert digits.labels is not None
+    return Dataset(*stack_digits(np.asarray(digits.images), digits.labels, split), "stacked")
+
+
 _LOADERS: dict[str, Callable[[str, Split], Dataset]] = {
     "mnist5k": _load_embedded,
     "mnist": _load_mnist,
     "fashion": _load_fashion,
+    "stacked": _load_stacked,
 }
 KINDS = (*_LOADERS, "folder")
 

@@ -6,36 +6,41 @@ from functools import cached_property
 
 import numpy as np
 
+from minigan import typing
 from minigan.backend import Device
 from minigan.data.resize import fit
-from minigan.data.sources import load_images
+from minigan.data.sources import has_test_split, load_images
 from minigan.errors import DataError
-from minigan.evaluation.classifier import IMAGE_SHAPE, Classifier
+from minigan.evaluation.classifier import IMAGE_SHAPE, Classifier, load_classifier
+from minigan.evaluation.modes import StackedClassifier
+from minigan.evaluation.parzen import VALIDATION
 from minigan.randomness import Purpose, stream
 from minigan.typing import Array, Shape
 
 FEWEST = 20  # real images in a set, so that every score has its neighbours and its parts
-WITH_TEST_SPLIT = ("mnist", "fashion")
-CLASSIFIERS = {"mnist5k": "classifier-mnist", "mnist": "classifier-mnist", "fashion": "classifier-fashion"}
+CLASSIFIERS = {
+    "mnist5k": "classifier-mnist", "mnist": "classifier-mnist", "stacked": "classifier-mnist",
+    "fashion": "classifier-fashion",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """A set of images (N, H, W, C) of bytes on the host, and what the classifier sees in them."""
 
-    pixels: np.ndarray
+    pixels: typing.Images
     device: Device
     classifier: Classifier | None = None
 
     @cached_property
     def there(self) -> Array:
         """The bytes on the device; scores count them as numbers in [0, 1]."""
-        return self.device.put(self.pixels)
+        return self.device.put(np.asarray(self.pixels))
 
     @cached_property
     def _seen(self) -> tuple[Array, Array]:
         assert self.classifier is not None
-        return self.classifier.look(fit(self.pixels, IMAGE_SHAPE[:2]))
+        return self.classifier.look(fit(np.asarray(self.pixels), IMAGE_SHAPE[:2]))
 
     @property
     def logits(self) -> Array:
@@ -61,48 +66,76 @@ class Real:
 
 def classifier_name(source: str, image_shape: Shape) -> str | None:
     """The shipped classifier that knows the classes of this data source, if there is one."""
-    return CLASSIFIERS.get(source.partition(":")[0]) if image_shape[2] == 1 else None
+    channels = 3 if is_stacked(source) else 1
+    return CLASSIFIERS.get(source.partition(":")[0]) if image_shape[2] == channels else None
+
+
+def is_stacked(source: str) -> bool:
+    """Whether the colours of the images are digits of their own."""
+    return source.partition(":")[0] == "stacked"
+
+
+def wrapper(source: str, image_shape: Shape, device: Device) -> Callable[[typing.Images], Images]:
+    """What turns pixels of this source, or samples like them, into material on a device."""
+    name = classifier_name(source, image_shape)
+    network = None if name is None else load_classifier(name, device)
+    if network and is_stacked(source):
+        network = StackedClassifier(network.name, network.theta, network.device)
+    return lambda pixels: Images(pixels, device, network)
 
 
 def load_real(
     source: str,
     image_shape: Shape,
-    training_part: Callable[[np.ndarray], np.ndarray],
+    training_part: Callable[[typing.Images], typing.Images],
     count: int,
     seed: int,
-    wrap: Callable[[np.ndarray], Images],
+    wrap: Callable[[typing.Images], Images],
 ) -> Real:
-    """Real images of one shape (H, W, C), at most `count` to compare with and as many stand-ins.
-
-    A sixth of the training images is set aside for the choice of Parzen's sigma: of 60,000 the last 10,000, as in
-    2014. The reference is the test split; where there is none, the other five sixths are split at random into
-    reference and stand-ins. Raises DataError for images of other colours, or too few of them.
-    """
+    """Load images of one shape (H, W, C), and `choose_real` ones. Raises DataError for images of other colours."""
     height, width, channels = image_shape
-    train = np.asarray(load_images(source, size=(height, width)).images)
-    if train.shape[3] != channels:
-        raise DataError(f"{source} has images of {train.shape[3]} colour channels, the run makes {channels}")
-    sixth = len(train) // 6
-    held_out = source.partition(":")[0] in WITH_TEST_SPLIT
+    images = load_images(source, size=(height, width)).images
+    if images.shape[3] != channels:
+        raise DataError(f"{source} has images of {images.shape[3]} colour channels, the run makes {channels}")
+    return choose_real(source, images, training_part, count, seed, wrap)
+
+
+def choose_real(
+    source: str,
+    images: typing.Images,
+    training_part: Callable[[typing.Images], typing.Images],
+    count: int,
+    seed: int,
+    wrap: Callable[[typing.Images], Images],
+) -> Real:
+    """Of the images of a source, at most `count` to compare with and as many stand-ins.
+
+    A sixth of them is set aside for the choice of Parzen's sigma: of 60,000 the last 10,000, as in 2014. The
+    reference is the test split; where there is none, the other five sixths are split at random into reference and
+    stand-ins. Raises DataError for too few images.
+    """
+    rest = len(images) - len(images) // 6
+    held_out = has_test_split(source)
     if held_out:
-        reference = _shuffled(np.asarray(load_images(source, "test", (height, width)).images), seed)
-        stand_in, validation = _shuffled(train[: len(train) - sixth], seed), train[len(train) - sixth :]
+        unseen = load_images(source, "test", (images.shape[1], images.shape[2])).images
+        reference, stand_in, validation = _mixed(len(unseen), seed), _mixed(rest, seed), np.arange(rest, len(images))
     else:
-        mixed = _shuffled(train, seed)
-        validation, (reference, stand_in) = mixed[:sixth], np.array_split(mixed[sixth:], 2)
+        unseen, mixed = images, _mixed(len(images), seed)
+        validation, (reference, stand_in) = mixed[: len(images) - rest], np.array_split(mixed[len(images) - rest :], 2)
     count = min(count, len(reference), len(stand_in))
     if count < FEWEST:
-        raise DataError(f"{source}: {len(train)} images are too few to score samples with: {count} to compare with")
+        raise DataError(f"{source}: {len(images)} images are too few to score samples with: {count} to compare with")
     kind = "test images of" if held_out else "training images (there is no test split) of"
     return Real(
-        reference=wrap(reference[:count]),
-        validation=wrap(validation),
-        stand_in=wrap(stand_in[:count]),
-        training=wrap(training_part(train)),
+        reference=wrap(unseen[reference[:count]]),
+        validation=wrap(images[validation[:VALIDATION]]),
+        stand_in=wrap(images[stand_in[:count]]),
+        training=wrap(training_part(images)),
         held_out=held_out,
         words=f"{count} {kind} {source}",
     )
 
 
-def _shuffled(images: np.ndarray, seed: int) -> np.ndarray:
-    return images[stream(seed, Purpose.SHUFFLE).permutation(len(images))]
+def _mixed(count: int, seed: int) -> np.ndarray:
+    """The numbers of `count` images in random order."""
+    return stream(seed, Purpose.SHUFFLE).permutation(count)

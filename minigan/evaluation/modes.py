@@ -17,12 +17,14 @@ modes: 0.019). What is counted on toy data need not hold for images.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from minigan.backend import to_host
-from minigan.evaluation.classifier import CLASSES, Classifier
+from minigan.evaluation.classifier import Classifier
+from minigan.evaluation.classifier_score import class_histogram
 from minigan.evaluation.neighbours import nearest
 from minigan.typing import Array
 
@@ -85,17 +87,25 @@ def reverse_kl(counts: np.ndarray, expected: np.ndarray | None = None) -> float:
     return float((q[seen] * np.log(q[seen] / p[seen])).sum())
 
 
-def stack_digits(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Stacked MNIST (Metz et al. 2017, section 3.3.1): three random digits as red, green and blue, (count, 28, 28, 3).
+@dataclass(frozen=True)
+class StackedClassifier(Classifier):
+    r"""A digit classifier that reads each colour of stacked digits (`minigan.data.stacked`) by itself.
 
-    Parameters: images (N, 28, 28, 1) of bytes. The three classes together are one of 1,000 modes.
+    Three digits a, b, c are of class 100 a + 10 b + c. Its probability is the product of those of the digits, so
+
+    .. math:: \text{logit}_{100a + 10b + c} = \text{red}_a + \text{green}_b + \text{blue}_c
     """
-    chosen = rng.integers(0, len(images), (3, count))
-    return np.concatenate([images[index] for index in chosen], axis=3)
+
+    def look(self, images: np.ndarray) -> tuple[Array, Array]:
+        """Features (N, 3 x 128) and logits (N, 1000) of images (N, 28, 28, 3) of bytes: 4 KB an image."""
+        read = super().look
+        features, logits = zip(*(read(images[..., c : c + 1]) for c in range(3)), strict=True)
+        red, green, blue = logits  # (N, 10) each
+        together = red[:, :, None, None] + green[:, None, :, None] + blue[:, None, None, :]  # (N, 10, 10, 10)
+        return self.device.xp.concatenate(features, axis=1), together.reshape(len(images), -1)
 
 
-def stacked_modes(images: np.ndarray, classifier: Classifier) -> ModeReport:
-    """Which of the 1,000 modes the images (N, 28, 28, 3) of bytes show, colour by colour, to a digit classifier."""
-    red, green, blue = (to_host(classifier.classes(images[..., c : c + 1])) for c in range(3))
-    counts = np.bincount(CLASSES * (CLASSES * red + green) + blue, minlength=CLASSES**3)
+def stacked_modes(logits: Array) -> ModeReport:
+    """Which modes samples show to a `StackedClassifier` that gives them these logits (N, 1000)."""
+    counts = class_histogram(logits)
     return ModeReport(counts, int((counts > 0).sum()), 1.0, reverse_kl(counts))

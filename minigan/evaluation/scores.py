@@ -14,10 +14,11 @@ import numpy as np
 from minigan.backend import to_host
 from minigan.evaluation.classifier_score import class_histogram, classifier_score, entropy
 from minigan.evaluation.frechet import frechet_distance, moments
-from minigan.evaluation.material import Images, Real
+from minigan.evaluation.material import Images, Real, classifier_name, is_stacked
+from minigan.evaluation.modes import stacked_modes
 from minigan.evaluation.neighbours import density_coverage, nearest, precision_recall, two_sample_accuracy
 from minigan.evaluation.parzen import parzen_score
-from minigan.typing import Array
+from minigan.typing import Array, Shape
 
 PIXELS = "pixels"
 COPIES = 1000  # images whose nearest training image is looked up
@@ -48,6 +49,8 @@ class Metric:
     compute: Callable[[Images, Real], list[Value]]
     needs_classifier: bool = False
     in_pixels: bool = False  # always, also where there is a classifier
+    stacked: bool | None = None  # only for stacked digits, or not for them
+    logged: bool = True  # during training too: cheap, and without the training images
 
 
 def compute(name: str, samples: Images, real: Real) -> list[Row]:
@@ -60,6 +63,16 @@ def compute(name: str, samples: Images, real: Real) -> list[Row]:
     return [
         Row(name, a.name, a.value, a.error, b and b.value, b and b.error, a.better, space)
         for a, b in zip(mine, theirs, strict=True)
+    ]
+
+
+def possible_metrics(source: str, image_shape: Shape) -> list[str]:
+    """The metrics that make sense for images of this source and shape."""
+    known, stacked = classifier_name(source, image_shape) is not None, is_stacked(source)
+    return [
+        name
+        for name, metric in METRICS.items()
+        if (known or not metric.needs_classifier) and metric.stacked in (None, stacked)
     ]
 
 
@@ -85,6 +98,14 @@ def _classifier(samples: Images, _: Real) -> list[Value]:
         Value("classifier score", mean, std, "higher"),
         Value("classes seen", int((counts > 0).sum()), better="higher"),
         Value("entropy of classes", entropy(counts), better="higher"),
+    ]
+
+
+def _modes(samples: Images, _: Real) -> list[Value]:
+    report = stacked_modes(samples.logits)
+    return [
+        Value(f"modes covered of {len(report.counts)}", report.covered, better="higher"),
+        Value("reverse KL of modes", report.reverse_kl, better="lower"),
     ]
 
 
@@ -120,12 +141,13 @@ def _copies(samples: Images, real: Real) -> list[Value]:
 
 METRICS = {
     "parzen": Metric(_parzen, in_pixels=True),
-    "classifier-score": Metric(_classifier, needs_classifier=True),
+    "classifier-score": Metric(_classifier, needs_classifier=True, stacked=False),
+    "modes": Metric(_modes, needs_classifier=True, stacked=True),
     "frechet": Metric(_frechet, needs_classifier=True),
     "precision-recall": Metric(_precision_recall),
     "density-coverage": Metric(_density_coverage),
-    "two-sample": Metric(_two_sample),
-    "copies": Metric(_copies, in_pixels=True),
+    "two-sample": Metric(_two_sample, logged=False),
+    "copies": Metric(_copies, in_pixels=True, logged=False),
 }
 
 

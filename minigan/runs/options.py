@@ -12,8 +12,9 @@ class RunOptions:
     """What to train on, for how long, where, and what to write down."""
 
     data: str = "mnist5k"
-    """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files), or folder:PATH (image
-    files in a folder, flat or one folder a class, or in a zip file)"""
+    """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files), stacked (three of those
+    digits as red, green and blue) or stacked:DIR (the same of IDX files), or folder:PATH (image files in a folder,
+    flat or one folder a class, or in a zip file)"""
     steps: int | None = None
     """rounds in all, those before a --resume included; without it the recipe's own number"""
     epochs: int | None = None
@@ -37,6 +38,8 @@ class RunOptions:
     """rounds between two rows of metrics.csv"""
     snapshot_every: int = 250
     """rounds between two sample pictures"""
+    evaluate_every: int = 0
+    """rounds between two rows of scores.csv: a thousand samples, fewer of large images, against real ones; 0: never"""
     checkpoint_every: int = 500
     """rounds between two checkpoints"""
     out: Path | None = None
@@ -57,6 +60,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
+        if self.evaluate_every < 0:
+            raise UsageError(f"--evaluate-every {self.evaluate_every} is out of range: the smallest is 0, never")
         if not self.image_memory >= 0:  # also for NaN
             raise UsageError(f"--image-memory {self.image_memory} is out of range: the smallest is 0")
         if not 0 <= self.seed < 2**32:
@@ -72,9 +77,9 @@ class RunOptions:
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
     "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "image_memory", "last_batch",
-    "log_every", "snapshot_every", "checkpoint_every",
+    "log_every", "snapshot_every", "evaluate_every", "checkpoint_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run.
-FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "image_memory", "checkpoint_every")
+FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "image_memory", "evaluate_every", "checkpoint_every")
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

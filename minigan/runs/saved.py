@@ -33,11 +33,7 @@ class SavedRun:
 
     def draw(self, z: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
-        dtype = self.state.drawing.flat.dtype
-        parts = [z[start : start + CHUNK].astype(dtype) for start in range(0, len(z), CHUNK)]
-        return np.concatenate(
-            [draw_samples(self.recipe, self.state, self.device.put(p), self.image_shape) for p in parts]
-        )
+        return draw_in_parts(self.recipe, self.state, z, self.image_shape, self.device, CHUNK)
 
 
 def load_run(path: Path, device: Device) -> SavedRun:
@@ -61,3 +57,12 @@ def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> 
     """Images (N, H, W, C) of bytes, on the host, from latents on the state's device, in inference mode."""
     x, _ = state.g.net.forward(state.drawing, z, train=False)
     return to_host(recipe.decode(x, image_shape))
+
+
+def draw_in_parts(
+    recipe: Recipe, state: State, z: np.ndarray, image_shape: Shape, device: Device, rows: int
+) -> np.ndarray:
+    """The same from latents (N, latent) on the host, `rows` of them at once."""
+    dtype = state.drawing.flat.dtype
+    parts = [z[start : start + rows].astype(dtype) for start in range(0, len(z), rows)]
+    return np.concatenate([draw_samples(recipe, state, device.put(part), image_shape) for part in parts])

@@ -1,10 +1,11 @@
 """The training loop: rounds, and what is written down between them."""
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from minigan.runs.state import State, read_newest_state
 from minigan.runs.verdict import WINDOW, diversity_warning
 from minigan.typing import Images
 
+if TYPE_CHECKING:
+    from minigan.runs.scoring import Scoring
+
 GRID = 100  # samples in a picture
 
 
@@ -43,6 +47,7 @@ class Trainer:
     folder: RunFolder
     device: Device
     images: Images  # (N, H, W, C) uint8, the training part, on the host
+    scoring: "Scoring | None" = None  # with --evaluate-every
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -84,7 +89,10 @@ class Trainer:
         self.state.restore(checkpoint, self.device)
         self.saved_step = self.state.step
         if self.folder.metrics.exists():
-            self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"])]
+            rows = read_metrics(self.folder.metrics)
+            self.rows = [row for row in rows if self._would_be_there(row["step"], self.options.log_every)]
+        if self.scoring:
+            self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
         self.folder.forget_after(self.state.step)
         then, now = checkpoint.facts["blas"], blas_facts()
         if then != now:
@@ -97,7 +105,7 @@ class Trainer:
         progress = Progress(self.state.step, self.goal)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
-            with StopRequest() as stop, np.errstate(all="ignore"), self.feed:
+            with StopRequest() as stop, np.errstate(all="ignore"), self.feed, self.scoring or nullcontext():
                 if self.state.step == 0:
                     self._snapshot(progress)
                 while self.state.step < self.goal and not stop.exit_code:
@@ -131,16 +139,18 @@ class Trainer:
                 progress.say(f"note: {complaint}")
         if self._due(self.options.snapshot_every):
             self._snapshot(progress)
+        if self.scoring and self._due(self.options.evaluate_every):
+            progress.say(self.scoring.score(self.state))
         if self._due(self.options.checkpoint_every):
             self._save(metrics)
 
     def _due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.goal
 
-    def _would_be_there(self, step: float) -> bool:
-        """Whether a run to this goal, without a stop, had measured this step on the way to the present one."""
+    def _would_be_there(self, step: float, every: int) -> bool:
+        """Whether a run to this goal, without a stop, had a row of this step on the way to the present one."""
         at_end = step == max(self.goal, self.state.step)
-        return step <= self.state.step and (step % self.options.log_every == 0 or at_end)
+        return step <= self.state.step and (step % every == 0 or at_end)
 
     def _stop_not_finite(self, draws: SeededDraws) -> None:
         place = first_not_finite(self.state, draws.latent_g(), draws.dropout(0))
@@ -188,6 +198,8 @@ class Trainer:
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
         metrics.sync()
+        if self.scoring:
+            self.scoring.sync()
         write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 

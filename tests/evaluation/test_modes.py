@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import entropy
 
 from minigan.data.sources import load_images
@@ -13,12 +14,12 @@ from minigan.evaluation.classifier import load_classifier
 from minigan.evaluation.modes import (
     GRID_STD,
     RING_STD,
+    StackedClassifier,
     draw_gaussians,
     gaussian_modes,
     grid,
     reverse_kl,
     ring,
-    stack_digits,
     stacked_modes,
 )
 
@@ -104,12 +105,25 @@ def test_the_bias_that_the_docstring_states() -> None:
     assert np.mean([reverse_kl(each) for each in counts]) == pytest.approx(999 / 52_000, rel=0.02)
 
 
+def stacked_classifier() -> StackedClassifier:
+    digits = load_classifier("classifier-mnist")
+    return StackedClassifier(digits.name, digits.theta, digits.device)
+
+
+def test_the_probability_of_three_digits_is_the_product_of_theirs() -> None:
+    images = load_images("stacked").images[:20]
+    read = load_classifier("classifier-mnist").look
+    red, green, blue = (softmax(read(images[..., c : c + 1])[1], axis=1) for c in range(3))
+    product = np.einsum("na,nb,nc->nabc", red, green, blue).reshape(20, 1000)
+    np.testing.assert_allclose(softmax(stacked_classifier().look(images)[1], axis=1), product, atol=1e-6)
+
+
 def test_stacked_digits_are_counted_colour_by_colour() -> None:
     data = load_images("mnist5k")
-    classifier = load_classifier("classifier-mnist")
+    classifier = stacked_classifier()
     digits = [data.images[data.labels == digit][:1] for digit in range(10)]
     shown = np.concatenate([np.concatenate([digits[a], digits[b], digits[c]], axis=3) for a, b, c in WRITTEN])
-    report = stacked_modes(shown, classifier)
+    report = stacked_modes(classifier.look(shown)[1])
     assert np.flatnonzero(report.counts).tolist() == sorted({100 * a + 10 * b + c for a, b, c in WRITTEN})
     assert report.covered == 4
     assert report.counts[123] == 2
@@ -119,10 +133,7 @@ WRITTEN = [(1, 2, 3), (3, 2, 1), (0, 0, 7), (9, 8, 0), (1, 2, 3)]
 
 
 def test_real_stacked_digits_cover_what_chance_would() -> None:
-    images = stack_digits(load_images("mnist5k").images, 2000, rng())
-    assert images.shape == (2000, 28, 28, 3)
-    assert images.dtype == np.uint8
-    report = stacked_modes(images, load_classifier("classifier-mnist"))
+    report = stacked_modes(stacked_classifier().look(load_images("stacked").images[:2000])[1])
     by_chance = 1000 * (1 - (1 - 1 / 1000) ** 2000)  # 865
     assert abs(report.covered - by_chance) < 40
     assert report.reverse_kl == pytest.approx(999 / 4000, rel=0.3)

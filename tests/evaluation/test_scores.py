@@ -7,11 +7,12 @@ import pytest
 
 from minigan.backend import CPU
 from minigan.data.sources import load_images
+from minigan.data.stream import StreamedImages
 from minigan.errors import DataError
 from minigan.evaluation import material
 from minigan.evaluation.classifier import load_classifier
-from minigan.evaluation.material import Images, classifier_name, load_real
-from minigan.evaluation.scores import METRICS, compute, neighbour_rows
+from minigan.evaluation.material import Images, choose_real, classifier_name, load_real, wrapper
+from minigan.evaluation.scores import METRICS, compute, neighbour_rows, possible_metrics
 
 GREY, COLOUR = (28, 28, 1), (28, 28, 3)
 
@@ -40,7 +41,7 @@ def split(monkeypatch: pytest.MonkeyPatch) -> None:
         return type(data)(images, None, source)
 
     monkeypatch.setattr(material, "load_images", load)
-    monkeypatch.setattr(material, "WITH_TEST_SPLIT", ("mnist5k",))
+    monkeypatch.setattr(material, "has_test_split", lambda _source: True)
 
 
 def test_the_sets_share_no_image_but_with_the_training_images() -> None:
@@ -95,6 +96,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
         ("fashion", GREY, "classifier-fashion"),
         ("folder:mnist", GREY, None),
         ("mnist5k", COLOUR, None),
+        ("stacked:/a", COLOUR, "classifier-mnist"),
+        ("stacked", (64, 64, 3), "classifier-mnist"),
+        ("stacked", GREY, None),
     ],
 )
 def test_the_classifier_is_that_of_the_data(source: str, shape: Any, name: str | None) -> None:
@@ -150,3 +154,36 @@ def test_the_picture_has_samples_above_their_neighbours() -> None:
     np.testing.assert_array_equal(rows[3], found.training.pixels[7])
     np.testing.assert_array_equal(rows[4:6], found.training.pixels[[7, 9]])  # the nearest first
     np.testing.assert_array_equal(rows[6:], found.training.pixels[[7, 9]])
+
+
+def test_images_out_of_memory_give_the_same_sets_and_only_these_are_made() -> None:
+    digits, made = load_images("mnist5k").images, set()
+
+    def make(number: int) -> Any:
+        made.add(number)
+        return digits[number]
+
+    streamed = StreamedImages(GREY, make, range(len(digits)))
+    found = choose_real("mnist5k", streamed, lambda images: images, 50, 0, wrap)
+    for name in ("reference", "validation", "stand_in"):
+        np.testing.assert_array_equal(getattr(found, name).pixels, getattr(real(count=50), name).pixels)
+    assert len(made) == 50 + 833 + 50
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "missing"),
+    [
+        ("mnist5k", GREY, {"modes"}),
+        ("stacked:a", COLOUR, {"classifier-score"}),
+        ("folder:a", COLOUR, {"modes", "classifier-score", "frechet"}),
+    ],
+)
+def test_stacked_digits_are_counted_in_modes_and_others_in_classes(source: str, shape: Any, missing: set[str]) -> None:
+    assert set(METRICS) - set(possible_metrics(source, shape)) == missing
+
+
+def test_stacked_digits_are_looked_at_colour_by_colour() -> None:
+    data = load_images("stacked")
+    images = wrapper("stacked", COLOUR, CPU)(data.images[:300])
+    assert images.features.shape == (300, 384)
+    assert (images.logits.argmax(axis=1) == data.labels[:300]).mean() > 0.98

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.errors import DataError
-from minigan.runs.metrics import COLUMNS, HEADER, MetricsFile, read_metrics
+from minigan.runs.metrics import COLUMNS, MetricsFile, read_metrics
+
+HEADER = ",".join(COLUMNS) + "\n"
+SCORES = ("step", "Fréchet distance", "precision")
 
 
 def row(step, value=0.5):
@@ -109,3 +112,25 @@ def test_what_is_no_metrics_file_is_refused_by_name(path, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"metrics\.csv: not a metrics file of minigan"):
         read_metrics(path)
+
+
+def test_other_columns_are_written_and_read_back_by_their_names(path):
+    rows = [{"step": float(step), "Fréchet distance": step / 3, "precision": 0.5} for step in (3, 6)]
+    file = MetricsFile(path, rows[:1], SCORES)
+    file.append(rows[1])
+    file.close()
+    assert path.read_text(encoding="utf-8") == "step,Fréchet distance,precision\n3,1,0.5\n6,2,0.5\n"
+    assert read_metrics(path, SCORES) == read_metrics(path, None) == rows
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, SCORES[:2], (*SCORES, "recall")])
+def test_a_file_of_other_columns_is_refused(path, columns):
+    MetricsFile(path, (), SCORES).close()
+    with pytest.raises(DataError, match="its first line is not step,"):
+        read_metrics(path, columns)
+
+
+def test_a_file_of_any_columns_still_counts_its_steps(path):
+    path.write_text("epoch,precision\n1,0.5\n")
+    with pytest.raises(DataError, match="its first line is not step,"):
+        read_metrics(path, None)
