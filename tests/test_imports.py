@@ -32,7 +32,7 @@ ROOMS = {
     "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "games", "recipes", "data", "evaluation"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "games", "optim", "recipes"},
-    "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
+    "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data", "interchange"},
 }
 COMMANDS = {"train", "sample", "export", "load", "evaluate", "info", "toy", "gradcheck", "__main__"}  # on top
 
