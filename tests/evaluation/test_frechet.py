@@ -56,7 +56,7 @@ def test_it_is_symmetric_not_negative_and_zero_for_itself(dimension, seed):
 
 def test_fewer_images_than_features_are_no_trouble():
     """The square root's trace is then the sum of the singular values of X Y^T, which has as many rows as images."""
-    a, b = (np.random.default_rng(seed).normal(size=(count, 1280)) for seed, count in ((0, 40), (1, 60)))
+    a, b = (np.random.default_rng(seed).normal(size=(count, 400)) for seed, count in ((0, 40), (1, 60)))
     of_a, of_b = moments(a), moments(b)
     x, y = (a - a.mean(axis=0)) / np.sqrt(39), (b - b.mean(axis=0)) / np.sqrt(59)
     root = np.linalg.svd(x @ y.T, compute_uv=False).sum()
