@@ -42,6 +42,8 @@ class Options:
     """of the latents, and of the choice of real images"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
+    diagnose: bool = False
+    """say what went wrong in the run, by what it has recorded, and leave; nothing is drawn or scored"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -54,6 +56,8 @@ def main(argv: list[str]) -> int:
     options = cli.parse(
         Options, argv, prog="python -m minigan.evaluate", description="Score the samples of a run's newest checkpoint."
     )
+    if options.diagnose:
+        return print_diagnoses(options.run)
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
     from minigan.runs.blas import compute
@@ -76,6 +80,33 @@ def main(argv: list[str]) -> int:
         print(f"written to {folder.evaluation}")
         if "copies" in names:
             save_neighbours(folder.neighbours, samples, real)
+    return 0
+
+
+def print_diagnoses(run: Path) -> int:
+    """What the doctor finds in the run's records: name, evidence, remedies."""
+    from minigan.runs.doctor import course, diagnose
+    from minigan.runs.folder import RunFolder
+    from minigan.runs.metrics import read_metrics
+    from minigan.runs.vitals import read_vitals
+
+    folder = RunFolder(run)
+    if not folder.config.exists():
+        raise UsageError(f"{run} holds no run of minigan: there is no config.toml")
+    rows = read_metrics(folder.metrics) if folder.metrics.exists() else []
+    vitals = read_vitals(folder.vitals) if folder.vitals.exists() else []
+    print(f"looked at {len(rows)} rows of {folder.metrics.name}, {len(vitals)} lines of {folder.vitals.name}")
+    for file in (folder.metrics, folder.vitals):
+        if not file.exists():
+            print(f"note: there is no {file.name}, so what it would tell is not known")
+    found, over = diagnose(rows, vitals), course(rows, vitals)
+    for name, evidence, remedies in found:
+        print(f"{name}: {evidence}", *(f"  {remedy}" for remedy in remedies), sep="\n")
+    if not found:
+        print(f"nothing wrong found{' at the end' if over else ''}")
+    for name, (first, last) in over.items():
+        if name not in {diagnosis.name for diagnosis in found}:
+            print(f"earlier, steps {first} to {last}: {name}")
     return 0
 
 

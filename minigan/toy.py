@@ -22,8 +22,9 @@ Name = Literal["gaussian-1d", "ring", "grid", "swiss-roll"]
 class Options:
     toy: tyro.conf.Positional[Name] = "gaussian-1d"
     """gaussian-1d (the figure of the 2014 paper), ring (8 Gaussians), grid (25 Gaussians) or swiss-roll"""
-    setting: Literal["a", "b"] | None = None
-    """of gaussian-1d, the published constants: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5) with Adam"""
+    setting: Literal["a", "b", "pacgan"] | None = None
+    """published constants. Of gaussian-1d: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5) with Adam. Of ring and
+    grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds"""
     steps: int | None = None
     """rounds; without it the toy's own number"""
     batch_size: int | None = None
@@ -34,6 +35,8 @@ class Options:
     """of everything random; the same seed gives the same pictures"""
     stages: tuple[float, ...] = (0, 0.1, 0.4, 1)
     """when the pictures of stages.png are taken, as shares of the rounds"""
+    kernels: Literal["plain", "fast"] = "plain"
+    """plain, the code that the docs explain; or fast, for the large networks of pacgan"""
     frames: int = 60
     """pictures in the animation; 0 for none"""
     out: Path | None = None
@@ -55,8 +58,6 @@ class Options:
                 raise UsageError(f"{option} is out of range: allowed are {lowest:g} to {highest:g}")
         if not 1 <= len(self.stages) <= 8 or not all(0 <= share <= 1 for share in self.stages):
             raise UsageError("--stages takes one to eight shares of the rounds, each from 0 to 1")
-        if self.setting and self.toy != "gaussian-1d":
-            raise UsageError(f"--setting {self.setting} is for gaussian-1d; {self.toy} has one setting")
 
 
 def main(argv: list[str]) -> int:
@@ -64,14 +65,16 @@ def main(argv: list[str]) -> int:
         Options, argv, prog="python -m minigan.toy", description="Train a GAN of one or two dimensions, and draw it."
     )
     # Imported here, so that --help answers at once.
-    from threadpoolctl import threadpool_limits
-
+    from minigan.runs.blas import compute
     from minigan.runs.folder import new_run_path
     from minigan.toys.measures import measures
     from minigan.toys.problems import TOYS
     from minigan.toys.training import train
 
     settings = TOYS[options.toy]
+    if options.setting and options.setting not in settings:
+        there = ", ".join(name for name in settings if name) or "none"
+        raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
     out = options.out or new_run_path(options.toy)
     if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED)):
@@ -81,7 +84,7 @@ def main(argv: list[str]) -> int:
     moving = [round(steps * frame / max(options.frames - 1, 1)) for frame in range(options.frames)]
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
     try:
-        with threadpool_limits(1, user_api="blas"):  # small matrices: more threads are slower, and not bit-exact
+        with compute(options.kernels, 1, 0):  # small matrices: more threads are slower, and not bit-exact
             views = train(
                 toy, steps, options.batch_size or toy.batch_size, options.lr or toy.lr, options.seed,
                 {*shown, *moving, steps},

@@ -84,7 +84,7 @@ def report(trainer: "Trainer", seconds: float) -> None:
     from minigan.runs.progress import describe
 
     print(f"step {trainer.state.step} after {seconds:.0f} s", end="")
-    print(f"  {describe(trainer.rows)}" if trainer.rows else "")
+    print(f"  {describe(trainer.rows, trainer.diagnoses())}" if trainer.rows else "")
     for path in (trainer.folder.last_samples, trainer.folder.animation, trainer.folder.curves):
         if path.exists():
             print(f"  {path}")

@@ -102,6 +102,17 @@ def test_training_leaves_a_folder_with_everything_to_look_at(whole):
         assert part in printed
 
 
+def test_scores_along_the_way_are_announced_told_and_kept(tmp_path):
+    printed = train(tmp_path, "--steps", 20, "--evaluate-every", 20, "--out", "run")
+    assert "scores every 20 steps: 1000 samples against 1000 training images" in printed
+    assert printed.count("\nstep 20: Parzen log-likelihood ") == 1
+    header, row = (tmp_path / "run" / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert header.count(",") == row.count(",") == 9
+    again = run(tmp_path, "minigan.train", "--resume", "--steps", 40, "--evaluate-every", 40, "--out", "run")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert (tmp_path / "run" / "scores.csv").read_text(encoding="utf-8").splitlines()[1].startswith("40,")
+
+
 def test_100_steps_and_100_more_give_the_same_bytes_as_200(whole, tmp_path):
     train(tmp_path, "--steps", 100, "--out", "run", "--snapshot-every", 100)
     assert everything(tmp_path / "run")[0] != everything(whole[0])[0]

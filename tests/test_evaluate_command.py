@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from minigan.evaluation import efficientnet
 from minigan.evaluation.classifier import WEIGHTS
 from minigan.evaluation.efficientnet import EfficientNetLite0, read_weights
 from minigan.evaluation.scores import METRICS
+from minigan.runs.metrics import HEADER
 from tests.evaluation.invented import random_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -183,6 +185,17 @@ def test_other_images_get_the_scores_that_need_no_classifier(runs, capsys, monke
     assert found["samples"] == 25  # half of five sixths of 60
 
 
+def test_the_modes_of_stacked_digits_are_counted(runs):
+    done = run(runs, "minigan.train", *NARROW, "--data", "stacked", "--device", "cpu", "--out", "stacked")
+    assert done.returncode == 0, done.stderr
+    _, found = evaluate(runs, "stacked", "--samples", 50, "--metric", "modes", "frechet")
+    rows = {row["score"]: row for row in found["scores"]}
+    assert {row["space"] for row in rows.values()} == {DIGITS}
+    assert rows["modes covered of 1000"]["value"] <= rows["modes covered of 1000"]["real"] <= 50
+    assert rows["reverse KL of modes"]["value"] >= rows["reverse KL of modes"]["real"] >= np.log(1000 / 50)
+    assert sum(found["class histogram"]) == 50
+
+
 def test_only_the_metrics_that_are_asked_for_are_computed(runs):
     _, found = evaluate(runs, "embedded", "--samples", 40, "--metric", "frechet", "density-coverage")
     assert [row["score"] for row in found["scores"]] == ["Fréchet distance", "density", "coverage"]
@@ -215,12 +228,14 @@ def test_the_dispatcher_has_it(runs):
     ("arguments", "code", "part"),
     [
         (("nothing",), 2, "nothing holds no run of minigan"),
+        (("nothing", "--diagnose"), 2, "nothing holds no run of minigan"),
         ((), 2, "folder of the run"),
         (("embedded", "--samples", "5"), 2, "--samples 5 is out of range: allowed are 20 to 100000"),
         (("embedded", "--metric", "fid"), 2, "--metric"),
         (("embedded", "--data", "mnits:x"), 2, "unknown data source 'mnits:x'; did you mean 'mnist'"),
         (("embedded", "--data", "mnist:none"), 1, "no train-images-idx3-ubyte[.gz] in 'none'"),
         (("embedded", "--data", "folder:pictures"), 1, "has images of 3 colour channels, the run makes 1"),
+        (("embedded", "--metric", "modes"), 2, "--metric modes is only for stacked digits, and the data is mnist5k"),
         (("folder", "--data", "folder:few"), 1, "folder:few: 24 images are too few to score samples with"),
         (("embedded", "--seed", "-1"), 2, "seed -1 is out of range"),
     ],
@@ -242,3 +257,45 @@ def test_a_new_run_in_the_folder_forgets_the_scores_of_the_old_one(tmp_path):
         assert done.returncode == 0, done.stderr
         assert not (tmp_path / "run" / "evaluation.json").exists()
         evaluate(tmp_path, "run", "--samples", 20, "--metric", "frechet")
+
+
+def test_a_run_is_diagnosed_from_its_records_alone(runs, tmp_path):
+    shutil.copytree(
+        runs / "embedded", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "evaluation.json")
+    )
+    done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl\nnothing wrong found\n"
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_an_older_run_is_diagnosed_by_what_there_is(tmp_path, capsys):
+    (tmp_path / "config.toml").touch()
+    (tmp_path / "metrics.csv").write_text(
+        HEADER + "".join(f"{n},0.01,5,0.99,{0.5 if n > 25 else 0.001},0.01\n" for n in range(1, 31))
+    )
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "looked at 30 rows of metrics.csv, 0 lines of vitals.jsonl",
+        "note: there is no vitals.jsonl, so what it would tell is not known",
+        "nothing wrong found at the end",
+        "earlier, steps 20 to 25: D is too strong",
+    ]
+    (tmp_path / "metrics.csv").write_text(HEADER + "1,0.01,5,0.99,0.001,0.01\n" * 20)
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "D is too strong: D(x) is 0.99 and D(G(z)) 0.001 on average over 20 rows",
+        "  give D more dropout or label smoothing",
+        "  lower D's learning rate",
+    ]
+    (tmp_path / "metrics.csv").unlink()
+    assert main([str(tmp_path), "--diagnose"]) == 0
+    assert "there is no metrics.csv" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_one_line(runs, tmp_path):
+    shutil.copytree(runs / "embedded", tmp_path / "run")
+    (tmp_path / "run" / "vitals.jsonl").write_text("{}\n")
+    done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
+    assert done.returncode == 1
+    assert re.fullmatch(r"minigan: error: run/vitals\.jsonl: not a vitals file .+ \(line 1: .+\)\n", done.stderr)

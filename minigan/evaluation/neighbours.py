@@ -96,7 +96,7 @@ def nearest(points: Array, among: Array) -> Nearest:
     """The nearest of `among` (M, ...) for each of points (N, ...): for samples and training images, what they copy.
 
     A sample much nearer to a training image than real images that were held out are is a copy. Weakness: a copy
-    that is shifted or changed in brightness is not seen among pixels (Theis et al. 2016, figure 4).
+    that is shifted or changed in brightness is not seen among pixels (Theis et al. 2016).
     """
     xp = array_module(points, among)
     check_points(points, among)

@@ -1,5 +1,6 @@
 """A player: one network with everything that changes while it learns."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ from minigan.typing import Shape
 class Player:
     """The network and its rule are constant; theta, grads, moments and updates change.
 
-    copy: a second D with moments of its own, in the games that have one (games.toolbox).
+    copy: a second D with moments of its own, in the games that have one (games.toolbox);
+    observer: called before each update, when `grads` are whole; it may look and must not change anything.
     """
 
     net: Layer
@@ -26,6 +28,7 @@ class Player:
     moments: Moments
     updates: int = 0
     copy: "Player | None" = None
+    observer: "Callable[[Player], None] | None" = None
 
     @classmethod
     def new(
@@ -49,6 +52,8 @@ class Player:
 
     def update(self) -> None:
         """One update from the gradients collected in `grads`, which start from zero again."""
+        if self.observer is not None:
+            self.observer(self)
         self.updates += 1
         self.optimiser.update(self.theta, self.grads, self.moments, self.updates)
         self.grads.flat.fill(0)

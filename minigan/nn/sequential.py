@@ -1,6 +1,6 @@
 """Layers one after the other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,6 +87,14 @@ class Sequential(Layer):
             scope = None if grads is None else grads.scope(name)
             dy = layer.backward(theta.scope(name), dy, cache.layers[index], scope, need_dx=need_dx or index > lowest)
         return dy if need_dx else None
+
+    def trace(
+        self, theta: Views, x: Array, *, train: bool, rng: Rng = None
+    ) -> Iterator[tuple[str, Layer, Array, Cache]]:
+        """Name, layer, output and cache of one layer after the other, for those who only look: nothing is kept."""
+        for name, layer in zip(self.names, self.layers, strict=True):
+            x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
+            yield name, layer, x, cache
 
     def update_statistics(self, theta: Views, cache: SequentialCache) -> None:
         for name, layer, layer_cache in zip(self.names, self.layers, cache.layers, strict=True):

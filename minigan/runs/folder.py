@@ -3,6 +3,7 @@
 runs/<recipe>-<time>/
     config.toml        everything needed to repeat the run (see runs.config)
     metrics.csv        losses and probabilities, a row every few rounds
+    vitals.jsonl       gradients, updates, dead and saturated units, diversity: a line at each snapshot
     scores.csv         scores of the samples against real images (with --evaluate-every)
     samples/           step-*.png: the same z drawn again and again
     samples.png        the last of them, larger
@@ -32,6 +33,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.toml"
         self.metrics = path / "metrics.csv"
+        self.vitals = path / "vitals.jsonl"
         self.scores = path / "scores.csv"
         self.samples = path / "samples"
         self.last_samples = path / "samples.png"
@@ -84,7 +86,7 @@ class RunFolder:
 
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
-        fixed = [self.config, self.metrics, self.scores, self.last_samples, self.animation, self.curves]
+        fixed = [self.config, self.metrics, self.vitals, self.scores, self.last_samples, self.animation, self.curves]
         fixed += [self.evaluation, self.neighbours]
         return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
 

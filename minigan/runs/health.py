@@ -33,8 +33,8 @@ def first_not_finite(state: State, z: Array, rng: np.random.Generator) -> str:
 
 def _first_output(net: object, theta: Params, x: Array, rng: np.random.Generator) -> tuple[Array, str | None]:
     assert isinstance(net, Sequential)  # the networks of all recipes
-    for name, layer in zip(net.names, net.layers, strict=True):
-        x, _ = layer.forward(theta.scope(name), x, train=True, rng=rng)
-        if not is_finite(x):
-            return x, name
-    return x, None
+    y = x
+    for name, _, y, _ in net.trace(theta, x, train=True, rng=rng):
+        if not is_finite(y):
+            return y, name
+    return y, None

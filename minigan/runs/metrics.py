@@ -1,39 +1,34 @@
 """metrics.csv and scores.csv: one row every few rounds. No times are in them, so that equal runs give equal files."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from minigan.errors import DataError
-from minigan.runs.atomic import write_atomically
+from minigan.runs.lines import LinesFile, whole_lines
 
 COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
 
 Row = dict[str, float]
 
 
-class MetricsFile:
+def _header(columns: Sequence[str]) -> str:
+    return ",".join(columns) + "\n"
+
+
+HEADER = _header(COLUMNS)
+
+
+class MetricsFile(LinesFile):
     """Appends rows to those of the rounds so far."""
 
     def __init__(self, path: Path, rows: Sequence[Row] = (), columns: Sequence[str] = COLUMNS) -> None:
         """Start a file with these rows, in place of an older one."""
         self._columns = columns
-        write_atomically(path, (_header(columns) + "".join(map(self._line, rows))).encode())
-        self._file: TextIO = open(path, "a", encoding="ascii")  # noqa: SIM115  closed by close()
+        super().__init__(path, [_header(columns), *map(self._line, rows)])
 
     def append(self, row: Row) -> None:
-        """Write a row; it is on the disk after the next `sync`."""
-        self._file.write(self._line(row))
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Wait until all rows are on the disk: before a checkpoint that counts on them."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+        self.write(self._line(row))
 
     def _line(self, row: Row) -> str:
         """Nine digits give every float32 back exactly."""
@@ -45,8 +40,7 @@ def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Ro
 
     Raises DataError if this is no file of these columns.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
+    whole = whole_lines(path)
     header = _header(columns) if columns else "step,"
     try:
         if whole and not whole[0].startswith(header):
@@ -54,7 +48,3 @@ def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Ro
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
     except (TypeError, ValueError, csv.Error) as err:
         raise DataError(f"{path}: not a metrics file of minigan ({err})") from err
-
-
-def _header(columns: Sequence[str]) -> str:
-    return ",".join(columns) + "\n"

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from minigan.runs.doctor import Diagnosis, in_a_word
 from minigan.runs.metrics import Row
-from minigan.runs.verdict import verdict
 
 PLAIN_SECONDS = 10  # between two lines off a terminal
 
 
 class Progress:
-    """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and a verdict."""
+    """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
 
     def __init__(self, step: int, goal: int) -> None:
         self._bar = tqdm(
@@ -21,27 +21,29 @@ class Progress:
         )
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
-        self._verdict = ""
+        self._told: set[str] = set()
 
     def advance(self) -> None:
         self._bar.update()
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """Show the newest measurements; off a terminal at most one line every few seconds.
-
-        A verdict that comes with advice gets a line of its own when it is new.
-        """
-        now, words = time.monotonic(), verdict(rows)
-        if words != self._verdict and ":" in words:
-            self.say(f"step {int(rows[-1]['step'])}: {words}")
-        self._verdict = words
+    def show(self, rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> None:
+        """Show the newest measurements; off a terminal at most one line every few seconds."""
+        now = time.monotonic()
+        self.tell(int(rows[-1]["step"]), diagnoses)
         if not self._bar.disable:
-            self._bar.set_postfix_str(describe(rows))
+            self._bar.set_postfix_str(describe(rows, diagnoses))
         elif now - self._last >= PLAIN_SECONDS:
             self._last = now
             step = int(rows[-1]["step"])
             rate = (step - self._start) / (now - self._began)
-            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {describe(rows)}")
+            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {describe(rows, diagnoses)}")
+
+    def tell(self, step: int, diagnoses: Sequence[Diagnosis]) -> None:
+        """A line for each diagnosis that is the first of its name."""
+        for found in diagnoses:
+            if found.name not in self._told:
+                self._told.add(found.name)
+                self.say(f"step {step}: {found.name}: {found.evidence}; {', or '.join(found.remedies)}")
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bar."""
@@ -52,10 +54,10 @@ class Progress:
         self._bar.close()
 
 
-def describe(rows: Sequence[Row]) -> str:
+def describe(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:
     """``loss D 1.21 G 0.98  D(x) 0.58  D(G(z)) 0.41 in D's step, 0.36 in G's  balanced``."""
     row = rows[-1]
     return (
         f"loss D {row['loss_d']:.2f} G {row['loss_g']:.2f}  D(x) {row['d_real']:.2f}  "
-        f"D(G(z)) {row['d_fake']:.2f} in D's step, {row['d_fake_g']:.2f} in G's  {verdict(rows).partition(':')[0]}"
+        f"D(G(z)) {row['d_fake']:.2f} in D's step, {row['d_fake_g']:.2f} in G's  {in_a_word(rows, diagnoses)}"
     )

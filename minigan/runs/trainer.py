@@ -3,7 +3,6 @@
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,20 @@ from minigan.recipes import Recipe
 from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
 from minigan.runs.checkpoint import Checkpoint, write_checkpoint
+from minigan.runs.doctor import Diagnosis, diagnose
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
+from minigan.runs.gauge import Gauge, Watch
 from minigan.runs.health import NotFiniteError, first_not_finite
-from minigan.runs.metrics import MetricsFile, Row, read_metrics
+from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.progress import Progress
+from minigan.runs.record import Record
 from minigan.runs.saved import draw_samples
 from minigan.runs.signals import StopRequest
 from minigan.runs.state import State, read_newest_state
-from minigan.runs.verdict import WINDOW, diversity_warning
+from minigan.runs.vitals import Vitals, read_vitals
 from minigan.typing import Images
 
 if TYPE_CHECKING:
@@ -62,9 +64,10 @@ class Trainer:
         self.feed = feed(self.images, self.batches, self.device)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
+        self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data)
         self.rows: list[Row] = []
+        self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
-        self.has_varied = False  # whether the samples have ever differed as the data do
         self._check_smallest_batch()
 
     @property
@@ -88,9 +91,11 @@ class Trainer:
                 raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
         self.saved_step = self.state.step
+        log, snapshot = self.options.log_every, self.options.snapshot_every
         if self.folder.metrics.exists():
-            rows = read_metrics(self.folder.metrics)
-            self.rows = [row for row in rows if self._would_be_there(row["step"], self.options.log_every)]
+            self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"], log)]
+        if self.folder.vitals.exists():
+            self.vitals = [v for v in read_vitals(self.folder.vitals) if self._would_be_there(v.step, snapshot)]
         if self.scoring:
             self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
         self.folder.forget_after(self.state.step)
@@ -101,16 +106,16 @@ class Trainer:
 
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
-        metrics = MetricsFile(self.folder.metrics, self.rows)
+        record = Record(self.folder, self.rows, self.vitals)
         progress = Progress(self.state.step, self.goal)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
             with StopRequest() as stop, np.errstate(all="ignore"), self.feed, self.scoring or nullcontext():
                 if self.state.step == 0:
-                    self._snapshot(progress)
+                    self._snapshot()
                 while self.state.step < self.goal and not stop.exit_code:
-                    self._round(metrics, progress)
-                self._save(metrics)
+                    self._round(record, progress)
+                self._save(record)
             self._final_pictures()
         except OSError as err:  # a full disk, for instance
             err.strerror = f"{err.strerror or err}; {self._kept()}"
@@ -119,44 +124,52 @@ class Trainer:
             raise DataError(f"{err}; {self._kept()}") from err
         finally:
             progress.close()
-            metrics.close()
+            record.close()
         return stop.exit_code
 
-    def _round(self, metrics: MetricsFile, progress: Progress) -> None:
+    def diagnoses(self) -> list[Diagnosis]:
+        """What is wrong with the run, as far as its numbers tell."""
+        return diagnose(self.rows, self.vitals)
+
+    def _round(self, record: Record, progress: Progress) -> None:
         step = self.state.step
         draws = SeededDraws(self.recipe, self.feed, self.options.seed, step, self.game.d_steps, self.dtype)
-        measured = play_round(self.game, self.state.g, self.state.d, draws)
+        with Watch(self.state) if self._due(self.options.snapshot_every, step + 1) else nullcontext() as watch:
+            measured = play_round(self.game, self.state.g, self.state.d, draws)
         self.state.finish_round(self.recipe.average)
         progress.advance()
-        if self._due(self.options.log_every):
+        if self._due(self.options.log_every, self.state.step):
             row = {"step": float(self.state.step)} | {name: float(value) for name, value in measured.items()}
             if not np.isfinite(list(row.values())).all():
                 self._stop_not_finite(draws)
-            metrics.append(row)
-            self.rows.append(row)
-            progress.show(self.rows[-WINDOW:])
+            record.add_row(row)
+            progress.show(self.rows, self.diagnoses())
             if complaint := self.feed.complaint():
                 progress.say(f"note: {complaint}")
-        if self._due(self.options.snapshot_every):
-            self._snapshot(progress)
-        if self.scoring and self._due(self.options.evaluate_every):
+        if watch is not None:
+            samples = self._snapshot()
+            if (vitals := self.gauge.measure(self.state, watch, samples)) is not None:
+                record.add_vitals(vitals)
+                progress.tell(self.state.step, self.diagnoses())
+        if self.scoring and self._due(self.options.evaluate_every, self.state.step):
             progress.say(self.scoring.score(self.state))
-        if self._due(self.options.checkpoint_every):
-            self._save(metrics)
+        if self._due(self.options.checkpoint_every, self.state.step):
+            self._save(record)
 
-    def _due(self, every: int) -> bool:
-        return self.state.step % every == 0 or self.state.step == self.goal
+    def _due(self, every: int, step: int) -> bool:
+        return step % every == 0 or step == self.goal
 
     def _would_be_there(self, step: float, every: int) -> bool:
-        """Whether a run to this goal, without a stop, had a row of this step on the way to the present one."""
+        """Whether a run to this goal, without a stop, had measured this step on the way to the present one."""
         at_end = step == max(self.goal, self.state.step)
         return step <= self.state.step and (step % every == 0 or at_end)
 
     def _stop_not_finite(self, draws: SeededDraws) -> None:
         place = first_not_finite(self.state, draws.latent_g(), draws.dropout(0))
+        before = "".join(f"before that, {found.name}: {found.evidence}; " for found in self.diagnoses()[:1])
         raise NotFiniteError(
             f"step {self.state.step}: the loss is not finite (looked at every {self.options.log_every} steps); "
-            f"first not finite: {place}; {self._kept()}; try lower learning rates"
+            f"first not finite: {place}; {self._kept()}; {before}try lower learning rates"
         )
 
     def _kept(self) -> str:
@@ -188,7 +201,7 @@ class Trainer:
                 f"--batch-size {size} with --last-batch {last} gives a batch of one image: {err}; take another size"
             ) from err
 
-    def _save(self, metrics: MetricsFile) -> None:
+    def _save(self, record: Record) -> None:
         """Write a checkpoint, unless there is one of this step or the numbers have gone bad."""
         if self.state.step == self.saved_step:
             return
@@ -197,26 +210,17 @@ class Trainer:
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         facts = self.state.facts() | self._identity() | {"version": __version__, "blas": blas_facts()}
-        metrics.sync()
+        record.sync()
         if self.scoring:
             self.scoring.sync()
         write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
         self.saved_step = self.state.step
 
-    def _snapshot(self, progress: Progress) -> None:
-        """Draw the fixed latents once more, and warn if the samples have become all alike."""
+    def _snapshot(self) -> np.ndarray:
+        """Draw the fixed latents once more, and keep the picture."""
         samples = self._samples()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
-        if self.state.step < self.batches.per_epoch:  # what an untrained G draws says nothing
-            return
-        warning = diversity_warning(_spread(samples) / max(self._data_spread, 1e-9))
-        if warning and self.has_varied:  # a G that starts at the mean image has not collapsed
-            progress.say(f"step {self.state.step}: warning: {warning}")
-        self.has_varied = self.has_varied or not warning
-
-    @cached_property
-    def _data_spread(self) -> float:
-        return _spread(np.asarray(self.images[:1000]))
+        return samples
 
     def _samples(self) -> np.ndarray:
         return draw_samples(self.recipe, self.state, self.fixed_latents, self.images.shape[1:])
@@ -226,11 +230,6 @@ class Trainer:
         pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
         pictures.save_animation(self.folder.animation, self.folder.sample_files())
         pictures.save_curves(self.folder.curves, self.rows)
-
-
-def _spread(images: np.ndarray) -> float:
-    """Mean over the pixels of their standard deviation from image to image."""
-    return float(images.astype(np.float32).std(axis=0).mean())
 
 
 def resume_command(folder: Path, goal: int) -> str:

@@ -53,7 +53,7 @@ def _in_the_plane(toy: Toy, view: View) -> dict[str, float]:
     found = {"mean |push| on the samples": float(np.linalg.norm(view.push, axis=1).mean())}
     if toy.modes is not None:
         centres, std = toy.modes
-        report = gaussian_modes(view.many, centres, std)
+        report = gaussian_modes(view.many[: toy.counted], centres, std)
         found |= {
             f"modes covered, of {len(centres)}": report.covered,
             "share within 3 standard deviations of a mode": report.high_quality,

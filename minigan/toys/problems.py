@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from minigan.evaluation.modes import GRID_STD, RING_STD, draw_gaussians, grid, ring
-from minigan.nn import Cache, Dense, Layer, LeakyReLU, ReLU, Sequential, Softplus, Tanh
+from minigan.games.gan import Game, non_saturating
+from minigan.nn import BatchNorm, Cache, Dense, Layer, LeakyReLU, Maxout, ReLU, Sequential, Softplus, Tanh
 from minigan.nn.initialisers import HeNormal, Normal
 from minigan.nn.params import Grads, Views
 from minigan.optim import Adam, Momentum, Optimiser
@@ -38,6 +39,8 @@ class Toy:
     density: Callable[[np.ndarray], np.ndarray] | None = None  # p_data at x (N,), where it is known
     pretrain: int = 0  # steps in which D learns the density first
     modes: tuple[np.ndarray, float] | None = None  # centres (K, 2) and their standard deviation
+    counted: int | None = None  # samples in which modes are looked for; None: all that are drawn for densities
+    game: Game = Game(non_saturating())
 
 
 @dataclass(frozen=True)
@@ -144,10 +147,34 @@ def _mixture(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
     return _plane(about, partial(_gaussians, centres=centres, std=std), window, (centres, std))
 
 
+def _pacgan(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
+    """The plain GAN that Lin et al. 2018 ("PacGAN", section 4.1) compare with, as in their code.
+
+    Both players move at once, every weight starts from N(0, 0.02^2), and modes are counted in 2,500 samples. They draw
+    100,000 points once and pass over them 400 times; here every batch is new.
+    """
+    init = Normal(0.02)
+    g = [Dense(400, bias=False, w_init=init), BatchNorm(eps=1e-4, momentum=0.05), ReLU()]
+    d = [Dense(1000, w_init=init), Maxout(5)]
+    return Toy(
+        about=f"{about}; G with 4 layers of 400 rectifiers and BatchNorm, D with 3 of 200 maxout units, Adam",
+        dimensions=2, real=partial(_gaussians, centres=centres, std=std), latent=2, latents=normal_latents,
+        generator=Sequential(*4 * g, Dense(2, w_init=init)), discriminator=Sequential(*3 * d, Dense(1, w_init=init)),
+        rule=lambda lr: Adam(lr=lr, beta1=0.8), lr=1e-4, steps=400_000, batch_size=100, window=window,
+        modes=(centres, std), counted=2500, game=Game(non_saturating(), order="simultaneous"),
+    )  # fmt: skip
+
+
 # By toy, then by setting; the first setting is the default.
 TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
     "gaussian-1d": {"a": _gaussian_a, "b": _gaussian_b},
-    "ring": {"": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0)},
-    "grid": {"": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5)},
+    "ring": {
+        "": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0),
+        "pacgan": lambda: _pacgan("8 Gaussians on a ring of radius 1", ring(radius=1.0), 0.01, 1.5),
+    },
+    "grid": {
+        "": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5),
+        "pacgan": lambda: _pacgan("25 Gaussians on a grid", grid(), GRID_STD, 5.5),
+    },
     "swiss-roll": {"": lambda: _plane("a spiral with noise", swiss_roll, 2.4)},
 }

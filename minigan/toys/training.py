@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import ops
-from minigan.games.gan import Game, non_saturating, play_round
+from minigan.games.gan import play_round
 from minigan.games.player import Player
 from minigan.randomness import Purpose, stream
 from minigan.toys.problems import Toy
 
-GAME = Game(non_saturating())
 SURFACE = 121  # points on a side of the plane, where D is looked at
 LINE = 401  # points on the line
 BINS = 100  # of the histogram that stands for p_g
@@ -67,7 +66,7 @@ def train(toy: Toy, steps: int, batch_size: int, lr: float, seed: int, looks: It
                 if not all(np.isfinite(player.theta.flat).all() for player in (g, d)):
                     raise FloatingPointError(f"the parameters are not finite after {step} rounds")
             if step < steps:
-                play_round(GAME, g, d, ToyDraws(toy, batch_size, seed, step))
+                play_round(toy.game, g, d, ToyDraws(toy, batch_size, seed, step))
     return views
 
 
@@ -102,7 +101,7 @@ def look(toy: Toy, g: Player, d: Player, step: int, seed: int, count: int = 256)
     z = toy.latents(stream(seed, Purpose.FIXED_LATENT, 0), count)
     x, _ = g.net.forward(g.theta, z, train=False)
     logits, cache = d.net.forward(d.theta, x, train=False)
-    _, dlogits = GAME.loss.generator(logits)
+    _, dlogits = toy.game.loss.generator(logits)
     dx = d.net.backward(d.theta, dlogits, cache, None)  # through D, whose own gradient nobody asks for
     points = everywhere(toy)
     at_points, _ = d.net.forward(d.theta, points, train=False)

@@ -131,6 +131,7 @@ def test_what_belongs_to_one_call_is_not_stored():
         (["--steps", "0"], "--steps 0 is out of range: the smallest is 1"),
         (["--epochs", "-1"], "--epochs -1 is out of range"),
         (["--log-every", "0"], "--log-every 0 is out of range"),
+        (["--evaluate-every", "-1"], "--evaluate-every -1 is out of range: the smallest is 0, never"),
         (["--seed", "-1"], "--seed -1 is out of range: allowed are 0 to 4294967295"),
         (["--seed", str(2**32)], "--seed 4294967296 is out of range"),
         (["--precision", "float16"], "'float16'.*--precision.*float32.*float64"),
@@ -235,6 +236,7 @@ def test_without_out_the_newest_run_is_resumed():
         ({"epochs": 5}, ["--steps=9"], {"steps": 9, "epochs": None}),
         ({"epochs": 5}, [], {"steps": None, "epochs": 5}),
         ({}, ["--checkpoint-every", "7"], {"checkpoint_every": 7}),
+        ({}, ["--evaluate-every", "7"], {"evaluate_every": 7}),
         ({"image_memory": 0.5}, [], {"image_memory": 0.5}),
         ({"image_memory": 0.5}, ["--image-memory", "2"], {"image_memory": 2.0}),
         ({}, ["--device", "cpu"], {"device": "cpu"}),
@@ -267,7 +269,9 @@ def test_a_resumed_run_keeps_its_constants(argv, match):
 
 
 def test_all_stored_options_but_the_free_ones_are_guarded():
-    assert set(FREE_ON_RESUME) == {"steps", "epochs", "threads", "kernels", "image_memory", "checkpoint_every"}
+    assert set(FREE_ON_RESUME) == {
+        "steps", "epochs", "threads", "kernels", "image_memory", "evaluate_every", "checkpoint_every"
+    }  # fmt: skip
     assert set(STORED) | {"device", "out", *CALL_ONLY} == {field.name for field in dataclasses.fields(RunOptions)}
 
 

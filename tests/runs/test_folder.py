@@ -10,8 +10,8 @@ from minigan.runs.atomic import TEMPORARY
 from minigan.runs.folder import RunFolder, new_run_path, newest_run_path
 
 MADE = (
-    "config.toml", "metrics.csv", "samples.png", "progress.gif", "losses.png", "samples/step-000000010.png",
-    "checkpoints/step-000000010.safetensors", "evaluation.json", "neighbours.png",
+    "config.toml", "metrics.csv", "vitals.jsonl", "scores.csv", "samples.png", "progress.gif", "losses.png",
+    "samples/step-000000010.png", "checkpoints/step-000000010.safetensors", "evaluation.json", "neighbours.png",
 )  # fmt: skip
 FOREIGN = (
     "notes.txt", "more-samples-0.png", "samples/step-best.png", "samples/mine.png", "checkpoints/best.safetensors",

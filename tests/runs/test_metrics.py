@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.errors import DataError
-from minigan.runs.metrics import COLUMNS, MetricsFile, read_metrics
+from minigan.runs.metrics import COLUMNS, HEADER, MetricsFile, read_metrics
 
-HEADER = ",".join(COLUMNS) + "\n"
 SCORES = ("step", "Fréchet distance", "precision")
 
 

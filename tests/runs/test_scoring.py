@@ -7,7 +7,7 @@ from minigan.data.sources import load_images
 from minigan.errors import DataError
 from minigan.evaluation.scores import METRICS, compute
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
-from minigan.runs import pictures, saved, scoring, trainer
+from minigan.runs import lines, pictures, saved, scoring, trainer
 from minigan.runs.checkpoint import read_newest
 from minigan.runs.config import write_config
 from minigan.runs.folder import RunFolder
@@ -116,11 +116,11 @@ def test_a_file_of_other_scores_is_not_mixed_with_these(tmp_path):
 
 def test_the_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
     events = []
-    sync, write = trainer.MetricsFile.sync, trainer.write_checkpoint
-    monkeypatch.setattr(trainer.MetricsFile, "sync", lambda file: (events.append("sync"), sync(file)))
+    sync, write = lines.LinesFile.sync, trainer.write_checkpoint
+    monkeypatch.setattr(lines.LinesFile, "sync", lambda file: (events.append("sync"), sync(file)))
     monkeypatch.setattr(trainer, "write_checkpoint", lambda *args: (events.append("checkpoint"), write(*args)))
     play(tmp_path, steps=8)
-    assert events == ["sync", "sync", "checkpoint"]
+    assert events == ["sync", "sync", "sync", "checkpoint"]
 
 
 def test_the_last_row_is_what_the_saved_run_scores(tmp_path):
@@ -182,8 +182,9 @@ def test_a_line_tells_each_row(tmp_path, capsys):
     assert [line.partition(": Parzen log-likelihood")[0] for line in lines] == ["step 4", "step 8"]
 
 
-def test_stacked_digits_log_their_modes():
-    images = load_images("stacked").images[:600]
-    made = Scoring(SMALL, RunOptions(data="stacked"), images, CPU, None)
-    assert made.columns[2:5] == ("modes covered of 1000", "reverse KL of modes", "Fréchet distance")
-    assert 25 <= made._of_real["modes covered of 1000"] <= 30
+def test_stacked_digits_log_their_modes(tmp_path):
+    run = play(tmp_path, images=load_images("stacked").images[:600], data="stacked", every=20)
+    assert run.scoring.columns[2:5] == ("modes covered of 1000", "reverse KL of modes", "Fréchet distance")
+    assert 25 <= run.scoring._of_real["modes covered of 1000"] <= 30
+    (row,) = read_metrics(run.folder.scores, None)
+    assert 1 <= row["modes covered of 1000"] <= 30

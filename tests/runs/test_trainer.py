@@ -16,6 +16,7 @@ import pytest
 from minigan.backend import CPU
 from minigan.data.stream import StreamedImages
 from minigan.errors import CheckpointError, DataError, UsageError
+from minigan.evaluation import material
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import feed as feeds
@@ -24,9 +25,11 @@ from minigan.runs.checkpoint import checkpoint_files, read_newest, step_of
 from minigan.runs.config import write_config
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError, first_not_finite
-from minigan.runs.metrics import read_metrics
+from minigan.runs.lines import LinesFile
+from minigan.runs.metrics import MetricsFile, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.trainer import Trainer, resume_command
+from minigan.runs.vitals import VitalsFile, read_vitals
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
@@ -40,8 +43,9 @@ SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": S
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    """Curves take longer than the training here."""
+    """Curves and the classifier take longer than the training here."""
     monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
+    monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
 
 
 def play(path, recipe=SMALL, resume=False, images=IMAGES, before=lambda _trainer: None, **options):
@@ -63,12 +67,12 @@ def streamed(make=IMAGES.__getitem__):
 
 
 def everything(path):
-    """All that has to be equal to the bit: tensors, counters and metrics."""
+    """All that has to be equal to the bit: tensors, counters, metrics and vitals."""
     folder = RunFolder(path)
     checkpoint, notes = read_newest(folder.checkpoints)
     assert notes == []
     tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in checkpoint.tensors.items()}
-    return tensors, checkpoint.facts, folder.metrics.read_bytes()
+    return tensors, checkpoint.facts, folder.metrics.read_bytes(), folder.vitals.read_bytes()
 
 
 def samples(path):
@@ -189,6 +193,8 @@ def test_rows_and_samples_later_than_the_checkpoint_are_made_again(tmp_path):
     cut.checkpoints.joinpath("step-000000020.safetensors").unlink()  # killed after step 20 but before its checkpoint
     with cut.metrics.open("a") as file:
         file.write("20,0.5,0.")  # ... in the middle of a row
+    with cut.vitals.open("a") as file:
+        file.write('{"step":20,"gra')
     cut.sample_path(18).write_bytes(b"half a pic")
     cut.sample_path(17).write_bytes(b"of a run to step 17")
     code, resumed, _ = play(cut.path, resume=True)
@@ -224,9 +230,9 @@ def test_a_run_stopped_before_its_first_round_can_be_resumed(tmp_path, monkeypat
     play(tmp_path / "whole")
     real = Trainer._snapshot
 
-    def snapshot(self, progress):
+    def snapshot(self):
         signal.raise_signal(signal.SIGINT)
-        real(self, progress)
+        return real(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_snapshot", snapshot)
@@ -271,13 +277,13 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, steps):
     assert [file.stat().st_mtime_ns for file in checkpoint_files(tmp_path / "checkpoints")] == times
 
 
-def test_the_metrics_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
+def test_rows_and_vitals_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
     events = []
-    sync, write = trainer.MetricsFile.sync, trainer.write_checkpoint
-    monkeypatch.setattr(trainer.MetricsFile, "sync", lambda file: (events.append("metrics"), sync(file)))
+    sync, write = LinesFile.sync, trainer.write_checkpoint
+    monkeypatch.setattr(LinesFile, "sync", lambda file: (events.append(type(file)), sync(file)))
     monkeypatch.setattr(trainer, "write_checkpoint", lambda *args: (events.append("checkpoint"), write(*args)))
     play(tmp_path, steps=8)
-    assert events == ["metrics", "checkpoint"]
+    assert events == [MetricsFile, VitalsFile, "checkpoint"]
 
 
 @pytest.mark.parametrize(
@@ -385,15 +391,50 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, changes, mat
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize(("alike_from", "warned"), [(8, True), (0, False), (99, False)])
-def test_samples_that_have_become_all_alike_are_warned_about(tmp_path, monkeypatch, capsys, alike_from, warned):
+@pytest.mark.parametrize("recipe", [SMALL, MAXOUT, TOOLBOX], ids=lambda recipe: recipe.name)
+def test_looking_inside_changes_no_bit_of_a_run(tmp_path, recipe):
+    play(tmp_path / "seldom", recipe, snapshot_every=1000)
+    play(tmp_path / "always", recipe, snapshot_every=1)
+    assert everything(tmp_path / "always")[:3] == everything(tmp_path / "seldom")[:3]
+    assert len(read_vitals(RunFolder(tmp_path / "always").vitals)) == STEPS
+
+
+def test_rounds_that_are_not_looked_at_have_no_observer(tmp_path, monkeypatch):
+    watched, real = [], trainer.play_round
+
+    def play_round(game, g, d, draws):
+        if g.observer is not None and d.observer is not None:
+            watched.append(draws.step + 1)
+        return real(game, g, d, draws)
+
+    monkeypatch.setattr(trainer, "play_round", play_round)
+    _, run, _ = play(tmp_path)
+    assert watched == [vitals.step for vitals in run.vitals] == [6, 12, 18, 20]
+    assert run.state.g.observer is run.state.d.observer is None
+
+
+@pytest.mark.parametrize(("alike_from", "told"), [(6, True), (0, False), (99, False)])
+def test_samples_that_have_become_all_alike_are_told_once(tmp_path, monkeypatch, capsys, alike_from, told):
     """Not those of a G that draws one image from the start, as one does that begins with the mean image."""
     alike = np.full_like(IMAGES, 128)
     monkeypatch.setattr(Trainer, "_samples", lambda self: alike if self.state.step >= alike_from else IMAGES)
-    play(tmp_path, steps=9, snapshot_every=3)
-    shown = capsys.readouterr().out
-    assert ("step 9: warning: the samples are nearly all the same (0% of" in shown) == warned
-    assert shown.count("warning") == warned
+    play(tmp_path, steps=15, snapshot_every=3)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "collapsed" in line]
+    assert [line.partition(";")[0] for line in lines] == told * [
+        "step 9: G has collapsed: the spread of the samples is 0% of the data's"
+    ]
+    assert all("; lower both learning rates, or make the batch larger" in line for line in lines)
+
+
+def test_a_nan_is_told_with_what_the_doctor_saw_before(tmp_path):
+    def poison(trainer):
+        trainer.rows[:] = [row | {"loss_g": 1e6} for row in trainer.rows]
+        trainer.state.g.theta["dense1.w"][0, 0] = np.nan
+
+    play(tmp_path, steps=8)
+    with pytest.raises(NotFiniteError, match=r"before that, the numbers explode: the loss of G is 1e\+06 ") as caught:
+        play(tmp_path, resume=True, before=poison)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_deleted_metrics_file_costs_only_its_rows(tmp_path):
@@ -401,7 +442,7 @@ def test_a_deleted_metrics_file_costs_only_its_rows(tmp_path):
     play(tmp_path / "parts", steps=8)
     (tmp_path / "parts" / "metrics.csv").unlink()
     play(tmp_path / "parts", resume=True)
-    tensors, _, metrics = everything(tmp_path / "parts")
+    tensors, _, metrics, _ = everything(tmp_path / "parts")
     assert tensors == everything(tmp_path / "whole")[0]
     assert [row["step"] for row in read_metrics(tmp_path / "parts" / "metrics.csv")] == [10, 15, 20]
     assert metrics.splitlines()[1:] == everything(tmp_path / "whole")[2].splitlines()[2:]
@@ -411,7 +452,7 @@ def test_off_a_terminal_progress_is_plain_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
     play(tmp_path, steps=10)
     shown = capsys.readouterr()
-    lines = [line for line in shown.out.splitlines() if "warning" not in line]
+    lines = [line for line in shown.out.splitlines() if "collapsed" not in line]
     number = r"-?\d+\.\d\d"
     losses = rf"loss D {number} G {number}"
     beliefs = rf"D\(x\) {number}  D\(G\(z\)\) {number} in D's step, {number} in G's"
