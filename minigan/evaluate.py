@@ -12,7 +12,9 @@ from minigan import cli
 from minigan.errors import UsageError
 
 if TYPE_CHECKING:
+    from minigan.backend import Device
     from minigan.evaluation.material import Images, Real
+    from minigan.evaluation.network import Network
     from minigan.evaluation.scores import Row
     from minigan.runs.saved import SavedRun
     from minigan.typing import Shape
@@ -23,6 +25,7 @@ Name = Literal[
 FEW, MANY = 500, 10_000  # samples by default
 PIXELS = 2**25  # in all of them, where that leaves enough: distances cost as much as pixels there are
 COLUMNS = 10  # of neighbours.png
+MACS = 4 * 10**9  # multiply-adds of a few images through a network, and of blocks of distances: enough for all threads
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def main(argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
     from minigan.reports.page import write_report
+    from minigan.runs.blas import compute
     from minigan.runs.config import read_run_config
     from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
@@ -65,15 +69,18 @@ def main(argv: list[str]) -> int:
     saved, folder = load_run(options.run, select_device(options.device)), RunFolder(options.run)
     for note in saved.notes:
         print(f"note: {note}")
-    source = options.data or read_run_config(folder.config)[0].data
-    names = chosen_metrics(options.metric, source, saved.image_shape)
-    samples, real = gather(options, saved, source)
-    print(f"{saved.recipe.name}, step {saved.state.step}: {len(samples.pixels)} samples against {real.words}")
-    rows = table(names, samples, real)
-    write_json(folder.evaluation, options, saved, samples, real, rows)
-    print(f"written to {folder.evaluation}")
-    if "copies" in names:
-        save_neighbours(folder.neighbours, samples, real)
+    run_options, _ = read_run_config(folder.config)
+    source = options.data or run_options.data
+    network = network_for_photographs(source, saved.image_shape, saved.device)
+    names = chosen_metrics(options.metric, source, saved.image_shape, network)
+    with compute(run_options.kernels, None, MACS):
+        samples, real = gather(options, saved, source, network)
+        print(f"{saved.recipe.name}, step {saved.state.step}: {len(samples.pixels)} samples against {real.words}")
+        rows = table(names, samples, real)
+        write_json(folder.evaluation, options, saved, samples, real, rows)
+        print(f"written to {folder.evaluation}")
+        if "copies" in names:
+            save_neighbours(folder.neighbours, samples, real)
     print(f"and on the run's page: {write_report(folder)}")
     return 0
 
@@ -105,12 +112,21 @@ def print_diagnoses(run: Path) -> int:
     return 0
 
 
-def gather(options: Options, saved: "SavedRun", source: str) -> tuple["Images", "Real"]:
+def network_for_photographs(source: str, image_shape: "Shape", device: "Device") -> "Network | None":
+    """What looks at colour images whose classes no shipped classifier knows, where it is installed."""
+    from minigan.evaluation.efficientnet import find_weights, load_efficientnet
+    from minigan.evaluation.material import are_photographs
+
+    path = find_weights() if are_photographs(source, image_shape) else None
+    return None if path is None else load_efficientnet(path, device)
+
+
+def gather(options: Options, saved: "SavedRun", source: str, network: "Network | None") -> tuple["Images", "Real"]:
     """The samples and the real images; without --samples equally many."""
     from minigan.evaluation.material import load_real, wrapper
     from minigan.randomness import Purpose, stream
 
-    wrap = wrapper(source, saved.image_shape, saved.device)
+    wrap = wrapper(source, saved.image_shape, saved.device, network)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
     real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap)
     count = options.samples or len(real.stand_in.pixels)
@@ -118,15 +134,22 @@ def gather(options: Options, saved: "SavedRun", source: str) -> tuple["Images", 
     return wrap(saved.draw(z)), real
 
 
-def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape") -> list[str]:
-    """The metrics that were asked for, or all that work. Raises UsageError for one that does not."""
-    from minigan.evaluation.material import is_stacked
+def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape", network: "Network | None") -> list[str]:
+    """The metrics that were asked for, or all that work. Raises UsageError for one that does not.
+
+    Prints a line where more, or those of more than pixels, would be had with a package.
+    """
+    from minigan.evaluation.efficientnet import INSTALL, NAME
+    from minigan.evaluation.material import are_photographs, is_stacked
     from minigan.evaluation.scores import METRICS, possible_metrics
 
-    possible = possible_metrics(source, image_shape)
+    possible = possible_metrics(source, image_shape, network is not None)
+    lacking = network is None and are_photographs(source, image_shape)
     for name in asked:
         if name not in possible:
-            if METRICS[name].stacked is (not is_stacked(source)):
+            if lacking and not METRICS[name].stacked:
+                reason = f"needs {NAME} ({INSTALL}) for"
+            elif METRICS[name].stacked is (not is_stacked(source)):
                 reason = f"is {'only' if METRICS[name].stacked else 'not'} for stacked digits, and the data is"
             else:
                 reason = (
@@ -134,7 +157,10 @@ def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape") -
                     "none for"
                 )
             raise UsageError(f"--metric {name} {reason} {source}; possible are {', '.join(possible)}")
-    return [name for name in possible if name in asked or not asked]
+    chosen = [name for name in possible if name in asked or not asked]
+    if lacking and not all(METRICS[name].in_pixels for name in chosen):
+        print(f"note: only pixels are compared; {INSTALL} gives the other scores, by the features of {NAME}")
+    return chosen
 
 
 def table(names: list[str], samples: "Images", real: "Real") -> list["Row"]:
@@ -165,7 +191,6 @@ def write_json(
     import json
 
     from minigan import __version__
-    from minigan.evaluation.classifier import WEIGHTS
     from minigan.evaluation.classifier_score import class_histogram
     from minigan.runs.atomic import write_atomically
 
@@ -175,9 +200,9 @@ def write_json(
         "scores": [row._asdict() for row in rows],
     }  # fmt: skip
     if samples.classifier is not None:
-        name = samples.classifier.name
-        document["classifier"] = {"name": name, "sha256": WEIGHTS[name].sha256}
-        document["class histogram"] = class_histogram(samples.logits).tolist()
+        document["classifier"] = {"name": samples.classifier.name, "sha256": samples.classifier.sha256}
+        if samples.classifier.names_the_data:
+            document["class histogram"] = class_histogram(samples.logits).tolist()
     write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
 
 

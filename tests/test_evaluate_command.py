@@ -14,11 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minigan import ops
 from minigan.data.sources import load_images
+from minigan.errors import UsageError
 from minigan.evaluate import Name, main
+from minigan.evaluation import efficientnet
 from minigan.evaluation.classifier import WEIGHTS
+from minigan.evaluation.efficientnet import EfficientNetLite0, read_weights
 from minigan.evaluation.scores import METRICS
 from minigan.runs.metrics import HEADER
+from tests.evaluation.invented import random_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
@@ -98,8 +103,81 @@ def test_without_samples_there_are_as_many_as_real_images(runs):
     assert found["samples"] == 100
 
 
-def test_other_images_get_the_scores_that_need_no_classifier(runs):
-    printed, found = evaluate(runs, "folder")
+@pytest.fixture
+def without_package(monkeypatch):
+    """As if the network for colour images were not installed."""
+    monkeypatch.setattr(efficientnet, "find_weights", lambda: None)
+
+
+@pytest.fixture
+def with_package(monkeypatch):
+    """As if it were, but with invented weights."""
+    monkeypatch.setattr(efficientnet, "find_weights", lambda: Path("weights.pth"))
+    monkeypatch.setattr(
+        efficientnet,
+        "load_efficientnet",
+        lambda _path, device: EfficientNetLite0(read_weights(random_tensors()), device),
+    )
+
+
+def evaluate_here(cwd, capsys, monkeypatch, *arguments):
+    """Evaluate the run on the folder in this process; returns what is printed and evaluation.json."""
+    monkeypatch.chdir(cwd)
+    assert main(["folder", "--device", "cpu", *arguments]) == 0
+    return capsys.readouterr().out, json.loads((cwd / "folder" / "evaluation.json").read_text())
+
+
+@pytest.mark.usefixtures("with_package")
+def test_colour_images_get_all_scores_through_the_network_for_them(runs, capsys, monkeypatch):
+    printed, found = evaluate_here(runs, capsys, monkeypatch)
+    assert {row["metric"] for row in found["scores"]} == {name for name, m in METRICS.items() if not m.stacked}
+    for row in found["scores"]:
+        assert row["space"] == ("pixels" if row["metric"] in ("parzen", "copies") else efficientnet.NAME)
+    assert found["classifier"] == {"name": efficientnet.NAME, "sha256": efficientnet.SHA256}
+    assert "note:" not in printed
+    # Classes of ImageNet are not those of the data: to count them would say nothing about it.
+    assert "class histogram" not in found
+    assert not any(row["score"] in ("classes seen", "entropy of classes") for row in found["scores"])
+
+
+@pytest.mark.usefixtures("with_package")
+def test_the_kernels_are_those_that_the_run_was_trained_with(runs, capsys, monkeypatch):
+    used = []
+    forward = EfficientNetLite0.forward
+    monkeypatch.setattr(EfficientNetLite0, "forward", lambda *a: used.append(ops.kernels_in_use()) or forward(*a))
+    evaluate_here(runs, capsys, monkeypatch, "--samples", "20", "--metric", "frechet")
+    assert used
+    assert all(kernels.startswith("fast kernels") for kernels in used)
+
+
+@pytest.mark.usefixtures("without_package")
+def test_without_that_network_a_line_says_what_to_install(runs, capsys, monkeypatch):
+    printed, _ = evaluate_here(runs, capsys, monkeypatch)
+    notes = [line for line in printed.splitlines() if line.startswith("note:")]
+    assert notes == [
+        f"note: only pixels are compared; {efficientnet.INSTALL} "
+        "gives the other scores, by the features of efficientnet-lite0"
+    ]
+    printed, _ = evaluate_here(runs, capsys, monkeypatch, "--metric", "copies")
+    assert "note:" not in printed  # what looks at pixels anyway lacks nothing
+
+
+@pytest.mark.usefixtures("without_package")
+def test_without_that_network_its_scores_are_refused_with_the_remedy(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    with pytest.raises(UsageError) as caught:
+        main(["folder", "--metric", "frechet", "--device", "cpu"])
+    assert str(caught.value) == (
+        f"--metric frechet needs efficientnet-lite0 ({efficientnet.INSTALL}) for folder:pictures; possible are "
+        "parzen, precision-recall, density-coverage, two-sample, copies"
+    )
+    with pytest.raises(UsageError, match="--metric modes is only for stacked digits"):
+        main(["folder", "--metric", "modes", "--device", "cpu"])
+
+
+@pytest.mark.usefixtures("without_package")
+def test_other_images_get_the_scores_that_need_no_classifier(runs, capsys, monkeypatch):
+    printed, found = evaluate_here(runs, capsys, monkeypatch)
     assert {row["metric"] for row in found["scores"]} == {name for name, m in METRICS.items() if not m.needs_classifier}
     assert {row["space"] for row in found["scores"]} == {"pixels"}
     assert "classifier" not in printed
@@ -161,7 +239,6 @@ def test_the_dispatcher_has_it(runs):
         (("embedded", "--data", "mnist:none"), 1, "no train-images-idx3-ubyte[.gz] in 'none'"),
         (("embedded", "--data", "folder:pictures"), 1, "has images of 3 colour channels, the run makes 1"),
         (("embedded", "--metric", "modes"), 2, "--metric modes is only for stacked digits, and the data is mnist5k"),
-        (("folder", "--metric", "frechet"), 2, "--metric frechet needs a classifier"),
         (("folder", "--data", "folder:few"), 1, "folder:few: 24 images are too few to score samples with"),
         (("embedded", "--seed", "-1"), 2, "seed -1 is out of range"),
     ],

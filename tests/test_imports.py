@@ -34,7 +34,7 @@ ROOMS = {
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},
-    "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data"},
+    "evaluation": GROUND | {"cli", "randomness", "ops", "nn", "optim", "data", "interchange"},
 }
 COMMANDS = {"train", "sample", "export", "load", "evaluate", "report", "info", "toy", "gradcheck", "__main__"}  # on top
 

@@ -51,6 +51,7 @@ def test_the_purposes_keep_their_numbers():
         "SAMPLE": 8,
         "AUGMENT": 9,
         "TOY_DATA": 10,
+        "STACKED_DIGITS": 11,
     }
 
 

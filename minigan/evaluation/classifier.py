@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 
 from minigan.backend import CPU, Device
 from minigan.errors import DataError
+from minigan.evaluation.network import Network
 from minigan.nn import (
     BatchNorm,
     Conv2D,
@@ -37,9 +38,6 @@ from minigan.typing import Array
 IMAGE_SHAPE = (28, 28, 1)  # (H, W, C)
 CLASSES = 10
 FEATURES = 128  # what the network has computed when the classes are read off
-ROWS = (
-    500  # images at once: the widest layer of 500 images has 500 * 14 * 14 * 32 numbers, its windows 25 times its input
-)
 
 
 @dataclass(frozen=True)
@@ -75,25 +73,22 @@ def encode(images: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """A trained network under a name, which stands beside every number that it has a part in."""
+class Classifier(Network):
+    """A small classifier: features (N, 128) and logits (N, 10) of images (N, 28, 28, 1)."""
 
     name: str
     theta: Params
     device: Device = CPU
 
-    def look(self, images: np.ndarray) -> tuple[Array, Array]:
-        """Features (N, 128) and logits (N, 10) of images (N, 28, 28, 1) of bytes, on the device, in inference mode.
+    image_shape = IMAGE_SHAPE
+    rows = 500  # at most 60 MiB: its widest layer has 14 * 14 * 32 numbers, the windows of that 25 times its input
+    names_the_data = True
 
-        Computed for `ROWS` images at once: at most 60 MiB beside the result. Raises DataError for other images.
-        """
-        if images.shape[1:] != IMAGE_SHAPE or images.dtype != np.uint8:
-            raise DataError(f"{self.name} takes images of {IMAGE_SHAPE} bytes, got {images.shape[1:]} {images.dtype}")
-        parts = [self._look(images[start : start + ROWS]) for start in range(0, len(images), ROWS)]
-        features, logits = zip(*parts, strict=True)
-        return self.device.xp.concatenate(features), self.device.xp.concatenate(logits)
+    @property
+    def sha256(self) -> str:
+        return WEIGHTS[self.name].sha256
 
-    def _look(self, images: np.ndarray) -> tuple[Array, Array]:
+    def forward(self, images: np.ndarray) -> tuple[Array, Array]:
         net = network()
         (body, head), (lower, upper) = net.layers, (self.theta.scope(name) for name in net.names)
         features, _ = body.forward(lower, self.device.put(encode(images)), train=False)

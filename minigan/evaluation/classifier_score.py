@@ -31,17 +31,16 @@ class ClassifierScore(NamedTuple):
 def classifier_score(logits: Array, splits: int = 10) -> ClassifierScore:
     """Mean and standard deviation over `splits` consecutive parts.
 
-    Parameters: logits (N, K), what the classifier gives before its softmax. Computed in float64, in five arrays (N, K).
-    Raises ValueError where a part would be empty or logits are not finite.
+    Parameters: logits (N, K), what the classifier gives before its softmax. Computed in float64, a part at
+    a time, in five arrays (N/splits, K). Raises ValueError where a part would be empty or logits are not finite.
     """
     xp = array_module(logits)
     if not 1 <= splits <= len(logits):
         raise ValueError(f"{len(logits)} samples cannot be split into {splits} parts")
     if not bool(xp.isfinite(logits).all()):
         raise ValueError("there are logits that are not finite numbers (NaN or infinity)")
-    log_p = log_softmax(logits)  # (N, K)
     ends = [len(logits) * part // splits for part in range(splits + 1)]
-    scores = [_score(log_p[start:stop]) for start, stop in itertools.pairwise(ends)]
+    scores = [_score(log_softmax(logits[start:stop])) for start, stop in itertools.pairwise(ends)]
     return ClassifierScore(float(np.mean(scores)), float(np.std(scores)))
 
 

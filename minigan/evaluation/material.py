@@ -8,11 +8,11 @@ import numpy as np
 
 from minigan import typing
 from minigan.backend import Device
-from minigan.data.resize import fit
 from minigan.data.sources import has_test_split, load_images
 from minigan.errors import DataError
-from minigan.evaluation.classifier import IMAGE_SHAPE, Classifier, load_classifier
+from minigan.evaluation.classifier import load_classifier
 from minigan.evaluation.modes import StackedClassifier
+from minigan.evaluation.network import Network
 from minigan.evaluation.parzen import VALIDATION
 from minigan.randomness import Purpose, stream
 from minigan.typing import Array, Shape
@@ -30,7 +30,7 @@ class Images:
 
     pixels: typing.Images
     device: Device
-    classifier: Classifier | None = None
+    classifier: Network | None = None
 
     @cached_property
     def there(self) -> Array:
@@ -40,7 +40,7 @@ class Images:
     @cached_property
     def _seen(self) -> tuple[Array, Array]:
         assert self.classifier is not None
-        return self.classifier.look(fit(np.asarray(self.pixels), IMAGE_SHAPE[:2]))
+        return self.classifier.look(np.asarray(self.pixels))
 
     @property
     def logits(self) -> Array:
@@ -75,11 +75,23 @@ def is_stacked(source: str) -> bool:
     return source.partition(":")[0] == "stacked"
 
 
-def wrapper(source: str, image_shape: Shape, device: Device) -> Callable[[typing.Images], Images]:
-    """What turns pixels of this source, or samples like them, into material on a device."""
+def are_photographs(source: str, image_shape: Shape) -> bool:
+    """Whether the images are coloured as photographs are, so that a network for these can look at them."""
+    return image_shape[2] == 3 and not is_stacked(source)
+
+
+def wrapper(
+    source: str, image_shape: Shape, device: Device, general: Network | None = None
+) -> Callable[[typing.Images], Images]:
+    """What turns pixels of this source, or samples like them, into material on a device.
+
+    `general` looks at images whose classes no shipped classifier knows; without it they are pixels.
+    """
     name = classifier_name(source, image_shape)
-    network = None if name is None else load_classifier(name, device)
-    if network and is_stacked(source):
+    if name is None:
+        return lambda pixels: Images(pixels, device, general)
+    network = load_classifier(name, device)
+    if is_stacked(source):
         network = StackedClassifier(network.name, network.theta, network.device)
     return lambda pixels: Images(pixels, device, network)
 

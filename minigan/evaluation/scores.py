@@ -66,9 +66,9 @@ def compute(name: str, samples: Images, real: Real) -> list[Row]:
     ]
 
 
-def possible_metrics(source: str, image_shape: Shape) -> list[str]:
-    """The metrics that make sense for images of this source and shape."""
-    known, stacked = classifier_name(source, image_shape) is not None, is_stacked(source)
+def possible_metrics(source: str, image_shape: Shape, general: bool = False) -> list[str]:
+    """The metrics that make sense for images of this source and shape, with a `general` network or without."""
+    known, stacked = general or classifier_name(source, image_shape) is not None, is_stacked(source)
     return [
         name
         for name, metric in METRICS.items()
@@ -93,9 +93,12 @@ def _parzen(samples: Images, real: Real) -> list[Value]:
 
 def _classifier(samples: Images, _: Real) -> list[Value]:
     mean, std = classifier_score(samples.logits)
+    score = Value("classifier score", mean, std, "higher")
+    if samples.classifier is None or not samples.classifier.names_the_data:
+        return [score]  # cats that look like a few more of ImageNet's classes are no better cats
     counts = class_histogram(samples.logits)
     return [
-        Value("classifier score", mean, std, "higher"),
+        score,
         Value("classes seen", int((counts > 0).sum()), better="higher"),
         Value("entropy of classes", entropy(counts), better="higher"),
     ]

@@ -1,8 +1,9 @@
 """The tensors of a .pth or .pt file, without PyTorch, and without running what is in it.
 
 `torch.save` writes a zip archive with the raw numbers of each tensor and a pickle that says what they
-are. A pickle is a program: it may name any function and call it. The reader here knows six kinds of
-things that a state dict needs, an ordered dictionary, a tensor, and storages, and refuses every other name.
+are; before PyTorch 1.6 it wrote the pickle and then the numbers, one after the other. A pickle is a program: it
+may name any function and call it. The reader here knows six kinds of things that a state dict needs, an
+ordered dictionary, a tensor, and storages, and refuses every other name.
 """
 
 import io
@@ -10,8 +11,9 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,6 +22,10 @@ from minigan.errors import DataError
 DTYPES = {
     "HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4",
 }  # fmt: skip
+OLD = (0x1950A86A20F9469CFC6C, 1001)  # the first two pickles of a file from before PyTorch 1.6
+
+# The numbers of a storage by its key, of a dtype, so many.
+Numbers: TypeAlias = Callable[[str, str, int], np.ndarray]
 
 
 class Storage(NamedTuple):
@@ -50,9 +56,9 @@ class Rebuild(NamedTuple):
 class Reader(pickle.Unpickler):
     """An unpickler that knows only what a state dict is made of."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{folder}/data.pkl")))
-        self.archive, self.folder = archive, folder
+    def __init__(self, stream: io.BytesIO, numbers: Numbers) -> None:
+        super().__init__(stream)
+        self.numbers = numbers
         self.storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -66,12 +72,15 @@ class Reader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no state dict of numbers needs")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """The numbers of ``("storage", type, key, device, count)``, each read once."""
-        _, kind, key, *_ = pid
-        if not isinstance(kind, Storage) or not isinstance(key, str):
+        """The numbers of ``("storage", type, key, device, count)``, each read once.
+
+        An old file's sixth entry, a window into another storage, has always been None in state dicts.
+        """
+        _, kind, key, _, count, *window = pid
+        if not isinstance(kind, Storage) or not isinstance(key, str) or window not in ([], [None]):
             raise pickle.UnpicklingError("it refers to something that is no storage")
         if key not in self.storages:
-            self.storages[key] = np.frombuffer(self.archive.read(f"{self.folder}/data/{key}"), DTYPES[kind.kind])
+            self.storages[key] = self.numbers(key, DTYPES[kind.kind], count)
         return self.storages[key]
 
 
@@ -85,10 +94,8 @@ def is_torch_file(content: bytes) -> bool:
 
 def read_state_dict(path: Path, content: bytes) -> dict[str, np.ndarray]:
     """The tensors by name. Raises DataError, in one line, for anything but a state dict of numbers."""
-    if content[:2] != b"PK":
-        raise DataError(f"{path}: written by a PyTorch before 1.6: save it again with a newer one, or as safetensors")
     try:
-        loaded = _unpickle(content)
+        loaded = _unpickle(content) if content[:2] == b"PK" else _unpickle_old(content)
     except Exception as err:  # a damaged pickle can fail in any way, and none may pass for another error
         text = " ".join(str(err).split())
         raise DataError(f"{path} is no state dict of PyTorch that can be read safely: {text}") from err
@@ -111,4 +118,38 @@ def _unpickle(content: bytes) -> Any:
         (folder,) = (name.removesuffix("/data.pkl") for name in archive.namelist() if name.endswith("/data.pkl"))
         if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
             raise ValueError("it was written by a big-endian machine")
-        return Reader(archive, folder).load()
+
+        def numbers(key: str, dtype: str, _: int) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{folder}/data/{key}"), dtype)
+
+        return Reader(io.BytesIO(archive.read(f"{folder}/data.pkl")), numbers).load()
+
+
+def _unpickle_old(content: bytes) -> Any:
+    """Five pickles: a mark, a version, facts about the machine, the state dict, the keys of its storages.
+
+    Then come the storages in that order, each a count of eight bytes and its numbers. So tensors are windows into
+    storages that are still empty, and these are filled afterwards.
+    """
+    left = len(content)
+
+    def empty(_: str, dtype: str, count: int) -> np.ndarray:
+        nonlocal left
+        if type(count) is not int or not 0 <= count * np.dtype(dtype).itemsize <= left:
+            raise ValueError("a storage larger than the file")
+        left -= count * np.dtype(dtype).itemsize
+        return np.zeros(count, dtype)
+
+    stream = io.BytesIO(content)
+    mark, version, machine = (Reader(stream, empty).load() for _ in range(3))
+    if (mark, version) != OLD or machine.get("little_endian") is not True:
+        raise ValueError("it is none of PyTorch's, or written by a big-endian machine")
+    reader = Reader(stream, empty)
+    loaded, keys = reader.load(), Reader(stream, empty).load()
+    if sorted(keys) != sorted(reader.storages):
+        raise ValueError("it holds other storages than its tensors need")
+    for storage in map(reader.storages.__getitem__, keys):
+        if int.from_bytes(stream.read(8), "little") != storage.size:
+            raise ValueError("a storage of another length than its tensors need")
+        storage[:] = np.frombuffer(stream.read(storage.nbytes), storage.dtype, storage.size)
+    return loaded

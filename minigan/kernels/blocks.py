@@ -88,6 +88,15 @@ def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray)
         image[_window(a, b, p, q, stride)] += windows[:, :, :, a, b]
 
 
+def depthwise(image: np.ndarray, w: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
+    """Each channel convolved with its own kernel: padded image (N, H, W, C); w (kh, kw, C); out (N, P, Q, C)."""
+    p, q = out.shape[1:3]
+    out.fill(0)
+    product = scratch("products", out.shape, out.dtype)
+    for a, b in np.ndindex(*w.shape[:2]):
+        out += np.multiply(image[_window(a, b, p, q, stride)], w[a, b], out=product)
+
+
 def _window(a: int, b: int, p: int, q: int, stride: tuple[int, int]) -> tuple[slice, slice, slice]:
     """Pixel (a, b) of all windows at once: (N, P, Q, I)."""
     s, t = stride

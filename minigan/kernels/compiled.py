@@ -127,6 +127,24 @@ def _add_loop(windows, stride, step, image):  # type: ignore[no-untyped-def]
                         image[sample, stride * i + a, step * j + c] += windows[sample, i, j, a, c]
 
 
+def depthwise(image: np.ndarray, w: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
+    """See `blocks.depthwise`."""
+    _depthwise_loop(image, w, stride[0], stride[1], out)
+
+
+@compiled
+def _depthwise_loop(image, w, s, t, out):  # type: ignore[no-untyped-def]
+    n, p, q, channels = out.shape
+    out[...] = 0
+    for sample in range(n):
+        for i in range(p):
+            for a in range(w.shape[0]):
+                for j in range(q):
+                    for b in range(w.shape[1]):
+                        for c in range(channels):
+                            out[sample, i, j, c] += image[sample, s * i + a, t * j + b, c] * w[a, b, c]
+
+
 @compiled
 def moments(rows):  # type: ignore[no-untyped-def]
     """See `blocks.moments`."""

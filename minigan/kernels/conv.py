@@ -23,6 +23,8 @@ SMALL = 1 << 10  # rows of dy below which a second worker gains nothing for the 
 def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d`."""
     places = geometry.out_size(x.shape[1:3], w.shape[:2])
+    if _channel_by_channel(x, w, geometry) and min(places) > 0:
+        return _depthwise(x, w[:, :, 0], places, geometry)
     if _unusual(geometry, places):
         return plain.conv2d(x, w, geometry)
     tiled = winograd.plan(len(x), x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
@@ -40,6 +42,18 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     def part(start: int, stop: int) -> None:
         for some in pieces(start, stop, _images(places, len(matrix))):
             np.matmul(_windows(x[some], w.shape[:2], places, geometry), matrix, out=y[some].reshape(-1, w.shape[3]))
+
+    share(part, len(x))
+    return y
+
+
+def _depthwise(x: np.ndarray, w: np.ndarray, places: Shape, geometry: Geometry) -> np.ndarray:
+    """Each channel with a kernel of its own, w (kh, kw, C): nothing for a matrix product to do, so none is made."""
+    y, w = np.empty((len(x), *places, w.shape[2]), x.dtype), np.ascontiguousarray(w)
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, 1):
+            loops.depthwise(_padded(x[some], geometry), w, geometry.stride, y[some])
 
     share(part, len(x))
     return y
@@ -119,6 +133,11 @@ def _unusual(geometry: Geometry, places: Shape) -> bool:
     return geometry.dilation != (1, 1) or geometry.groups != 1 or min(places) < 1
 
 
+def _channel_by_channel(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> bool:
+    """Whether every channel is a group, as in networks for small devices; only their forward pass has a loop."""
+    return geometry.dilation == (1, 1) and geometry.groups == x.shape[3] == w.shape[3] > 1
+
+
 def _exchanged(geometry: Geometry, weights: Shape) -> Geometry | None:
     """The geometry in which image and output change places, if their windows are smaller that way.
 
@@ -128,7 +147,7 @@ def _exchanged(geometry: Geometry, weights: Shape) -> Geometry | None:
     kh, kw, inputs, outputs = weights
     top, bottom, left, right = geometry.padding
     padding = (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right)
-    if geometry.stride != (1, 1) or outputs >= inputs or min(padding) < 0:
+    if (kh, kw) == (1, 1) or geometry.stride != (1, 1) or outputs >= inputs or min(padding) < 0:
         return None
     return Geometry(padding=padding)
 
@@ -145,14 +164,22 @@ def _images(places: Shape, window: int) -> int:
 
 def _windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) -> np.ndarray:
     """Every window as a row, (N P Q, kh kw I), in scratch memory."""
-    padded = x
-    if any(geometry.padding) or not x.flags.c_contiguous:
-        padded = scratch("padded", _padded_shape(x, geometry), x.dtype)
-        padded.fill(0)
-        _inner(padded, x.shape[1:3], geometry)[...] = x
+    padded = _padded(x, geometry)
+    if kernel == geometry.stride == (1, 1):  # every pixel is a window
+        return padded.reshape(-1, x.shape[3])
     windows = scratch("windows", (len(x), *places, *kernel, x.shape[3]), x.dtype)
     loops.cut_windows(padded, geometry.stride, windows)
     return windows.reshape(len(x) * places[0] * places[1], -1)
+
+
+def _padded(x: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The images with zeros around them, in scratch memory; themselves where there is nothing to add."""
+    if not any(geometry.padding) and x.flags.c_contiguous:
+        return x
+    padded = scratch("padded", _padded_shape(x, geometry), x.dtype)
+    padded.fill(0)
+    _inner(padded, x.shape[1:3], geometry)[...] = x
+    return padded
 
 
 def _all_windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,14 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
 
 
 def blas_libraries() -> list[dict[str, Any]]:
-    """What threadpoolctl tells about each loaded BLAS (library, version, kernels, threads)."""
+    """What threadpoolctl tells about NumPy's BLAS (library, version, kernels, threads).
+
+    Others may be loaded too, such as SciPy's own, or not yet; they take no part in training.
+    """
     np.dot(np.ones((2, 2)), np.ones((2, 2)))  # make sure that it is loaded
-    return [info for info in threadpool_info() if info["user_api"] == "blas"]
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    brought = [info for info in found if {"numpy", "numpy.libs"} & set(Path(info["filepath"]).parts)]
+    return brought or found
 
 
 def blas_facts() -> str:

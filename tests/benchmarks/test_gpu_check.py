@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import equivalence, gpu_check, layers, step
 from minigan.backend import GPUUnavailable
+from minigan.gradcheck.cases import builders
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(layers, "LARGE", 1 << 16)
     monkeypatch.setattr("benchmarks.cpu_vs_gpu.BLOCK", 1e-4)
     monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])
+    monkeypatch.setattr(gpu_check, "all_problems", lambda gpu: builders(gpu)["batchnorm, vectors"]())
     return ["--quick", "--out", str(tmp_path / "check")]
 
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from minigan.backend import CPU
+from minigan.data.resize import fit
 from minigan.data.sources import load_images
 from minigan.errors import DataError
 from minigan.evaluation import classifier as module
@@ -17,6 +18,7 @@ from minigan.evaluation.classifier import (
     FEATURES,
     IMAGE_SHAPE,
     WEIGHTS,
+    Classifier,
     load_classifier,
     network,
     read_weights,
@@ -90,7 +92,7 @@ def test_the_network_is_cheap_and_gives_the_features_it_says():
 def test_every_device_sees_the_same_whatever_the_block(device, monkeypatch):
     images = load_images("mnist5k").images[:7]
     whole = load_classifier("classifier-mnist").look(images)
-    monkeypatch.setattr(module, "ROWS", 3)
+    monkeypatch.setattr(Classifier, "rows", 3)
     parts = load_classifier("classifier-mnist", device).look(images)
     for mine, theirs in zip(whole, parts, strict=True):
         np.testing.assert_allclose(theirs.tolist(), mine, rtol=1e-4, atol=1e-4)
@@ -122,9 +124,14 @@ def test_a_missing_file_is_a_data_error(tmp_path, monkeypatch):
         load_classifier("classifier-fashion")
 
 
-@pytest.mark.parametrize("images", [np.zeros((2, 32, 32, 1), np.uint8), np.zeros((2, 28, 28, 1), np.float32)])
+def test_images_of_other_sizes_are_resized():
+    images, classifier = load_images("mnist5k", size=(56, 56)).images[:3], load_classifier("classifier-mnist")
+    assert all(map(np.array_equal, classifier.look(images), classifier.look(fit(images, (28, 28)))))
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 28, 28, 1), np.float32)])
 def test_other_images_are_refused(images):
-    with pytest.raises(DataError, match=r"classifier-mnist takes images of \(28, 28, 1\) bytes"):
+    with pytest.raises(DataError, match="classifier-mnist takes images of 1 colour channels of bytes"):
         load_classifier("classifier-mnist").look(images)
 
 

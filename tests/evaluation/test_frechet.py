@@ -54,6 +54,17 @@ def test_it_is_symmetric_not_negative_and_zero_for_itself(dimension, seed):
     assert abs(frechet_distance(a, a)) < 1e-9 * np.trace(a.covariance)
 
 
+def test_fewer_images_than_features_are_no_trouble():
+    """The square root's trace is then the sum of the singular values of X Y^T, which has as many rows as images."""
+    a, b = (np.random.default_rng(seed).normal(size=(count, 400)) for seed, count in ((0, 40), (1, 60)))
+    of_a, of_b = moments(a), moments(b)
+    x, y = (a - a.mean(axis=0)) / np.sqrt(39), (b - b.mean(axis=0)) / np.sqrt(59)
+    root = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    expected = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + (x * x).sum() + (y * y).sum() - 2 * root
+    assert frechet_distance(of_a, of_b) == pytest.approx(expected, rel=1e-6)
+    assert abs(frechet_distance(of_a, of_a)) < 1e-5 * np.trace(of_a.covariance)
+
+
 def test_a_singular_covariance_gives_a_number():
     """Features that are always zero are usual; the square root of a product then often fails."""
     features = np.random.default_rng(0).normal(size=(30, 50))  # rank 29 of 50

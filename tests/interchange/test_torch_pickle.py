@@ -12,6 +12,7 @@ import pytest
 
 from minigan.errors import DataError
 from minigan.interchange.torch_layout import read_tensors
+from minigan.interchange.torch_pickle import OLD
 from tests.mutations import mutations
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -171,9 +172,72 @@ def test_archives_of_another_kind_are_refused(tmp_path):
         read_tensors(archive(file, good, compression=zipfile.ZIP_DEFLATED))
     with pytest.raises(DataError, match="big-endian"):
         read_tensors(archive(file, good, byteorder=b"big"))
-    file.write_bytes(b"\x80\x02\x8a\x0a")
-    with pytest.raises(DataError, match=r"before 1\.6: save it again"):
-        read_tensors(file)
+
+
+MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+LAYERS = {
+    "a": tensor(stride=(1, 2), pid=("storage", FLOATS, "7", "cpu", 4, None)),
+    "b": tensor(size=(2,), stride=(1,), pid=("storage", Named("torch", "LongStorage"), "1", "cpu", 2, None)),
+    "c": tensor(pid=("storage", FLOATS, "0", "cpu", 4, None)),
+}
+STORED = {"0": np.arange(4, dtype="<f4"), "1": np.array([8, 9]), "7": np.array([0, 1, 2, 3], "<f4")}
+
+
+def old_file(path, thing=LAYERS, stored=STORED, mark=OLD[0], version=OLD[1], machine=MACHINE, keys=None, cut=None):
+    """A file as torch.save made it before PyTorch 1.6."""
+    heads = [pickled(part) for part in (mark, version, machine, thing, list(stored) if keys is None else keys)]
+    bodies = [len(array).to_bytes(8, "little") + array.tobytes() for array in stored.values()]
+    path.write_bytes(b"".join([*heads, *bodies])[:cut])
+    return path
+
+
+def test_files_of_before_pytorch_1_6_are_read(tmp_path):
+    found = read_tensors(old_file(tmp_path / "x.pth"))
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "a": [[0, 2], [1, 3]], "b": [8, 9], "c": [[0, 1], [2, 3]],
+    }  # fmt: skip
+    assert found["b"].dtype == np.int64
+
+
+def test_such_files_are_what_pytorch_writes_and_reads(tmp_path):
+    torch = pytest.importorskip("torch", reason="writes with PyTorch, which is not installed")
+    tensors = {"x": torch.arange(6.0).reshape(2, 3).T, "n": torch.tensor(5), "none": torch.zeros(0)}
+    tensors["part"] = tensors["x"][1:]
+    torch.save(tensors, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    found = read_tensors(tmp_path / "x.pth")
+    assert {name: array.tolist() for name, array in found.items()} == {
+        name: array.tolist() for name, array in tensors.items()
+    }
+    theirs = torch.load(old_file(tmp_path / "y.pth", OrderedDict(LAYERS)), weights_only=True)
+    assert theirs["a"].tolist() == [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"mark": 3}, "it is none of PyTorch's"),
+        ({"version": 1002}, "it is none of PyTorch's"),
+        ({"machine": MACHINE | {"little_endian": False}}, "big-endian"),
+        ({"keys": ["0", "1"]}, "it holds other storages than its tensors need"),
+        ({"keys": ["0", "1", "7", "7"]}, "it holds other storages than its tensors need"),
+        ({"keys": ["1", "0", "7"]}, "a storage of another length"),
+        ({"cut": -1}, "buffer is smaller"),
+        ({"cut": -12}, "buffer is smaller"),  # one number is left, which must not be taken for all
+        ({"thing": {"x": tensor(pid=("storage", FLOATS, "0", "cpu", 10**12, None))}}, "a storage larger than the file"),
+        ({"thing": {"x": tensor(pid=("storage", FLOATS, "0", "cpu", -1, None))}}, "a storage larger than the file"),
+        ({"thing": {"x": tensor(pid=("storage", FLOATS, "0", "cpu", 4, ("1", 0, 2)))}}, "something that is no storage"),
+        *(({"thing": {"x": attack}}, "it names") for attack in RUNS_CODE.values()),
+        ({"machine": RUNS_CODE["system"]}, "it names"),
+        ({"keys": RUNS_CODE["system"]}, "it names"),
+    ],
+)
+def test_such_files_are_refused_in_one_line(tmp_path, monkeypatch, changes, part):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"x\.pth") as caught:
+        read_tensors(old_file(tmp_path / "x.pth", **changes))
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["x.pth"]
 
 
 def test_nothing_in_a_pickle_changes_the_reader(tmp_path):
@@ -193,8 +257,10 @@ def message(file):
     return ""
 
 
-def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
-    file, original = tmp_path / "x.pth", (GOLDEN / "netG.pth").read_bytes()
+@pytest.mark.parametrize("old", [False, True])
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, old):
+    file = tmp_path / "x.pth"
+    original = (old_file(file) if old else GOLDEN / "netG.pth").read_bytes()
     said = []
     for damaged in mutations(original, 300, seed=0, head=len(original) // 5):
         file.write_bytes(damaged)

@@ -143,7 +143,7 @@ def test_pieces_cover_a_range_once(start, length, size):
 def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     from minigan.kernels import compiled
 
-    used = ["gather", "scatter", "cut_windows", "add_windows", "moments", "column_sums", "scale_shift"]
+    used = ["gather", "scatter", "cut_windows", "add_windows", "depthwise", "moments", "column_sums", "scale_shift"]
     used += ["product_sums", "combine", "leaky", "leaky_backward", "maxout"]
     public = {name for name in vars(blocks) if callable(vars(blocks)[name]) and not name.startswith("_")}
     assert set(used) == public - {"Grid", "pieces", "merge_moments", "Iterator", "NamedTuple", "scratch"}

@@ -6,7 +6,7 @@ after their forward ones, with the cache that those made.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -130,7 +130,10 @@ def _norm_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
 
 
 def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], Geometry]:
-    """Three of four are such as are computed on tiles: square kernels, equal strides of 1 or 2."""
+    """Three of four are such as are computed on tiles: square kernels, equal strides of 1 or 2.
+
+    "own" are weights for the same image with a group for each channel.
+    """
     if rng.random() < 0.75:
         stride = int(rng.integers(1, 3))
         kernel = (int(rng.integers(stride + 1, 3 * stride + 1)),) * 2
@@ -147,8 +150,14 @@ def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
         "x": (n, *size, inputs),
         "w": (*kernel, inputs, outputs),
         "dy": (n, *geometry.out_size(size, kernel), outputs),
+        "own": (*kernel, 1, inputs),
     }
     return shapes, geometry
+
+
+def _conv2d(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
+    by_channel = replace(geometry, groups=a["x"].shape[3])
+    return [ops.conv2d(a["x"], a["w"], geometry), ops.conv2d(a["x"], a["own"], by_channel)]
 
 
 def _slope(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
@@ -171,7 +180,7 @@ def _upsample_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...
 
 
 TWINS = {
-    "conv2d": Twin(lambda a, g: [ops.conv2d(a["x"], a["w"], g)], _conv_shapes, sums=True, tolerance=80),
+    "conv2d": Twin(_conv2d, _conv_shapes, sums=True, tolerance=80),
     "conv2d_input_grad": Twin(
         lambda a, g: [ops.conv2d_input_grad(a["dy"], a["w"], a["x"].shape[1:3], g)],
         _conv_shapes, sums=True, tolerance=80,

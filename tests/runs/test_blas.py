@@ -1,5 +1,8 @@
 """How many threads the linear algebra library uses."""
 
+import subprocess
+import sys
+
 import pytest
 
 from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute
@@ -43,6 +46,15 @@ def test_what_is_asked_for_is_given() -> None:
     with compute("plain", 1, int(1e12)):
         assert threads() == {1}
         assert "x1" in blas_facts()
+
+
+def test_a_library_that_somebody_else_loads_changes_no_fact() -> None:
+    """Otherwise a run that was scored, which loads SciPy's BLAS, could not be told from one of another machine."""
+    script = (
+        "from minigan.runs.blas import blas_facts; before = blas_facts()\n"
+        "import scipy.linalg; assert blas_facts() == before, (before, blas_facts())"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_setting_in_the_environment_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
