@@ -96,7 +96,8 @@ def run_stage(name: Name, gpu: Device, options: Options) -> list[Result]:
 
 def run_tests(_: Device, __: Options) -> list[Result]:
     """The tests behind the marker, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q"]
+    # One process, since the GPU is one; and without the options that need pytest-xdist.
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-m", "gpu", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TESTS_SECONDS)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     print("\n".join(lines[-30:]))

@@ -1,6 +1,11 @@
 """Shared set-up: how hypothesis runs, and the devices that a test can ask for."""
 
+import os
 from collections.abc import Iterator
+
+# Two processes run the tests (setup.cfg). Threads of both that wait for each other by spinning would take several times
+# as long; set before NumPy is loaded, which reads it then.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
