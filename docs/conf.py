@@ -5,6 +5,7 @@ from latex2mathml.converter import convert
 
 project = "minigan"
 extensions = ["myst_parser"]
+myst_heading_anchors = 3  # links to sections of another page
 myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
 html_math_renderer = "mathml"
