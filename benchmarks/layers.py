@@ -33,6 +33,7 @@ from minigan.typing import Array, Shape
 
 TOLERANCE = 1e-4  # relative distance of two places' results, in float32
 ENOUGH = 0.02  # seconds that one measurement takes at least
+SETTLE = 0.05  # seconds in which threads of the place before, which wait by spinning, fall asleep
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
 
@@ -250,6 +251,8 @@ def measure(task: Task, places: dict[str, tuple[Device, Kernels]], blocks: int) 
     for _ in range(blocks):
         for name, (_, kernels) in places.items():
             with kernels():
+                time.sleep(SETTLE)
+                ready[name]()
                 times[name].append(ready[name]())
     return times
 

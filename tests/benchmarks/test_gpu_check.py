@@ -15,6 +15,7 @@ from minigan.gradcheck.cases import builders
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Short measurements; no processes of their own, in which there would be no stand-in."""
     monkeypatch.setattr(layers, "ENOUGH", 1e-4)
+    monkeypatch.setattr(layers, "SETTLE", 0.0)
     monkeypatch.setattr(layers, "LARGE", 1 << 16)
     monkeypatch.setattr("benchmarks.cpu_vs_gpu.BLOCK", 1e-4)
     monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])

@@ -23,6 +23,7 @@ PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "den
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "ENOUGH", 1e-4)
+    monkeypatch.setattr(layers, "SETTLE", 0.0)
     monkeypatch.setattr(layers, "LARGE", 1 << 16)
 
 
