@@ -30,7 +30,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     tiled = winograd.plan(len(x), x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
     if tiled:
         return winograd.conv2d(x, w, tiled)
-    if exchanged := _exchanged(geometry, w.shape):
+    if exchanged := _exchanged(geometry, w.shape, x.shape[1:3], places):
         return conv2d_input_grad(x, _turned(w), places, exchanged)
     y = np.empty((len(x), *places, w.shape[3]), x.dtype)
     matrix, rows = w.reshape(-1, w.shape[3]), y.reshape(-1, w.shape[3])  # (kh kw I, O), (N P Q, O)
@@ -67,7 +67,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
     tiled = winograd.plan(len(dy), size, w.shape[:2], geometry, inputs, w.shape[3])
     if tiled:
         return winograd.conv2d_input_grad(dy, w, tiled)
-    if exchanged := _exchanged(geometry, w.shape):
+    if exchanged := _exchanged(geometry, w.shape, size, places):
         return conv2d(dy, _turned(w), exchanged)
     dx = np.empty((len(dy), *size, inputs), dy.dtype)
     matrix = w.reshape(-1, w.shape[3]).T  # (O, kh kw I)
@@ -102,7 +102,7 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
     tiled = winograd.plan(len(x), x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
     if tiled:
         return winograd.conv2d_weight_grad(x, dy, tiled)
-    if exchanged := _exchanged(geometry, (*kernel, x.shape[3], dy.shape[3])):
+    if exchanged := _exchanged(geometry, (*kernel, x.shape[3], dy.shape[3]), x.shape[1:3], places):
         return _turned(conv2d_weight_grad(dy, x, kernel, exchanged))
     shape = (kernel[0] * kernel[1] * x.shape[3], dy.shape[3])
     if math.prod(shape) > WINDOWS:
@@ -138,12 +138,16 @@ def _channel_by_channel(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> boo
     return geometry.dilation == (1, 1) and geometry.groups == x.shape[3] == w.shape[3] > 1
 
 
-def _exchanged(geometry: Geometry, weights: Shape) -> Geometry | None:
+def _exchanged(geometry: Geometry, weights: Shape, size: Shape, places: Shape) -> Geometry | None:
     """The geometry in which image and output change places, if their windows are smaller that way.
 
     Of stride 1, a convolution is the input gradient of the convolution by the turned kernel from its output to its
-    image: y = conv2d(x, w) = conv2d_input_grad(x, turned w). There the windows hold O channels instead of I.
+    image: y = conv2d(x, w) = conv2d_input_grad(x, turned w). There the windows hold O channels instead of I. But
+    there is one for each pixel of the image instead of each place of the output: of a 4 x 4 image that becomes one
+    place 16, with 16 times the products, nearly all of them with the zeros around it.
     """
+    if math.prod(size) > 1.25 * math.prod(places):
+        return None
     kh, kw, inputs, outputs = weights
     top, bottom, left, right = geometry.padding
     padding = (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right)

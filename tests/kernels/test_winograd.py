@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minigan import ops
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
-from minigan.kernels import winograd
+from minigan.kernels import conv, winograd
 from tests.kernels.twins import fast, small_limits
 from tests.strategies import assert_agrees, normal, seeds
 
@@ -121,3 +121,14 @@ def test_the_parts_of_a_plan_are_adjoint(case):
             back(other, adjoint)
         left, right = (transformed * other).sum(), (array * adjoint).sum()
         assert abs(left - right) <= 1e-12 * (abs(transformed) * abs(other)).sum()
+
+
+@pytest.mark.parametrize(
+    ("geometry", "size", "pays"),
+    [(Geometry(padding=SAME), (8, 8), True), (Geometry(), (4, 4), False), (Geometry(), (32, 32), True)],
+)
+def test_image_and_output_change_places_only_where_that_makes_no_products_more(geometry, size, pays) -> None:
+    """Of 3 x 3 windows with more channels in than out: with a border, without it on small images and on large ones."""
+    places = geometry.out_size(size, (3, 3))
+    assert (conv._exchanged(geometry, (3, 3, 64, 8), size, places) is not None) == pays
+    assert conv._exchanged(geometry, (3, 3, 8, 64), size, places) is None
