@@ -204,7 +204,10 @@ def trained(recipe: Recipe, smooth: bool, side: Side, rounds: int) -> Trained:
     gradients: dict[str, np.ndarray] = {}
 
     def watch(who: str) -> Callable[[Player], None]:
-        return lambda player: void(gradients.setdefault(who, to_host(player.grads.flat).astype(np.float64)))
+        def keep(player: Player) -> None:
+            gradients.setdefault(who, to_host(player.grads.flat).astype(np.float64))
+
+        return keep
 
     with side.kernels():
         state, play = start(recipe, digits(recipe), side.device, str(side.dtype))
@@ -221,10 +224,6 @@ def trained(recipe: Recipe, smooth: bool, side: Side, rounds: int) -> Trained:
 def weights(state: Any) -> np.ndarray:
     """Of both players, float64 on the host."""
     return np.concatenate([to_host(player.theta.flat).astype(np.float64) for player in (state.g, state.d)])
-
-
-def void(_: object) -> None:
-    """Nothing, whatever was computed."""
 
 
 def smoothed(layer: nn.Layer) -> nn.Layer:
@@ -253,10 +252,11 @@ def cosine(y: np.ndarray, r: np.ndarray) -> float:
 def described(rows: list[Row], options: Options) -> str:
     """A table for operations, each with its worst shape, and one for networks."""
     names = list(dict.fromkeys(row.side for row in rows))
-    operations = {kind: [row for row in rows if (row.kind == "operation") == (kind == "op")] for kind in ("op", "net")}
+    operations = [row for row in rows if row.kind == "operation"]
+    networks = [row for row in rows if row.kind != "operation"]
     texts = [
-        table(["operation, its worst shape: error (last places)", *names], _lines(operations["op"], names, _operation)),
-        table(["network: error (1 - cosine)", *names], _lines(operations["net"], names, _network)),
+        table(["operation, its worst shape: error (last places)", *names], _lines(operations, names, _operation)),
+        table(["network: error (1 - cosine)", *names], _lines(networks, names, _network)),
     ]
     told = f"Batches of {options.batch_size}, {options.threads} thread(s). An exclamation mark exceeds its bound."
     if not any(name.startswith("CuPy") for name in names):

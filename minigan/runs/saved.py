@@ -33,7 +33,7 @@ class SavedRun:
 
     def draw(self, z: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
-        return draw_in_parts(self.recipe, self.state, z, self.image_shape, self.device, CHUNK)
+        return draw_in_parts(self.recipe, self.state, z, self.image_shape, self.device)
 
 
 def load_run(path: Path, device: Device) -> SavedRun:
@@ -59,10 +59,8 @@ def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> 
     return to_host(recipe.decode(x, image_shape))
 
 
-def draw_in_parts(
-    recipe: Recipe, state: State, z: np.ndarray, image_shape: Shape, device: Device, rows: int
-) -> np.ndarray:
-    """The same from latents (N, latent) on the host, `rows` of them at once."""
+def draw_in_parts(recipe: Recipe, state: State, z: np.ndarray, image_shape: Shape, device: Device) -> np.ndarray:
+    """The same from latents (N, latent) on the host, `CHUNK` of them at once."""
     dtype = state.drawing.flat.dtype
-    parts = [z[start : start + rows].astype(dtype) for start in range(0, len(z), rows)]
+    parts = [z[start : start + CHUNK].astype(dtype) for start in range(0, len(z), CHUNK)]
     return np.concatenate([draw_samples(recipe, state, device.put(part), image_shape) for part in parts])

@@ -21,10 +21,7 @@ from minigan.runs.state import State
 from minigan.typing import Images as AllImages
 
 SAMPLES = 1000
-WORK = (
-    2**32
-)  # samples x samples x numbers in an image, which neighbours among pixels cost; fewer samples of large images
-ROWS = 100  # samples drawn at once: as many as a sample picture has, so that memory for that suffices
+WORK = 2**32  # samples x samples x numbers in an image: what neighbours among pixels cost at most
 
 
 class Scoring:
@@ -69,7 +66,7 @@ class Scoring:
 
     def score(self, state: State) -> str:
         """Write the row of this step; returns it in words."""
-        samples = draw_in_parts(self._recipe, state, self._z, self._image_shape, self._device, ROWS)
+        samples = draw_in_parts(self._recipe, state, self._z, self._image_shape, self._device)
         found = self._scores(self._wrap(samples))
         self._file.append({"step": float(state.step)} | found)
         return f"step {state.step}: {_described(found)}"
