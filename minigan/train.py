@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minigan.runs.folder import RunFolder
     from minigan.runs.options import RunOptions
     from minigan.runs.trainer import Trainer
+    from minigan.typing import Images
 
 
 def main(argv: list[str]) -> int:
@@ -53,48 +54,64 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder, or beside the process that has opened it; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
-    from minigan.reports.page import write_report
     from minigan.runs.blas import compute
-    from minigan.runs.config import write_config
-    from minigan.runs.health import NotFiniteError
-    from minigan.runs.trainer import Trainer, resume_command
+    from minigan.runs.trainer import resume_command
 
     memory = options.image_memory * 2**30 / team.neighbours
     data = load_images(options.data, size=recipe.image_size, memory=memory)
     tell(data.notices)
-    images = recipe.training_part(data.images)
-    own_macs = cost(recipe, images.shape[1:]).round_macs / team.size
+    own_macs = cost(recipe, data.images.shape[1:]).round_macs / team.size
     with compute(options.kernels, options.threads, own_macs, team.neighbours):
-        scoring = None
-        if options.evaluate_every and team.leads:
-            from minigan.runs.scoring import Scoring  # takes a while
-
-            scoring = Scoring(recipe, options, data.images, device, folder.scores)
-        trainer = Trainer(recipe, options, folder, device, images, scoring, team)
-        if options.resume:
-            tell(trainer.resume())
-        trainer.check_same()  # from here on nobody reads what is about to be replaced
-        if team.leads:
-            if not options.resume:
-                folder.clear()
-            write_config(folder, options, recipe)
-        where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
-        print(f"{recipe.name} on {where}, {len(images)} images, steps {trainer.state.step} to {trainer.goal}")
-        if scoring:
-            print(f"scores every {options.evaluate_every} steps: {scoring.words}")
-        print(f"run folder: {folder.path}", flush=True)
+        trainer = prepare(options, recipe, folder, device, team, data.images)
         began = time.monotonic()
-        try:
-            code = trainer.run()
-        except NotFiniteError:
-            if team.leads:
-                write_report(folder)  # it shows how things came to this
-            raise
-        if team.leads:
-            write_report(folder)
+        code = run(trainer)
         report(trainer, time.monotonic() - began)
     if code:
         print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
+    return code
+
+
+def prepare(
+    options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team", images: "Images"
+) -> "Trainer":
+    """The trainer before its next round, of these images (N, H, W, C); its folder holds no other run any more."""
+    from minigan.runs.config import write_config
+    from minigan.runs.trainer import Trainer
+
+    scoring = None
+    if options.evaluate_every and team.leads:
+        from minigan.runs.scoring import Scoring  # takes a while
+
+        scoring = Scoring(recipe, options, images, device, folder.scores)
+    trainer = Trainer(recipe, options, folder, device, recipe.training_part(images), scoring, team)
+    if options.resume:
+        tell(trainer.resume())
+    trainer.check_same()  # from here on nobody reads what is about to be replaced
+    if team.leads:
+        if not options.resume:
+            folder.clear()
+        write_config(folder, options, recipe)
+    where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
+    print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {trainer.goal}")
+    if scoring:
+        print(f"scores every {options.evaluate_every} steps: {scoring.words}")
+    print(f"run folder: {folder.path}", flush=True)
+    return trainer
+
+
+def run(trainer: "Trainer") -> int:
+    """Play the rounds, and make the page of the run, also of one whose numbers went bad; returns the exit code."""
+    from minigan.reports.page import write_report
+    from minigan.runs.health import NotFiniteError
+
+    try:
+        code = trainer.run()
+    except NotFiniteError:
+        if trainer.team.leads:
+            write_report(trainer.folder)  # it shows how things came to this
+        raise
+    if trainer.team.leads:
+        write_report(trainer.folder)
     return code
 
 
