@@ -127,6 +127,11 @@ def _gpu(index: int) -> Device:
     return Device(f"gpu:{index}", cupy)
 
 
+def gpu_in_use() -> bool:
+    """Whether somebody has selected a GPU: only then can there be arrays on one."""
+    return "cupy" in sys.modules
+
+
 def nccl(size: int, rank: int) -> Any:
     """CuPy's communicator of `size` processes, for the selected GPU of this one; all processes call this at once.
 

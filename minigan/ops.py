@@ -1,7 +1,7 @@
 """The door to the operations: layers, losses and update rules call ``ops.NAME``, never functional/ or kernels/.
 
 Behind each name stands the plain version, the one to study. Within ``with fast_kernels(threads):`` the hot spots
-have a faster twin for NumPy arrays, tested against the plain one; arrays of a GPU always take the plain version.
+have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays, in cuda/ for those of a GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from minigan.backend import gpu_in_use
 from minigan.functional import activations, conv, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import dense as _dense
@@ -63,19 +64,22 @@ from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_bac
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
-_twins: dict[str, Callable[..., Any]] = {}  # by name, while they are in use
-WITH_TWINS: list[str] = []  # names of the operations that have one
-ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
+Twins = dict[str, Callable[..., Any]]
+_host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
+_gpu_twins: Twins = {}  # and for those of a GPU
+WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
+HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
+GPU_ROOMS: tuple[str, ...] = ()  # of cuda/
 
 
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin, while that is in use, for arrays of NumPy."""
+    """The operation; its twin for arrays of that kind, while there is one in use."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
     def call(first: Any, *others: Any, **options: Any) -> Any:
-        twin = _twins.get(plain.__name__) if isinstance(first, np.ndarray) else None
-        return (twin or plain)(first, *others, **options)
+        twins = _host_twins if isinstance(first, np.ndarray) else _gpu_twins
+        return (twins.get(plain.__name__) or plain)(first, *others, **options)
 
     return call  # type: ignore[return-value]
 
@@ -104,25 +108,41 @@ def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
 
 @contextmanager
 def fast_kernels(threads: int) -> Iterator[None]:
-    """Use the faster twins on so many threads, and BLAS on one in each of them; everywhere in the process."""
+    """Use the faster twins, on so many threads with BLAS on one in each of them; everywhere in the process.
+
+    Those of a GPU are used if one has been selected before (`minigan.backend.select_device`).
+    """
     from minigan.kernels import workers  # not before: compiled loops take time to load
 
-    rooms = [import_module(f"minigan.kernels.{room}") for room in ROOMS]
-    before, threads_before = dict(_twins), workers.threads()
+    before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()
     workers.set_threads(threads)
-    _twins.update({name: next(vars(room)[name] for room in rooms if name in vars(room)) for name in WITH_TWINS})
+    _host_twins.update(_twins_in("kernels", HOST_ROOMS))
+    if gpu_in_use():
+        _gpu_twins.update(_twins_in("cuda", GPU_ROOMS))
     try:
         with threadpool_limits(limits=1, user_api="blas"):
             yield
     finally:
-        _twins.clear()
-        _twins.update(before)
+        for twins, those in zip((_host_twins, _gpu_twins), before, strict=True):
+            twins.clear()
+            twins.update(those)
         workers.set_threads(threads_before)
+
+
+def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:
+    """The operations that these rooms define, not those that they import."""
+    modules = [import_module(f"minigan.{place}.{room}") for room in rooms]
+    return {
+        name: twin
+        for module in modules
+        for name, twin in vars(module).items()
+        if name in WITH_TWINS and twin.__module__ == module.__name__
+    }
 
 
 def kernels_in_use() -> str:
     """Which kernels stand behind the names now, for people to read and for checkpoints to compare."""
-    if not _twins:
+    if not _host_twins:
         return "plain kernels"
     from minigan.kernels import loops, workers
 
