@@ -49,7 +49,6 @@ from minigan.functional.gan_losses import (
     generator_wasserstein,
 )
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
-from minigan.functional.maxout import maxout_backward
 from minigan.functional.patches import Geometry, add_patches, patches
 from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from minigan.functional.pooling import (
@@ -95,7 +94,7 @@ conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense = _door(_dense.dense)
 dense_input_grad, dense_weight_grad = _door(_dense.dense_input_grad), _door(_dense.dense_weight_grad)
-maxout = _door(_maxout.maxout)
+maxout, maxout_backward = _door(_maxout.maxout), _door(_maxout.maxout_backward)
 relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
