@@ -55,9 +55,9 @@ BUGS = [
     Bug("through: beta forgotten", blocks._through, "a += norm.beta", "pass"),
     Bug("leaky backward: by the sign of dy", blocks.leaky_backward, "greater(y[part]", "greater(dy[part]"),
     # the workers
-    Bug("share: what the last worker returns is dropped", workers.share, "in others)]", "in others[:-1])]"),
-    Bug("share: the last part is not done", workers.share, "in range(1, parts)]", "in range(1, parts - 1)]"),
-    Bug("share: parts begin one too late", workers.share, "run, work, bounds[part]", "run, work, bounds[part] + 1"),
+    Bug("share: what the last worker returns is dropped", workers.share, "return values", "return values[:-1]"),
+    Bug("share: the last part is not done", workers.share, "values[part] = work(", "values[part] = part < parts - 1 and work("),
+    Bug("share: parts begin one too late", workers.share, "work(bounds[part]", "work(bounds[part] + 1"),
     # maxout and upsampling
     Bug("maxout: several winners", blocks.maxout, "&= ~found", "|= False"),
     Bug("maxout: the last piece is forgotten", blocks.maxout, "range(1, groups.shape[2])",
