@@ -64,7 +64,7 @@ Make = Callable[[Recipe], Remote]
 
 def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.step", description=__doc__ or "")
-    recipes = comparable(options.recipes, options.set, options.batch_size)
+    recipes = comparable(options.recipes, options.set, options.batch_size, options.device)
     if options.device != "cpu":
         select_device(options.device)  # complains if there is none
     report = Report("step", argv, options)
@@ -78,12 +78,14 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | None) -> list[Recipe]:
+def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | None, device: str) -> list[Recipe]:
     """The chosen recipes whose game the PyTorch side plays too; UserError for another one that was named."""
     recipes = chosen(names, settings, batch_size)
+    if device == "cpu":
+        return recipes
     for recipe in recipes:
         if names and isinstance(recipe.game(), OwnRound):
-            raise UserError(f"{recipe.name} plays rounds of its own, for which there is no PyTorch side")
+            raise UserError(f"{recipe.name} plays rounds of its own, for which there is no PyTorch side on a GPU")
     return [recipe for recipe in recipes if not isinstance(recipe.game(), OwnRound)]
 
 

@@ -6,7 +6,7 @@ logits, D's parameters without gradients in G's step, fused updates, no graph of
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -20,10 +20,12 @@ from benchmarks.machine import largest
 from benchmarks.minigan_side import CHECKED, without_dropout
 from benchmarks.rounds import SEED, digits, seconds_a_round, start
 from benchmarks.torch_nets import Rule, net_of
+from benchmarks.torch_toolbox import ToolboxMatch
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.games.gan import Draws
-from minigan.recipes import Recipe
+from minigan.games.toolbox import shuffled
+from minigan.recipes import Recipe, ToolboxMLP
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 
@@ -47,6 +49,7 @@ class Source(Protocol):
     def real(self, k: int) -> Tensor: ...
     def latent_d(self, k: int) -> Tensor: ...
     def latent_g(self) -> Tensor: ...
+    def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]: ...  # of samples in k's epoch; toolbox-mlp
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class Given:
 
     def latent_g(self) -> Tensor:
         return torch.from_numpy(self.draws.latent_g()).to(self.device)
+
+    def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]:
+        return map(torch.from_numpy, shuffled(count, size, self.draws.dropout(k)))
 
 
 class Drawn:
@@ -86,6 +92,8 @@ class Drawn:
         self._number += 1
         x = self._pixels[indices].to(torch.float32)
         x.mul_((self._recipe.high - self._recipe.low) / 255).add_(self._recipe.low)
+        if getattr(self._recipe, "scale_rows", False):
+            x = stretched(x)
         return x.permute(0, 3, 1, 2) if self._last else x
 
     def latent_d(self, k: int) -> Tensor:
@@ -94,7 +102,17 @@ class Drawn:
     def latent_g(self) -> Tensor:
         z = torch.empty(self._recipe.batch_size, self._recipe.latent, device=self._device)
         half = UNIFORM.get(self._recipe.name)
-        return z.uniform_(-half, half) if half else z.normal_()
+        z = z.uniform_(-half, half) if half else z.normal_()
+        return stretched(z) if getattr(self._recipe, "scale_rows", False) else z
+
+    def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]:
+        return torch.randperm(count, device=self._device).split(size)
+
+
+def stretched(x: Tensor) -> Tensor:
+    """Each row from 0 to 1, as toolbox-mlp has it."""
+    low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+    return torch.where(high > low, (x - low) / (high - low), x)
 
 
 class TorchMatch:
@@ -235,7 +253,7 @@ class TorchSide:
     def first_losses(self) -> list[float]:
         """Losses of D and G in the first rounds, on minigan's batches and without dropout."""
         recipe = without_dropout(self._recipe)
-        match = TorchMatch(recipe, self._images, self._variant, self._device)
+        match = self._match(recipe)
         images = recipe.training_part(self._images)
         real = feed(images, Batches(len(images), recipe.batch_size, SEED), CPU)
         losses: list[float] = []
@@ -246,9 +264,14 @@ class TorchSide:
 
     @cached_property
     def _play(self) -> Callable[[], object]:
-        match = TorchMatch(self._recipe, self._images, self._variant, self._device)
+        match = self._match(self._recipe)
         source = Drawn(self._recipe, self._images, self._device, self._variant.tuned)
         return lambda: match.play(source)
+
+    def _match(self, recipe: Recipe) -> "TorchMatch | ToolboxMatch":
+        if isinstance(recipe, ToolboxMLP):
+            return ToolboxMatch(recipe, self._images, self._variant.tuned)
+        return TorchMatch(recipe, self._images, self._variant, self._device)
 
     def seconds_a_round(self, rounds: int) -> float:
         return seconds_a_round(self._play, rounds, self._synchronize)

@@ -174,6 +174,15 @@ def test_activations_keep_the_shape_of_small_arrays(name, shape):
             assert getattr(ops, f"{name}_backward")(np.ones(shape), cache).shape == shape
 
 
+@both_precisions
+def test_the_fast_sigmoid_keeps_its_digits_in_both_tails(dtype):
+    x = np.array([-1e4, -80, -20, -1e-3, 0, 1e-3, 20, 80, 1e4, -np.inf, np.inf], dtype)
+    with fast(1):
+        y, _ = ops.sigmoid(x)
+    expected = ops.sigmoid(x.astype(np.float64))[0]
+    np.testing.assert_allclose(y, expected, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
+
+
 @pytest.mark.parametrize("sizes", [(0, 3, 2), (2, 0, 3), (2, 3, 0), (1, 1, 1)], ids=str)
 def test_dense_of_empty_axes(sizes):
     n, i, o = sizes

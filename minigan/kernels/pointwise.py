@@ -52,8 +52,17 @@ def tanh_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
 
 def sigmoid(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
     """See `minigan.functional.activations.sigmoid`."""
-    y = by_pieces(lambda piece: plain.sigmoid(piece)[0], x)
+    y = by_pieces(_sigmoid, x)
     return y, ActivationCache(y)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)): as accurate as the plain form, if exp may overflow, which gives 0 in its turn."""
+    y = np.negative(x)
+    with np.errstate(over="ignore"):
+        np.exp(y, out=y)
+    y += 1
+    return np.reciprocal(y, out=y)
 
 
 def by_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:

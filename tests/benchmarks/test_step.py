@@ -45,13 +45,14 @@ def one_thread() -> None:
 
 
 def test_every_recipe_is_here() -> None:
-    assert SMALL.keys() == RECIPES.keys() - {"toolbox-mlp"}
+    assert SMALL.keys() | {"toolbox-mlp"} == RECIPES.keys()
+    assert [recipe.name for recipe in step.comparable([], [], None, "cpu")] == list(RECIPES)
 
 
-def test_a_game_that_pytorch_does_not_know_is_left_out_and_refused_by_name() -> None:
+def test_a_game_without_a_pytorch_side_on_a_gpu_is_left_out_and_refused_by_name() -> None:
     with pytest.raises(UserError, match="toolbox-mlp plays rounds of its own"):
-        step.comparable(["toolbox-mlp"], [], None)
-    assert {recipe.name for recipe in step.comparable([], [], None)} == SMALL.keys()
+        step.comparable(["toolbox-mlp"], [], None, "gpu")
+    assert {recipe.name for recipe in step.comparable([], [], None, "gpu")} == SMALL.keys()
 
 
 @needs_torch
@@ -84,13 +85,41 @@ def test_pytorch_plays_the_same_game(name, settings, variant) -> None:
 
 
 @needs_torch
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("tuned", [False, True], ids=["published", "tuned"])
+@pytest.mark.parametrize("copy", ["learns", "forgets", "frozen"])
+@pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
+def test_pytorch_plays_the_same_rounds_of_the_toolbox(copy, loss, tuned) -> None:
+    import torch
+
+    from benchmarks.torch_side import Given
+    from benchmarks.torch_toolbox import ToolboxMatch
+
+    settings = ["minibatch=5", "hidden_d=6", "latent=4", "decay_d=0.1", "decay_g=0.2", "lr=0.5"]
+    (recipe,) = chosen(["toolbox-mlp"], [*settings, f"copy_of_d={copy}", f"loss={loss}"], 10)
+    recipe = without_dropout(recipe)
+    images = digits(recipe)
+    state, play = start(recipe, images, CPU, "float64")
+    match = ToolboxMatch(recipe, images, tuned, "float64")
+    real = feed(images, Batches(len(images), 10, SEED), CPU)
+    for number in range(3):
+        metrics = play()
+        draws = SeededDraws(recipe, real, SEED, number, 1, np.dtype("float64"))
+        losses = match.play(Given(draws, torch.device("cpu")))
+        assert [loss.item() for loss in losses] == pytest.approx([metrics["loss_d"], metrics["loss_g"]], rel=1e-9)
+    pairs = [(state.g, "dense1", match.g), (state.d, "dense1", match.d.hidden), (state.d, "dense2", match.d.out)]
+    for player, name, theirs in pairs:
+        np.testing.assert_allclose(theirs.weight.detach().numpy().T, player.theta[f"{name}.w"], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(theirs.bias.detach().numpy(), player.theta[f"{name}.b"], rtol=1e-9, atol=1e-12)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", [*SMALL, "toolbox-mlp"])
 def test_pytorch_draws_batches_like_minigan(name) -> None:
     import torch
 
     from benchmarks.torch_side import Drawn
 
-    (recipe,) = chosen([name], SMALL[name], 100)
+    (recipe,) = chosen([name], SMALL.get(name, []), 100)
     images = digits(recipe)
     used = recipe.training_part(images)
     real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)

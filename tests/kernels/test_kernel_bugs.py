@@ -129,6 +129,7 @@ BUGS = [
     Bug("relu backward: leaky", pointwise.relu_backward, "0.0", "0.01"),
     Bug("pieces of activations: always the first", pointwise.by_pieces, "array[some]",
         "array[: some.stop - some.start]"),
+    Bug("sigmoid: a sign", pointwise._sigmoid, "np.negative(x)", "np.positive(x)"),
     Bug("tanh: sigmoid", pointwise.tanh, "plain.tanh", "plain.sigmoid"),
     Bug("tanh backward: of the wrong array", pointwise.tanh_backward, "ActivationCache(y)", "ActivationCache(piece)"),
     Bug("updates: the last number of a part is left out", pointwise.in_pieces, "pieces(start, stop,",
