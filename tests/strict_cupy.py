@@ -8,7 +8,8 @@ arrays wrap NumPy arrays and compute with NumPy, so results equal NumPy's bit fo
 * whatever would make the host wait for the GPU is counted, and so are copies to the GPU:
   ``with counting() as counts: ...; assert counts.synchronisations == 0``, or forbidden:
   ``with forbid_synchronisation(): ...``;
-* ``with forbid_dtype("float64"): ...`` finds the step where float32 became float64.
+* ``with forbid_dtype("float64"): ...`` finds the step where float32 became float64;
+* minigan's own calls of cuBLAS go to the stand-in in ``tests/strict_cublas.py``, on addresses ``array.data.ptr``.
 
 Stricter than CuPy itself: NumPy's functions on its arrays (CuPy takes over), NumPy arrays and
 repeated places in an index, indices out of range (CuPy wraps around), reading fresh memory (NaN here).
@@ -21,6 +22,7 @@ import inspect
 import json
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,7 +181,7 @@ NOT_MODELLED = _names(
     "save savetxt savez savez_compressed show_config unpackbits"
 )
 NOT_MODELLED_ON_ARRAYS = _names(
-    "base cstruct data dump dumps flat mdspan put reduced_view scatter_add scatter_max scatter_min toDlpack tofile"
+    "base cstruct dump dumps flat mdspan put reduced_view scatter_add scatter_max scatter_min toDlpack tofile"
 )
 SUPPORTED_DTYPES = "?bBhHiIlLqQefdFD"
 PYTHON_SCALARS = (bool, int, float, complex)
@@ -473,6 +475,10 @@ class ndarray:  # noqa: N801  the name CuPy gives it
     def device(self) -> "_CudaDevice":
         return _CudaDevice(0)
 
+    @property
+    def data(self) -> "_MemoryPointer":
+        return _MemoryPointer(_memory(self))
+
     def dot(self, b: Any, out: Any = None) -> "ndarray":
         return MODULE.dot(self, b, out)
 
@@ -531,6 +537,29 @@ class ndarray:  # noqa: N801  the name CuPy gives it
 _memory: Callable[[ndarray], np.ndarray] = ndarray._hidden.__get__  # type: ignore[attr-defined]
 _set_memory: Callable[[ndarray, np.ndarray], None] = ndarray._hidden.__set__  # type: ignore[attr-defined]
 del ndarray._hidden  # type: ignore[attr-defined]
+
+
+class _MemoryPointer:
+    """The address of an array, for libraries that are called without CuPy; `owner_of` knows then what lies there."""
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.ptr = memory.ctypes.data
+        while isinstance(memory.base, np.ndarray):
+            memory = memory.base
+        if memory.size:
+            _owners[memory.ctypes.data] = memory
+
+
+_owners: "weakref.WeakValueDictionary[int, np.ndarray]" = weakref.WeakValueDictionary()
+
+
+def owner_of(address: int, size: int) -> np.ndarray | None:
+    """The living memory in which so many bytes from an address on lie, if there is any."""
+    for memory in list(_owners.values()):
+        low, high = np.lib.array_utils.byte_bounds(memory)
+        if low <= address and address + size <= high:
+            return memory
+    return None
 
 
 class _Flags:
@@ -791,6 +820,7 @@ class _CudaDevice:
 class _Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.null, self.non_blocking = null, non_blocking
+        self.ptr = 0 if null else id(self)
 
     def synchronize(self) -> None:
         _waited("Stream.synchronize")
@@ -802,13 +832,23 @@ class _Stream:
         pass
 
 
+class _DeviceMemory:
+    """Memory from the driver, outside the pool."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self._bytes = size, np.empty(size + 256, np.uint8)  # cudaMalloc aligns to 256 bytes
+        self.ptr = -(-_MemoryPointer(self._bytes).ptr // 256) * 256
+
+
 _CUDA = SimpleNamespace(
     Device=_CudaDevice,
+    Memory=_DeviceMemory,
     Stream=_Stream,
     get_current_stream=lambda: _Stream(null=True),
     is_available=lambda: True,
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
+        getDevice=lambda: 0,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda _: {"name": b"stand-in for a GPU"},
         deviceSynchronize=lambda: _waited("deviceSynchronize"),
@@ -869,10 +909,13 @@ MODULE.__version__ = API["version"]
 @contextmanager
 def installed() -> Iterator[Device]:
     """Let ``import cupy`` find the stand-in within the block, and yield it as minigan's first GPU."""
+    from tests import strict_cublas  # which needs the arrays of this module
+
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = MODULE
     try:
-        yield Device("gpu:0", MODULE)
+        with strict_cublas.installed():
+            yield Device("gpu:0", MODULE)
     finally:
         if before is None:
             del sys.modules["cupy"]
