@@ -69,7 +69,7 @@ _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
 HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
-GPU_ROOMS: tuple[str, ...] = ("dense",)  # of cuda/
+GPU_ROOMS: tuple[str, ...] = ("conv", "dense")  # of cuda/
 
 
 def _door(plain: Operation) -> Operation:

@@ -159,7 +159,8 @@ class Library:
         left = Matrices("a", a, at, lda, sa, count, *((k, m) if ta else (m, k)))
         right = Matrices("b", b, bt, ldb, sb, count, *((n, k) if tb else (k, n)))
         target = Matrices("c", c, ct, ldc, sc, count, m, n)
-        require(count == 1 or sc >= ldc * (n - 1) + m, f"stridec is {sc}: the results overlap")
+        behind, beside = sc >= ldc * (n - 1) + m, m <= sc and (count - 1) * sc + m <= ldc
+        require(count == 1 or behind or beside, f"stridec is {sc}: the results overlap")
         require(compute in COMPUTE.get(at, ()), f"compute type {compute} for type {at}", NOT_SUPPORTED)
         launch((left, right, target), (ta, tb), (_scalar(alpha, at), _scalar(beta, at)), COMPUTE[at][compute])
 

@@ -138,7 +138,7 @@ def _launch(xp: Any, left: _Matrix, right: _Matrix, target: _Matrix, out: Array,
     a, b, c = ([m.array.data.ptr, numbers.kind, m.leading] for m in (left, right, target))
     handle = _handle(xp)
     head = (left.operation, right.operation, columns, rows, depth, alpha)
-    if out.ndim == 2:
+    if out.ndim == 2 or len(out) == 1:
         handle.call("cublasGemmEx", *head, *a, *b, beta, *c, compute, _ANY_ALGORITHM)
     else:
         for matrix, m in zip((a, b, c), (left, right, target), strict=True):

@@ -11,9 +11,9 @@ from hypothesis import given
 from minigan import ops
 from tests import strict_cublas, strict_cupy
 from tests.kernels.twins import LAYOUTS, TWINS, draw, errors
-from tests.strategies import seeds
+from tests.strategies import assert_agrees, convolutions, many_examples, seeds
 
-NAMES = ["dense", "dense_input_grad", "dense_weight_grad"]
+NAMES = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad"]
 every_product = pytest.mark.parametrize("name", NAMES)
 
 
@@ -51,6 +51,25 @@ def test_our_products_agree_with_the_plain_ones(name, dtype, layout, seed):
     for result in results:
         assert result.dtype == dtype
     assert max(errors(name, results, arrays, extra)) <= TWINS[name].tolerance
+
+
+@many_examples
+@given(case=convolutions())
+def test_convolutions_of_any_geometry_agree_on_the_gpu(case):
+    x, w, dy, geometry = case
+    size, kernel = x.shape[1:3], w.shape[:2]
+    with on_the_gpu() as device:
+        there = [device.put(array) for array in (x, w, dy)]
+        found = [
+            ops.conv2d(there[0], there[1], geometry),
+            ops.conv2d_input_grad(there[2], there[1], size, geometry),
+            ops.conv2d_weight_grad(there[0], there[2], kernel, geometry),
+        ]
+        assert all(array.flags.c_contiguous for array in found)
+        found = [array.get() for array in found]
+    assert_agrees(found[0], ops.conv2d(x, w, geometry))
+    assert_agrees(found[1], ops.conv2d_input_grad(dy, w, size, geometry))
+    assert_agrees(found[2], ops.conv2d_weight_grad(x, dy, kernel, geometry))
 
 
 @every_product
