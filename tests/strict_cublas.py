@@ -77,6 +77,7 @@ class Library:
     def __init__(self) -> None:
         self.calls: list[str] = []  # the names of the entry points, as they were called
         self.workspaces: list[int] = []  # the addresses of those set
+        self.multiplications = 0
         self._stream: int | None = None
         self._workspace: int | None = None
         self._created = False
@@ -162,6 +163,7 @@ class Library:
         behind, beside = sc >= ldc * (n - 1) + m, m <= sc and (count - 1) * sc + m <= ldc
         require(count == 1 or behind or beside, f"stridec is {sc}: the results overlap")
         require(compute in COMPUTE.get(at, ()), f"compute type {compute} for type {at}", NOT_SUPPORTED)
+        self.multiplications += m * n * k * count
         launch((left, right, target), (ta, tb), (_scalar(alpha, at), _scalar(beta, at)), COMPUTE[at][compute])
 
 

@@ -27,6 +27,8 @@ def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
     """See `minigan.functional.conv.conv2d`."""
     if min(geometry.out_size(x.shape[1:3], w.shape[:2])) < 1:
         return plain.conv2d(x, w, geometry)  # which says why not
+    if x.shape[3] != w.shape[2] * geometry.groups:
+        raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
     bands = Bands.of(len(x), x.shape[1:3], w.shape[:2], geometry)
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
     out = _by_group(y, geometry.groups)

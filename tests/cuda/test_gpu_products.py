@@ -1,19 +1,30 @@
 """Dense layers and convolutions of a GPU's arrays: our own products give what the plain versions give on the host."""
 
 import inspect
+import re
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from minigan import ops
+from minigan.cuda import conv, dense
+from minigan.errors import UserError
+from minigan.functional import conv as functional
+from minigan.functional.patches import Geometry
+from minigan.recipes import MLP2014
 from tests import strict_cublas, strict_cupy
-from tests.kernels.twins import LAYOUTS, TWINS, draw, errors
-from tests.strategies import assert_agrees, convolutions, many_examples, seeds
+from tests.kernels.test_fast_training import BOUND, BOUND_OF_BIASES, RECIPES, weights_after
+from tests.kernels.twins import LAYOUTS, TWINS, draw, errors, plain_float64
+from tests.planted_bugs import Bug, planted
+from tests.strategies import assert_agrees, convolutions, many_examples, normal, seeds
 
 NAMES = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad"]
+TOLERANCE = 4  # units of the precision, times what rounding scales with: see twins.errors
+SMALL_2014 = MLP2014(batch_size=4, latent=3, hidden_g=6, hidden_d=4, pieces=2)
 every_product = pytest.mark.parametrize("name", NAMES)
 
 
@@ -41,35 +52,41 @@ def _dtype(arrays):
     return only
 
 
+# Against the plain versions. Only the order of sums differs.
+
+
 @every_product
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=10)
 @given(seed=seeds)
 def test_our_products_agree_with_the_plain_ones(name, dtype, layout, seed):
     arrays, extra = draw(name, seed, dtype, layout)
     results = gpu_results(name, arrays, extra)
     for result in results:
         assert result.dtype == dtype
-    assert max(errors(name, results, arrays, extra)) <= TWINS[name].tolerance
+    assert max(errors(name, results, arrays, extra)) <= TOLERANCE
+
+
+def all_three(x, w, dy, geometry):
+    return [
+        ops.conv2d(x, w, geometry),
+        ops.conv2d_input_grad(dy, w, x.shape[1:3], geometry),
+        ops.conv2d_weight_grad(x, dy, w.shape[:2], geometry),
+    ]
 
 
 @many_examples
 @given(case=convolutions())
 def test_convolutions_of_any_geometry_agree_on_the_gpu(case):
     x, w, dy, geometry = case
-    size, kernel = x.shape[1:3], w.shape[:2]
     with on_the_gpu() as device:
         there = [device.put(array) for array in (x, w, dy)]
-        found = [
-            ops.conv2d(there[0], there[1], geometry),
-            ops.conv2d_input_grad(there[2], there[1], size, geometry),
-            ops.conv2d_weight_grad(there[0], there[2], kernel, geometry),
-        ]
+        found = all_three(*there, geometry)
         assert all(array.flags.c_contiguous for array in found)
         found = [array.get() for array in found]
-    assert_agrees(found[0], ops.conv2d(x, w, geometry))
-    assert_agrees(found[1], ops.conv2d_input_grad(dy, w, size, geometry))
-    assert_agrees(found[2], ops.conv2d_weight_grad(x, dy, kernel, geometry))
+    for ours, plain in zip(found, all_three(x, w, dy, geometry), strict=True):
+        assert_agrees(ours, plain)
 
 
 @every_product
@@ -91,6 +108,64 @@ def test_dense_of_empty_axes_on_the_gpu(sizes):
         assert (ops.dense_weight_grad(dy, cache).get() == n).all()
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_images_on_the_gpu(groups):
+    geometry = Geometry((2, 2), (1, 1, 1, 1), groups=groups)
+    with on_the_gpu() as device:
+        x, w, dy = (device.xp.ones(shape) for shape in ((0, 8, 8, 2), (4, 4, 2 // groups, 6), (0, 4, 4, 6)))
+        y, dx, dw = all_three(x, w, dy, geometry)
+        assert (y.shape, dx.shape, dw.shape) == (dy.shape, x.shape, w.shape)
+        assert not dw.get().any()
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "others"),
+    [
+        ("conv2d", [(1, 2, 2, 3), (3, 3, 3, 2)], (Geometry(),)),
+        ("conv2d", [(1, 2, 2, 3), (5, 5, 3, 2)], (Geometry(),)),
+        ("conv2d_input_grad", [(1, 4, 3, 2), (3, 3, 3, 2)], ((5, 5), Geometry())),
+        ("conv2d_weight_grad", [(1, 5, 5, 3), (1, 4, 3, 2)], ((3, 3), Geometry())),
+        ("conv2d_weight_grad", [(1, 2, 2, 3), (1, 0, 0, 2)], ((3, 3), Geometry())),
+    ],
+)
+def test_what_the_plain_version_refuses_is_refused_in_the_same_words_on_the_gpu(name, shapes, others):
+    words = []
+    with on_the_gpu() as device:
+        for xp in (np, device.xp):
+            with pytest.raises(ValueError, match=r"\d") as caught:
+                getattr(functional, name)(*map(xp.ones, shapes), *others)
+            words.append(str(caught.value))
+        with pytest.raises(ValueError, match=re.escape(words[0])):
+            getattr(ops, name)(*map(device.xp.ones, shapes), *others)
+    assert words[0] == words[1]
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dy"),
+    [
+        ((2, 5, 5, 3), (3, 3, 4, 2), (2, 3, 3, 2)),
+        ((2, 5, 5, 3), (3, 3, 3, 2), (2, 3, 3, 4)),
+        ((3, 5, 5, 3), (3, 3, 3, 2), (2, 3, 3, 2)),
+    ],
+    ids=["channels of x and w", "channels of dy and w", "images of x and dy"],
+)
+def test_shapes_that_do_not_go_together_are_refused(x, w, dy):
+    with on_the_gpu() as device:
+        refused = 0
+        xs, ws, dys = map(device.xp.ones, (x, w, dy))
+        for name, arguments in [
+            ("conv2d", (xs, ws)), ("conv2d_input_grad", (dys, ws, (5, 5))), ("conv2d_weight_grad", (xs, dys, (3, 3))),
+        ]:  # fmt: skip
+            try:
+                getattr(ops, name)(*arguments, Geometry())
+            except ValueError:
+                refused += 1
+    assert refused == 1
+
+
+# What it costs ------------------------------------------------------------------------------------------
+
+
 def test_dense_layers_multiply_three_times_and_copy_nothing():
     with on_the_gpu() as device, strict_cublas.installed() as library:
         xp = device.xp
@@ -100,3 +175,140 @@ def test_dense_layers_multiply_three_times_and_copy_nothing():
             ops.dense_input_grad(dy, w)
             ops.dense_weight_grad(dy, cache)
     assert [name for name in library.calls if "Gemm" in name] == ["cublasGemmEx"] * 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A convolution, and how many products each of its primitives takes."""
+
+    story: str
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    geometry: Geometry
+    products: int
+    no_copy_of: str = ""  # x, where its bands are x itself
+
+
+COSTS = [
+    Cost("dcgan: half the size", (8, 8), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), 2),
+    Cost("dcgan: the last one, of one place", (4, 4), (4, 4), Geometry(), 1, "x"),
+    Cost("odd kernel, half the size", (8, 8), (5, 5), Geometry((2, 2), (2, 2, 2, 2)), 3),
+    Cost("the same size", (6, 6), (3, 3), Geometry((1, 1), (1, 1, 1, 1)), 3),
+    Cost("pixel by pixel", (6, 6), (1, 1), Geometry(), 1, "x"),
+    Cost("patch by patch", (6, 6), (2, 3), Geometry((2, 3)), 1),
+    Cost("every other pixel", (6, 6), (1, 1), Geometry((2, 2)), 1),
+    Cost("dilated", (9, 9), (3, 3), Geometry((1, 1), dilation=(2, 2)), 3),
+    Cost("four groups", (8, 8), (4, 4), Geometry((2, 2), (1, 1, 1, 1), groups=4), 2),
+]
+
+
+@pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.story)
+def test_so_many_products_without_a_wasted_multiplication(cost):
+    n, i, o = 3, 4, 8
+    p, q = cost.geometry.out_size(cost.size, cost.kernel)
+    x, w, dy = (n, *cost.size, i), (*cost.kernel, i // cost.geometry.groups, o), (n, p, q, o)
+    with on_the_gpu() as device, strict_cublas.installed() as library:
+        all_three(*map(device.xp.ones, (x, w, dy)), cost.geometry)
+    assert sum("Gemm" in name for name in library.calls) == 3 * cost.products
+    assert library.multiplications == 3 * n * p * q * w[0] * w[1] * w[2] * o
+
+
+@pytest.mark.parametrize("cost", [cost for cost in COSTS if cost.no_copy_of], ids=lambda cost: cost.story)
+def test_where_every_pixel_is_in_one_window_nothing_is_copied(cost):
+    with on_the_gpu() as device:
+        x = device.xp.ones((3, *cost.size, 4))
+        bands = conv.Bands.of(3, cost.size, cost.kernel, cost.geometry)
+        assert bands.cut(x).data.ptr == x.data.ptr
+        assert bands.add_up(bands.cut(x)).shape == x.shape
+
+
+def test_bands_copy_a_number_at_most_twice_where_windows_would_four_times():
+    """Half the size by 4 x 4, padding aside."""
+    bands = conv.Bands.of(1, (64, 64), (4, 4), Geometry((2, 2), (1, 1, 1, 1)))
+    assert bands.shape(3) == (1, 33 * 32, 2 * 4 * 3)  # 33 blocks of two rows with windows of four columns
+    assert np.prod(bands.shape(3)) <= 33 / 32 * 2 * 64 * 64 * 3
+
+
+# Whole rounds -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, SMALL_2014], ids=lambda recipe: recipe.name)
+def test_rounds_on_the_gpu_end_at_the_weights_of_the_host(recipe):
+    plain = weights_after(recipe, rounds=3)
+    with on_the_gpu() as device:
+        found = weights_after(recipe, device, rounds=3)
+    largest = max(abs(view).max() for view in plain.values())
+    for name, view in plain.items():
+        bound = BOUND_OF_BIASES if name.endswith((".b", ".mean")) else BOUND
+        assert abs(found[name] - view).max() <= bound * largest, name
+
+
+# A checker that cannot fail is no checker ---------------------------------------------------------------
+
+Axis, Bands = conv.Axis, conv.Bands
+BUGS = [
+    Bug("dense: the input gradient by the weights as they are", dense.dense_input_grad, "w.T", "w.reshape(w.T.shape)"),
+    Bug("dense: the bias taken off", dense.dense, "y += b", "y -= b"),
+    Bug("conv: the second product overwrites", conv.conv2d, "number > 0", "False"),
+    Bug("conv: the first product adds to what was there", conv.conv2d, "number > 0", "True"),
+    Bug("conv: what the first product leaves out is not cleared", conv.conv2d_input_grad, "du[:, written:] = 0", "pass"),
+    Bug("conv: the second input gradient overwrites", conv.conv2d_input_grad, "number > 0 or", "False or"),
+    Bug("conv: groups of neighbouring rows", conv._by_group, "rows.reshape(len(rows), groups, rows.shape[1] // groups).swapaxes(0, 1)",
+        "rows.reshape(groups, len(rows), rows.shape[1] // groups)"),
+    Bug("axis: dilation forgotten", Axis.runs.fget, "tap * self.dilation", "tap"),
+    Bug("axis: dilated taps taken together", Axis.runs.fget, "if self.dilation == 1 else 1", ""),
+    Bug("axis: every tap in the first block", Axis.runs.fget, "Run(slice(tap, tap + number), block,", "Run(slice(tap, tap + number), 0,"),
+    Bug("axis: what lies behind the blocks is kept", Axis.seen.fget, "min(self.size, self.length - self.before)", "self.size"),
+    Bug("bands: padding of the top on the left", Bands.of.__func__, "geometry.padding[2 * axis]", "geometry.padding[0]"),
+    Bug("bands: padding of the bottom on the top", Bands.of.__func__, "geometry.padding[2 * axis]", "geometry.padding[2 * axis + 1]"),
+    Bug("bands: strides exchanged", Bands.of.__func__, "geometry.stride[axis]", "geometry.stride[1 - axis]"),
+    Bug("bands: every product of the first block", Bands.runs, "run.block * block, run.block * block", "0, 0"),
+    Bug("bands: the next block of the same image", Bands.runs, "self.images * self.columns.places", "self.columns.places"),
+    Bug("bands: every product of the first rows", Bands.runs, "run.phases.start * tap : run.phases.stop * tap",
+        ": (run.phases.stop - run.phases.start) * tap"),
+    Bug("bands: weights of the first rows", Bands.runs, "run.taps.start * tap : run.taps.stop * tap",
+        ": (run.taps.stop - run.taps.start) * tap"),
+    Bug("bands: columns that overlap overwrite each other", Bands.add_up, "target += windows", "target[...] = windows"),
+    Bug("bands: blocks in the order of images", Bands._blocks, "(5, 1, 0, 3, 2, 4, 6)", "(5, 0, 1, 3, 2, 4, 6)"),
+    Bug("bands: rows and columns of a block exchanged", Bands._blocks, "(5, 0, 1, 3, 2, 4, 6)", "(5, 0, 1, 3, 4, 2, 6)"),
+    Bug("bands: gradients in the order of images", Bands.from_images, "if self._shifted else dy", "if False else dy"),
+    Bug("bands: outputs in the order of bands", Bands.to_images, "not self._shifted", "True"),
+    Bug("bands: the border keeps what was there", Bands._padded, ".zeros(", ".empty("),
+    Bug("bands: the image is larger than what is seen", Bands.add_up, "inner.shape[1:3] == (rows.size, columns.size)", "True"),
+]  # fmt: skip
+
+
+def is_caught():
+    """Whether a result is now wrong, or of another shape; an operation that stops with an error does not count."""
+    for name in NAMES:
+        for seed in range(25):
+            arrays, extra = draw(name, seed)
+            if name.startswith("conv2d") and seed % 5 == 0:
+                dilated = replace(extra, dilation=(2, 3), padding=(6, 5, 6, 4))
+                arrays["dy"] = normal(seed, len(arrays["x"]), *places(arrays, dilated), arrays["w"].shape[3])
+                extra = dilated
+            try:
+                results = gpu_results(name, arrays, extra)
+            except (ValueError, TypeError, IndexError, UserError):
+                continue
+            expected = plain_float64(name, arrays, extra)
+            if any(ours.shape != plain.shape for ours, plain in zip(results, expected, strict=True)):
+                return True
+            with np.errstate(all="ignore"):
+                if not max(errors(name, results, arrays, extra)) <= TOLERANCE:
+                    return True
+    return False
+
+
+def places(arrays, geometry):
+    return geometry.out_size(arrays["x"].shape[1:3], arrays["w"].shape[:2])
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.story)
+def test_a_bug_planted_in_a_product_is_caught(bug):
+    with planted(bug):
+        assert is_caught()
+
+
+def test_without_a_bug_no_product_is_wrong():
+    assert not is_caught()
