@@ -63,6 +63,14 @@ def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: G
     return dw
 
 
+def conv2d_bias_grad(dy: Array) -> Array:
+    """See `minigan.functional.conv.conv2d_bias_grad`.
+
+    First over the images: CuPy has a block of threads for each sum, and so few channels would keep the GPU idle.
+    """
+    return dy.sum(axis=0).sum(axis=(0, 1))
+
+
 def _weights(w: Array, groups: int) -> Array:
     """A view of w (kh, kw, I/G, O): (G, kh kw I/G, O/G)."""
     return _by_group(array_module(w).ascontiguousarray(w).reshape(-1, w.shape[3]), groups)

@@ -22,7 +22,10 @@ from tests.kernels.twins import LAYOUTS, TWINS, draw, errors, plain_float64
 from tests.planted_bugs import Bug, planted
 from tests.strategies import assert_agrees, convolutions, many_examples, normal, seeds
 
-NAMES = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad"]
+NAMES = [
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad",
+    "dense", "dense_input_grad", "dense_weight_grad",
+]  # fmt: skip
 TOLERANCE = 4  # units of the precision, times what rounding scales with: see twins.errors
 SMALL_2014 = MLP2014(batch_size=4, latent=3, hidden_g=6, hidden_d=4, pieces=2)
 every_product = pytest.mark.parametrize("name", NAMES)
@@ -116,6 +119,7 @@ def test_no_images_on_the_gpu(groups):
         y, dx, dw = all_three(x, w, dy, geometry)
         assert (y.shape, dx.shape, dw.shape) == (dy.shape, x.shape, w.shape)
         assert not dw.get().any()
+        assert not ops.conv2d_bias_grad(dy).get().any()
 
 
 @pytest.mark.parametrize(
