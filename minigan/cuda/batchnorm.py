@@ -1,0 +1,122 @@
+"""Batch normalisation on a GPU, also together with the rectifier behind it: three launches each way (batchnorm.cu).
+
+The plain version takes nine launches forward and nine backward, most of which read and write the whole array.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.cuda.launch import contiguous, empty_like, launch, launch_each
+from minigan.functional import batchnorm as plain
+from minigan.typing import Array, Shape
+
+WIDTH = 32  # channels of a block, as in batchnorm.cu
+LANES = 8  # rows that a block does at a time
+LANES_OF_SUMS = 32  # chunks that it does at a time, where their sums are added
+BLOCKS = 512  # at most, if there are enough rows: several for each processor of a GPU
+NO_RECTIFIER = 1.0  # the slope that changes nothing
+
+
+class BatchNormCache(NamedTuple):
+    x: Array  # (..., C)      input
+    inv_std: Array  # (C,)  1 / sqrt(var + eps)
+    mean: Array  # (C,)     batch mean
+    var: Array  # (C,)      biased batch variance
+    samples: int  # R
+
+    @property
+    def x_hat(self) -> Array:
+        """Normalised input (R, C), which the plain version keeps."""
+        return (self.x.reshape(self.samples, -1) - self.mean) * self.inv_std
+
+
+class Split(NamedTuple):
+    """How R rows of C channels are shared among blocks: pieces of 32 channels and of some rows."""
+
+    rows: int
+    channels: int
+    height: int  # rows of a chunk
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.rows // self.height)
+
+    @property
+    def grid(self) -> Shape:
+        return -(-self.channels // WIDTH), self.chunks
+
+    @property
+    def sizes(self) -> tuple[np.int32, ...]:
+        """As the kernels take them."""
+        return np.int32(self.rows), np.int32(self.channels), np.int32(self.height)
+
+
+def split(shape: Shape) -> Split:
+    """For an array (..., C); it depends on nothing else, so neither do the roundings."""
+    channels = shape[-1]
+    rows = int(np.prod(shape[:-1]))
+    chunks = min(-(-rows // (4 * LANES)), max(1, BLOCKS * WIDTH // channels))
+    return Split(rows, channels, -(-rows // chunks))
+
+
+def batchnorm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, BatchNormCache]:
+    """See `minigan.functional.batchnorm.batchnorm`."""
+    return batchnorm_leaky(x, gamma, beta, eps, NO_RECTIFIER)
+
+
+def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: float) -> tuple[Array, BatchNormCache]:
+    """See `minigan.functional.batchnorm.batchnorm_leaky`."""
+    if x.size < 2 * x.shape[-1]:
+        plain.batchnorm(x, gamma, beta, eps)  # raises
+    xp, blocks = array_module(x), split(x.shape)
+    x, gamma, beta = contiguous(x), contiguous(gamma), contiguous(beta)
+    means, spreads = xp.empty((2, blocks.chunks, blocks.channels), x.dtype)
+    mean, var, inv_std = xp.empty((3, blocks.channels), x.dtype)
+    _launch("moments", blocks, x, means, spreads)
+    _launch_sums("statistics", blocks, means, spreads, np.float64(eps), mean, var, inv_std)
+    y = empty_like(x)
+    _launch("normalise", blocks, x, gamma, beta, mean, inv_std, x.dtype.type(slope), y)
+    return y, BatchNormCache(x, inv_std, mean, var, blocks.rows)
+
+
+def batchnorm_backward(
+    dy: Array, gamma: Array, cache: BatchNormCache | plain.BatchNormCache
+) -> tuple[Array, Array, Array]:
+    """See `minigan.functional.batchnorm.batchnorm_backward`."""
+    if not isinstance(cache, BatchNormCache):
+        return plain.batchnorm_backward(dy, gamma, cache)
+    return batchnorm_leaky_backward(dy, gamma, gamma, cache, NO_RECTIFIER)  # where beta moves only the rectifier
+
+
+def batchnorm_leaky_backward(
+    dy: Array, gamma: Array, beta: Array, cache: BatchNormCache, slope: float
+) -> tuple[Array, Array, Array]:
+    """See `minigan.functional.batchnorm.batchnorm_leaky_backward`."""
+    xp, blocks = array_module(dy), split(dy.shape)
+    dy, gamma, beta = contiguous(dy), contiguous(gamma), contiguous(beta)
+    inputs = (dy, cache.x, gamma, beta, cache.mean, cache.inv_std, dy.dtype.type(slope))
+    sums, products = xp.empty((2, blocks.chunks, blocks.channels), dy.dtype)
+    dgamma, dbeta = xp.empty((2, blocks.channels), dy.dtype)
+    _launch("gradient_sums", blocks, *inputs, sums, products)
+    _launch_sums("parameter_gradients", blocks, sums, products, cache.inv_std, dgamma, dbeta)
+    dx = empty_like(dy)
+    _launch("input_gradient", blocks, *inputs, dgamma, dbeta, dx)
+    return dx, dgamma, dbeta
+
+
+def update_running_statistics(mean: Array, var: Array, cache: Any, momentum: float) -> None:
+    """See `minigan.functional.batchnorm.update_running_statistics`."""
+    real = mean.dtype.type
+    unbiased = real(cache.samples / (cache.samples - 1))
+    launch_each("batchnorm", "move_statistics", cache.mean, cache.var, real(momentum), unbiased, mean, var, n=mean.size)
+
+
+def _launch(kernel: str, blocks: Split, *arguments: Any) -> None:
+    launch("batchnorm", kernel, blocks.grid, (WIDTH, LANES), *arguments, *blocks.sizes)
+
+
+def _launch_sums(kernel: str, blocks: Split, *arguments: Any) -> None:
+    lanes = min(LANES_OF_SUMS, blocks.chunks)
+    launch("batchnorm", kernel, blocks.grid[:1], (WIDTH, lanes), *arguments, *blocks.sizes)
