@@ -4,7 +4,7 @@ Behind each name stands the plain version, the one to study. Within ``with fast_
 have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays, in cuda/ for those of a GPU.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
@@ -56,6 +56,7 @@ from minigan.functional.pooling import (
 from minigan.functional.reshape import reshape, reshape_backward
 from minigan.functional.shared_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
+from minigan.typing import Array
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
@@ -64,7 +65,7 @@ _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
 HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
-GPU_ROOMS = ("batchnorm", "dropout", "losses", "maxout", "pointwise")  # of cuda/
+GPU_ROOMS = ("batchnorm", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
 def _door(plain: Operation) -> Operation:
@@ -104,6 +105,14 @@ upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
     """Call ``change(first, *others)``, which works element by element and in place: at once here, by pieces if fast."""
     change(first, *others)
+
+
+@_door
+def move_average(average: Array, theta: Array, coefficients: Sequence[float | Array]) -> None:
+    """average <- old average + new theta, in place; the coefficients are the two shares."""
+    old, new = coefficients
+    average *= old
+    average += new * theta
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 The plain version takes nine launches forward and nine backward, most of which read and write the whole array.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,9 +56,9 @@ class Split(NamedTuple):
 
 def split(shape: Shape) -> Split:
     """For an array (..., C); it depends on nothing else, so neither do the roundings."""
-    channels = shape[-1]
-    rows = int(np.prod(shape[:-1]))
-    chunks = min(-(-rows // (4 * LANES)), max(1, BLOCKS * WIDTH // channels))
+    *samples, channels = shape
+    rows, columns = math.prod(samples), -(-channels // WIDTH)
+    chunks = min(-(-rows // (4 * LANES)), max(1, BLOCKS // columns))
     return Split(rows, channels, -(-rows // chunks))
 
 

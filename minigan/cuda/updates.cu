@@ -10,10 +10,10 @@ extern "C" __global__ void sgd(inout theta, in g, in lr, long long n) {
     EACH(i, n) theta[i] -= *lr * g[i];
 }
 
-// v <- mu v - lr g,    theta <- theta + v
-extern "C" __global__ void momentum(inout theta, in g, inout v, in mu, in lr, long long n) {
+// v <- momentum v - lr g,    theta <- theta + v
+extern "C" __global__ void momentum(inout theta, in g, inout v, in lr, in momentum, long long n) {
     EACH(i, n) {
-        v[i] = *mu * v[i] - *lr * g[i];
+        v[i] = *momentum * v[i] - *lr * g[i];
         theta[i] += v[i];
     }
 }
@@ -37,7 +37,7 @@ extern "C" __global__ void adam(inout theta, in g, inout m, inout v, in step, in
     }
 }
 
-// average <- d average + (1 - d) theta
-extern "C" __global__ void average(inout mean, in theta, in d, long long n) {
-    EACH(i, n) mean[i] = *d * mean[i] + (1 - *d) * theta[i];
+// average <- old average + fresh theta
+extern "C" __global__ void move_average(inout average, in theta, in old, in fresh, long long n) {
+    EACH(i, n) average[i] = *old * average[i] + *fresh * theta[i];
 }

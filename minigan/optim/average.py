@@ -1,5 +1,6 @@
 """A running average of the generator's parameters, which draws steadier samples than the last ones."""
 
+from minigan import ops
 from minigan.nn.params import Params
 from minigan.optim.optimiser import Coefficients
 
@@ -20,6 +21,4 @@ def update_average(average: Params, theta: Params, coefficients: Coefficients) -
     orbit (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN Training"). The
     smaller d_t of the first steps lets it forget the random start.
     """
-    old, new = coefficients
-    average.flat *= old
-    average.flat += new * theta.flat
+    ops.move_average(average.flat, theta.flat, coefficients)

@@ -50,11 +50,8 @@ class Optimiser:
             add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
         if self.max_norm is not None:
             clip_by_norm(grads, self.max_norm)
-
-        def rule(theta: Array, g: Array, *moments_of: Array) -> None:
-            self.rule(theta, g, dict(zip(moments, moments_of, strict=True)), *numbers)
-
-        ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=rule)
+        change = Change(self, tuple(moments), numbers)
+        ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=change)
         theta.version += 1
 
     def coefficients(self, t: int) -> tuple[float, ...]:
@@ -64,3 +61,15 @@ class Optimiser:
     def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
         """The formula, element by element, on flat vectors (P,) or pieces of them."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Change:
+    """An update of some numbers: a function that says which rule it is, for the kernels that know a faster way."""
+
+    optimiser: Optimiser
+    names: tuple[str, ...]  # of the moments
+    coefficients: Coefficients
+
+    def __call__(self, theta: Array, g: Array, *moments: Array) -> None:
+        self.optimiser.rule(theta, g, dict(zip(self.names, moments, strict=True)), *self.coefficients)

@@ -251,6 +251,12 @@ def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
     return [mean, var]
 
 
+def _move_average(a: Arrays, shares: tuple[float, float]) -> list[np.ndarray]:
+    average = a["average"].copy()
+    ops.move_average(average, a["theta"], shares)
+    return [average]
+
+
 def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
     n, m = rng.integers(1, 30, 2).tolist()
     return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
@@ -264,6 +270,9 @@ GPU_ONLY = {
     "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
     "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
     "maxout_backward": Twin(_maxout_backward, _maxout_shapes, tolerance=0),
+    "move_average": Twin(
+        _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
+    ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
