@@ -25,7 +25,7 @@ import pytest
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
 MOST_THREADS, MOST_BLOCKS = 1024, (2**31 - 1, 65535, 65535)
 GUARD = 4096  # bytes before and behind what a kernel may touch
-FILLED = 0xFF  # NaN, or -1
+NAN = 0xFFFFFFFF  # as a float, and twice as a double; so are the numbers a little below
 ALIGNED = 256  # as CuPy's memory
 
 Memory = Callable[[Any], np.ndarray]  # from an array of the stand-in to its memory
@@ -140,22 +140,30 @@ class BadLaunch(Exception):
 def guarded(name: str, arrays: list[np.ndarray]) -> Iterator[list[int]]:
     """Where copies of the arrays lie, with guards around them; copied back at the end. Arrays that overlap still do."""
     spans = merged([(array.ctypes.data, array.ctypes.data + array.nbytes) for array in arrays])
-    copies = {}
-    for start, stop in spans:
-        copy = np.full(2 * GUARD + stop - start + ALIGNED, FILLED, np.uint8)
-        first = GUARD + -(copy.ctypes.data + GUARD) % ALIGNED
-        ctypes.memmove(copy.ctypes.data + first, start, stop - start)
-        copies[start, stop] = copy, first
-    starts = [span[0] for span in spans]
-    owners = [spans[bisect(starts, array.ctypes.data) - 1] for array in arrays]
-    yield [
-        copies[owner][0].ctypes.data + copies[owner][1] + array.ctypes.data - owner[0]
-        for owner, array in zip(owners, arrays, strict=True)
-    ]
-    for (start, stop), (copy, first) in copies.items():
-        ctypes.memmove(start, copy.ctypes.data + first, stop - start)
-        copy[first : first + stop - start] = FILLED
-        if not (copy == FILLED).all():
+    copies = [Copy(start, stop, number) for number, (start, stop) in enumerate(spans)]
+    starts = [start for start, _ in spans]
+    owners = [copies[bisect(starts, array.ctypes.data) - 1] for array in arrays]
+    yield [owner.address + array.ctypes.data - owner.start for owner, array in zip(owners, arrays, strict=True)]
+    for copy in copies:
+        copy.give_back(name)
+
+
+class Copy:
+    """Of the memory between two addresses. Every copy has guards of its own kind: one NaN moved to another is seen."""
+
+    def __init__(self, start: int, stop: int, number: int) -> None:
+        self.start, self.size = start, stop - start
+        memory = np.full((2 * GUARD + self.size + ALIGNED) // 4 + 1, NAN - number, np.uint32)
+        self.bytes, self.guards = memory.view(np.uint8), memory.view(np.uint8).copy()
+        self.first = GUARD + -(memory.ctypes.data + GUARD) % ALIGNED
+        self.address = memory.ctypes.data + self.first
+        ctypes.memmove(self.address, start, self.size)
+
+    def give_back(self, name: str) -> None:
+        ctypes.memmove(self.start, self.address, self.size)
+        mine = slice(self.first, self.first + self.size)
+        self.bytes[mine] = self.guards[mine]
+        if not np.array_equal(self.bytes, self.guards):
             raise BadLaunch(f"{name} writes outside its arrays")
 
 
