@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from minigan.backend import gpu_in_use
 from minigan.functional import activations, conv, gan_losses, upsample
 from minigan.functional import batchnorm as _batchnorm
+from minigan.functional import batchnorm_leaky as _batchnorm_leaky
 from minigan.functional import dense as _dense
 from minigan.functional import dropout as _dropout
 from minigan.functional import maxout as _maxout
@@ -33,6 +34,7 @@ from minigan.functional.batchnorm import (
     batchnorm_inference,
     batchnorm_inference_backward,
 )
+from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.dense import dense_bias_grad
 from minigan.functional.dropout import draw_keep
 from minigan.functional.gan_losses import (
@@ -81,6 +83,8 @@ def _door(plain: Operation) -> Operation:
 
 
 batchnorm, batchnorm_backward = _door(_batchnorm.batchnorm), _door(_batchnorm.batchnorm_backward)
+batchnorm_leaky = _door(_batchnorm_leaky.batchnorm_leaky)
+batchnorm_leaky_backward = _door(_batchnorm_leaky.batchnorm_leaky_backward)
 shared_batchnorm = _door(_shared_batchnorm.shared_batchnorm)
 shared_batchnorm_backward = _door(_shared_batchnorm.shared_batchnorm_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)

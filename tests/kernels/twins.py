@@ -96,6 +96,16 @@ def _batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
     return list(ops.batchnorm_backward(a["dy"], a["gamma"], ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1]))
 
 
+def _batchnorm_leaky(a: Arrays, extra: tuple[float, float]) -> list[np.ndarray]:
+    y, cache = ops.batchnorm_leaky(a["x"], a["gamma"], a["beta"], *extra)
+    return [y, cache.norm.mean, cache.norm.var]
+
+
+def _batchnorm_leaky_backward(a: Arrays, extra: tuple[float, float]) -> list[np.ndarray]:
+    _, cache = ops.batchnorm_leaky(a["x"], a["gamma"], a["beta"], *extra)
+    return list(ops.batchnorm_leaky_backward(a["dy"], a["gamma"], cache, extra[1]))
+
+
 def _one_of_two(mine: np.ndarray) -> np.ndarray:
     """As if another process had something else."""
     return np.stack([mine, 0.5 * mine[..., ::-1] + 0.25])
@@ -127,6 +137,11 @@ def _norm_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
     shape = (*leading, channels)
     # A large eps, as the smallest variance of a few samples bounds how sharp the comparison can be.
     return {"x": shape, "dy": shape, "gamma": (channels,), "beta": (channels,)}, 0.1
+
+
+def _norm_leaky_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[float, float]]:
+    shapes, eps = _norm_shapes(rng)
+    return shapes, (eps, float(rng.choice([0.0, 0.2, 1.0, 1.5])))
 
 
 def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], Geometry]:
@@ -204,6 +219,8 @@ TWINS = {
     ),
     "batchnorm": Twin(_batchnorm, _norm_shapes, tolerance=16),
     "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),
+    "batchnorm_leaky": Twin(_batchnorm_leaky, _norm_leaky_shapes, tolerance=16),
+    "batchnorm_leaky_backward": Twin(_batchnorm_leaky_backward, _norm_leaky_shapes, tolerance=64),
     "shared_batchnorm": Twin(_shared_batchnorm, _norm_shapes, tolerance=16),
     "shared_batchnorm_backward": Twin(_shared_batchnorm_backward, _norm_shapes, tolerance=64),
     "relu": Twin(lambda a, _: [ops.relu(a["x"])[0]], _slope, tolerance=0),
