@@ -11,13 +11,14 @@ import numpy as np
 from minigan.backend import array_module
 from minigan.cuda.launch import contiguous, empty_like, launch, launch_each
 from minigan.functional import batchnorm as plain
+from minigan.functional import batchnorm_leaky as plain_leaky
 from minigan.typing import Array, Shape
 
 WIDTH = 32  # channels of a block, as in batchnorm.cu
 LANES = 8  # rows that a block does at a time
 LANES_OF_SUMS = 32  # chunks that it does at a time, where their sums are added
 BLOCKS = 512  # at most, if there are enough rows: several for each processor of a GPU
-NO_RECTIFIER = 1.0  # the slope that changes nothing
+LINEAR = 1.0  # the slope of no rectifier
 
 
 class BatchNormCache(NamedTuple):
@@ -31,6 +32,11 @@ class BatchNormCache(NamedTuple):
     def x_hat(self) -> Array:
         """Normalised input (R, C), which the plain version keeps."""
         return (self.x.reshape(self.samples, -1) - self.mean) * self.inv_std
+
+
+class BatchNormLeakyCache(NamedTuple):
+    norm: BatchNormCache
+    beta: Array  # (C,)  those of forward, which are there until the next update
 
 
 class Split(NamedTuple):
@@ -64,11 +70,12 @@ def split(shape: Shape) -> Split:
 
 def batchnorm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, BatchNormCache]:
     """See `minigan.functional.batchnorm.batchnorm`."""
-    return batchnorm_leaky(x, gamma, beta, eps, NO_RECTIFIER)
+    y, cache = batchnorm_leaky(x, gamma, beta, eps, LINEAR)
+    return y, cache.norm
 
 
-def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: float) -> tuple[Array, BatchNormCache]:
-    """See `minigan.functional.batchnorm.batchnorm_leaky`."""
+def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: float) -> tuple[Array, BatchNormLeakyCache]:
+    """See `minigan.functional.batchnorm_leaky.batchnorm_leaky`."""
     if x.size < 2 * x.shape[-1]:
         plain.batchnorm(x, gamma, beta, eps)  # raises
     xp, blocks = array_module(x), split(x.shape)
@@ -79,7 +86,7 @@ def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: floa
     _launch_sums("statistics", blocks, means, spreads, np.float64(eps), mean, var, inv_std)
     y = empty_like(x)
     _launch("normalise", blocks, x, gamma, beta, mean, inv_std, x.dtype.type(slope), y)
-    return y, BatchNormCache(x, inv_std, mean, var, blocks.rows)
+    return y, BatchNormLeakyCache(BatchNormCache(x, inv_std, mean, var, blocks.rows), beta)
 
 
 def batchnorm_backward(
@@ -88,20 +95,23 @@ def batchnorm_backward(
     """See `minigan.functional.batchnorm.batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
         return plain.batchnorm_backward(dy, gamma, cache)
-    return batchnorm_leaky_backward(dy, gamma, gamma, cache, NO_RECTIFIER)  # where beta moves only the rectifier
+    # Without a rectifier, beta moves no gradient: anything of its shape will do.
+    return batchnorm_leaky_backward(dy, gamma, BatchNormLeakyCache(cache, beta=cache.mean), LINEAR)
 
 
 def batchnorm_leaky_backward(
-    dy: Array, gamma: Array, beta: Array, cache: BatchNormCache, slope: float
+    dy: Array, gamma: Array, cache: BatchNormLeakyCache | plain_leaky.BatchNormLeakyCache, slope: float
 ) -> tuple[Array, Array, Array]:
-    """See `minigan.functional.batchnorm.batchnorm_leaky_backward`."""
-    xp, blocks = array_module(dy), split(dy.shape)
-    dy, gamma, beta = contiguous(dy), contiguous(gamma), contiguous(beta)
-    inputs = (dy, cache.x, gamma, beta, cache.mean, cache.inv_std, dy.dtype.type(slope))
+    """See `minigan.functional.batchnorm_leaky.batchnorm_leaky_backward`."""
+    if not isinstance(cache, BatchNormLeakyCache):
+        return plain_leaky.batchnorm_leaky_backward(dy, gamma, cache, slope)
+    xp, blocks, norm = array_module(dy), split(dy.shape), cache.norm
+    dy, gamma = contiguous(dy), contiguous(gamma)
+    inputs = (dy, norm.x, gamma, cache.beta, norm.mean, norm.inv_std, dy.dtype.type(slope))
     sums, products = xp.empty((2, blocks.chunks, blocks.channels), dy.dtype)
     dgamma, dbeta = xp.empty((2, blocks.channels), dy.dtype)
     _launch("gradient_sums", blocks, *inputs, sums, products)
-    _launch_sums("parameter_gradients", blocks, sums, products, cache.inv_std, dgamma, dbeta)
+    _launch_sums("parameter_gradients", blocks, sums, products, norm.inv_std, dgamma, dbeta)
     dx = empty_like(dy)
     _launch("input_gradient", blocks, *inputs, dgamma, dbeta, dx)
     return dx, dgamma, dbeta

@@ -10,7 +10,7 @@ import pytest
 
 from minigan.cuda import launch
 from tests.cuda.gpu import fast_gpu, on_gpu, small_launches
-from tests.cuda.test_batchnorm_leaky import apart, in_one
+from tests.cuda.test_fused_rectifier import apart, in_one
 from tests.cuda.test_fused_updates import RULES, after_updates, arrays
 from tests.kernels.twins import ALL_TWINS, draw, errors
 from tests.strategies import error

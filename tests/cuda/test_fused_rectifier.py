@@ -26,8 +26,8 @@ def in_one(x, dy, gamma, beta, eps, slope, layout="C"):
     """The same on the stand-in for a GPU."""
     with fast_gpu() as device:
         x, dy, gamma, beta = (LAYOUTS[layout](device.put(array)) for array in (x, dy, gamma, beta))
-        y, cache = fused.batchnorm_leaky(x, gamma, beta, eps, slope)
-        return [each.get() for each in (y, *fused.batchnorm_leaky_backward(dy, gamma, beta, cache, slope))]
+        y, cache = ops.batchnorm_leaky(x, gamma, beta, eps, slope)
+        return [each.get() for each in (y, *ops.batchnorm_leaky_backward(dy, gamma, cache, slope))]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
