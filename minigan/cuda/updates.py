@@ -15,7 +15,7 @@ Coefficient = Array | float
 
 def in_pieces(first: Array, *others: Array, change: Callable[..., None]) -> None:
     """See `minigan.ops.in_pieces`; if the change is by an update rule with a kernel of its own, in one launch."""
-    rule = RULES.get(type(getattr(change, "optimiser", None)).__name__)
+    rule: Callable[..., None] | None = RULES.get(type(getattr(change, "optimiser", None)).__name__)
     if rule is None:
         change(first, *others)
     else:
