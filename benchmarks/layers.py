@@ -25,6 +25,7 @@ from benchmarks.rounds import chosen
 from minigan import cli, nn, ops
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.errors import UsageError, UserError
+from minigan.nn.batchnorm import BatchNormLeaky
 from minigan.optim import Adam
 from minigan.recipes import Recipe
 from minigan.recipes.cost import networks
@@ -108,8 +109,10 @@ def tasks(recipes: list[Recipe]) -> Iterator[Task]:
     for recipe in recipes:
         image_shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
         for net, in_shape in networks(recipe, image_shape):
-            rows = net.shapes(in_shape) if isinstance(net, nn.Sequential) else []
-            found = [task for _, layer, before, after in rows for task in of_layer(layer, recipe, before, after)]
+            found, shape = [], in_shape
+            for _, layer in net.steps if isinstance(net, nn.Sequential) else ():
+                found += of_layer(layer, recipe, shape, layer.out_shape(shape))
+                shape = layer.out_shape(shape)
             for task in [*found, adam(sum(map(math.prod, net.param_shapes(in_shape).values())))]:
                 if (task.name, task.shapes) not in seen:
                     seen.add((task.name, task.shapes))
@@ -126,8 +129,8 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
         return convolutions(y, x, layer.param_shapes(before)["w"], layer.geometry(), macs)
     if isinstance(layer, nn.Dense):
         return dense(x, y, macs)
-    if isinstance(layer, nn.BatchNorm):
-        return batchnorm(x, layer.eps)
+    if isinstance(layer, BatchNormLeaky):
+        return batchnorm_leaky(x, layer.norm.eps, layer.slope)
     if isinstance(layer, nn.LeakyReLU):
         return pointwise("leaky_relu", x, layer.slope)
     return pointwise(ACTIVATIONS[type(layer)], x) if type(layer) in ACTIVATIONS else []
@@ -181,22 +184,22 @@ def dense(x: Shape, y: Shape, macs: int) -> list[Task]:
     ]
 
 
-def batchnorm(x: Shape, eps: float) -> list[Task]:
-    """Both directions of batch normalisation."""
+def batchnorm_leaky(x: Shape, eps: float, slope: float) -> list[Task]:
+    """Both directions of batch normalisation with the rectifier after it; no recipe has one without the other."""
 
     def forward(draw: Draw) -> Callable[[], object]:
         image, gamma, beta = draw(x), draw(x[-1:]), draw(x[-1:])
-        return lambda: ops.batchnorm(image, gamma, beta, eps)
+        return lambda: ops.batchnorm_leaky(image, gamma, beta, eps, slope)
 
     def backward(draw: Draw) -> Callable[[], object]:
         dy, gamma = draw(x), draw(x[-1:])
-        _, cache = ops.batchnorm(draw(x), gamma, draw(x[-1:]), eps)
-        return lambda: ops.batchnorm_backward(dy, gamma, cache)
+        _, cache = ops.batchnorm_leaky(draw(x), gamma, draw(x[-1:]), eps, slope)
+        return lambda: ops.batchnorm_leaky_backward(dy, gamma, cache, slope)
 
     size = math.prod(x)
     return [
-        Task("batchnorm", shown(x), 0, 2 * size, forward),
-        Task("batchnorm_backward", shown(x), 0, 3 * size, backward),
+        Task("batchnorm_leaky", shown(x), 0, 2 * size, forward),
+        Task("batchnorm_leaky_backward", shown(x), 0, 3 * size, backward),
     ]
 
 

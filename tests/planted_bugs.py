@@ -27,6 +27,7 @@ from minigan.functional import (
     upsample,
 )
 from minigan.games import gan
+from minigan.nn import batchnorm as nn_batchnorm
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ BUGS = [
         "gamma * dy"),
     Bug("batchnorm inference: dgamma without x_hat", batchnorm.batchnorm_inference_backward,
         "(drows * cache.x_hat).sum(axis=0)", "drows.sum(axis=0)"),
-    Bug("batchnorm layer: training rule for inference", nn.BatchNorm.backward, "if constant else", "if not constant else"),
-    Bug("batchnorm layer: dgamma and dbeta exchanged", nn.BatchNorm.backward, "dx, dgamma, dbeta", "dx, dbeta, dgamma"),
-    Bug("batchnorm layer overwrites dgamma", nn.BatchNorm.backward, 'grads["gamma"] +=', 'grads["gamma"] ='),
+    Bug("batchnorm layer: training rule for inference", nn.BatchNorm.gradients, "if constant else", "if not constant else"),
+    Bug("batchnorm layer: dgamma and dbeta exchanged", nn_batchnorm._add, '"gamma", "beta"', '"beta", "gamma"'),
+    Bug("batchnorm layer overwrites dgamma", nn_batchnorm._add, "grads[name] +=", "grads[name] ="),
     # activations
     Bug("relu: gradient everywhere", activations.relu_backward, "dy * (cache.y > 0)", "dy"),
     Bug("relu: the other half", activations.relu_backward, "> 0", "<= 0"),
@@ -224,8 +225,8 @@ BUGS = [
         "channels // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)",
         "factor, factor, channels // factor**2).transpose(0, 1, 3, 2, 4, 5)"),
     # networks
-    Bug("sequential: layers in forward order", nn.Sequential.backward, "range(len(self.layers) - 1, lowest - 1, -1)",
-        "range(lowest, len(self.layers))"),
+    Bug("sequential: layers in forward order", nn.Sequential.backward, "range(len(self.steps) - 1, lowest - 1, -1)",
+        "range(lowest, len(self.steps))"),
     Bug("sequential: first layer forgotten", nn.Sequential.backward, "lowest - 1, -1)", "lowest, -1)"),
     # D's step
     Bug("step of D: the gradient of the fakes is forgotten", gan.discriminator_step,

@@ -10,11 +10,12 @@ arrays wrap NumPy arrays and compute with NumPy, so results equal NumPy's bit fo
   ``with forbid_synchronisation(): ...``;
 * ``with forbid_dtype("float64"): ...`` finds the step where float32 became float64;
 * minigan's own calls of cuBLAS go to the stand-in in ``tests/strict_cublas.py``, on addresses ``array.data.ptr``.
+* CUDA sources are compiled for the CPU and run there: strict_kernels.
 
 Stricter than CuPy itself: NumPy's functions on its arrays (CuPy takes over), NumPy arrays and
 repeated places in an index, indices out of range (CuPy wraps around), reading fresh memory (NaN here).
 
-Not imitated: kernels, graphs, memory pools, random numbers, rounding and order of summation on a GPU,
+Not imitated: graphs, memory pools, random numbers, rounding and order of summation on a GPU,
 and memory order (CuPy's element-wise results are always C-contiguous, NumPy's keep their inputs' order).
 """
 
@@ -26,6 +27,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -33,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backend import Device
+from tests import strict_kernels
 
 API = json.loads((Path(__file__).parent / "cupy_api.json").read_text())
 
@@ -890,6 +893,7 @@ class _Module(ModuleType):
 
 
 SPECIAL: dict[str, Any] = {
+    "RawModule": partial(strict_kernels.RawModule, _memory),
     "array": _array,
     "asanyarray": _asarray,
     "asarray": _asarray,

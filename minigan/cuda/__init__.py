@@ -1,5 +1,6 @@
-"""Faster twins of `minigan.functional` for the arrays of a GPU: the same names, signatures and refusals.
+"""Faster twins of operations for arrays on a GPU: calls of cuBLAS, kernels in CUDA C (*.cu),
+and the functions that launch them.
 
-`minigan.ops` chooses them (`ops.fast_kernels`). All of them can be part of a captured CUDA graph: they launch work on
-CuPy's current stream, never wait for it, and take nothing from the host that changes from step to step.
+They have the names and signatures of their plain versions; `minigan.ops` chooses. All can be part of a captured graph:
+they launch work on CuPy's current stream, never wait for it, and bake in no number that changes from step to step.
 """

@@ -1,7 +1,8 @@
 """Batch normalisation in two passes over the numbers each way; see `minigan.functional.batchnorm`.
 
 The plain version passes eight times over the array forward, with a temporary for each step. Here the
-first pass measures and the second writes; backward computes x_hat anew instead of reading it.
+first pass measures and the second writes; backward computes x_hat anew instead of reading it. A leaky rectifier
+after it costs nothing: it is computed where the number is at hand, backward from a = gamma x_hat + beta, again anew.
 """
 
 from typing import NamedTuple
@@ -9,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.functional import batchnorm as plain
+from minigan.functional import batchnorm_leaky as plain_leaky
 from minigan.functional import shared_batchnorm as shared
-from minigan.kernels.blocks import merge_moments
+from minigan.kernels.blocks import Norm, merge_moments
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 
 SMALL = 1 << 14  # numbers below which a second worker gains nothing
+LINEAR = 1.0  # the slope of no activation
 
 
 class BatchNormCache(NamedTuple):
@@ -30,6 +33,11 @@ class BatchNormCache(NamedTuple):
         return (self.x - self.mean) * self.inv_std
 
 
+class BatchNormLeakyCache(NamedTuple):
+    norm: BatchNormCache
+    beta: np.ndarray  # (C,)  those of forward, which are there until the next update
+
+
 Measured = tuple[int, np.ndarray, np.ndarray]  # count, mean, sum of squared distances
 
 
@@ -40,6 +48,17 @@ def batchnorm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) ->
         plain.batchnorm(x, gamma, beta, eps)  # raises
     y, cache = _normalise(rows, gamma, beta, eps, _measure(rows))
     return y.reshape(x.shape), cache
+
+
+def batchnorm_leaky(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, slope: float
+) -> tuple[np.ndarray, BatchNormLeakyCache]:
+    """See `minigan.functional.batchnorm_leaky.batchnorm_leaky`."""
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (R, C)
+    if len(rows) < 2:
+        plain.batchnorm(x, gamma, beta, eps)  # raises
+    y, cache = _normalise(rows, gamma, beta, eps, _measure(rows), slope)
+    return y.reshape(x.shape), BatchNormLeakyCache(cache, beta)
 
 
 def shared_batchnorm(
@@ -57,10 +76,16 @@ def batchnorm_backward(
     """See `minigan.functional.batchnorm.batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
         return plain.batchnorm_backward(dy, gamma, cache)
-    drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)
-    dgamma, dbeta = _parameter_gradients(drows, cache)
-    dx = _input_gradient(drows, gamma, cache, dgamma, dbeta)
-    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+    return _backward(dy, gamma, cache, np.zeros_like(gamma), LINEAR)
+
+
+def batchnorm_leaky_backward(
+    dy: np.ndarray, gamma: np.ndarray, cache: BatchNormLeakyCache | plain_leaky.BatchNormLeakyCache, slope: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `minigan.functional.batchnorm_leaky.batchnorm_leaky_backward`."""
+    if not isinstance(cache, BatchNormLeakyCache):
+        return plain_leaky.batchnorm_leaky_backward(dy, gamma, cache, slope)
+    return _backward(dy, gamma, cache.norm, cache.beta, slope)
 
 
 def shared_batchnorm_backward(
@@ -69,10 +94,7 @@ def shared_batchnorm_backward(
     """See `minigan.functional.shared_batchnorm.shared_batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
         return shared.shared_batchnorm_backward(dy, gamma, cache, gather)
-    drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (n, C)
-    dgamma, dbeta = _parameter_gradients(drows, cache)
-    dx = _input_gradient(drows, gamma, cache, *gather(np.stack([dgamma, dbeta])).sum(axis=0))
-    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)
+    return _backward(dy, gamma, cache, np.zeros_like(gamma), LINEAR, gather)
 
 
 def _smallest(rows: np.ndarray) -> int:
@@ -95,33 +117,36 @@ def _measure(rows: np.ndarray) -> Measured:
 
 
 def _normalise(
-    rows: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, measured: Measured
+    rows: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, measured: Measured, slope: float = LINEAR
 ) -> tuple[np.ndarray, BatchNormCache]:
     count, mean64, spread = measured
     mean, var = mean64.astype(rows.dtype), (spread / count).astype(rows.dtype)
     inv_std = (1 / np.sqrt(spread / count + eps)).astype(rows.dtype)
-    gain, y = gamma * inv_std, np.empty_like(rows)
-    share(lambda a, b: loops.scale_shift(rows[a:b], mean, gain, beta, y[a:b]), len(rows), _smallest(rows))
+    norm, y = Norm(mean, gamma * inv_std, beta), np.empty_like(rows)
+    share(lambda a, b: loops.scale_shift(rows[a:b], norm, slope, y[a:b]), len(rows), _smallest(rows))
     return y, BatchNormCache(rows, inv_std, mean, var, count)
 
 
-def _parameter_gradients(drows: np.ndarray, cache: BatchNormCache) -> tuple[np.ndarray, np.ndarray]:
-    """dgamma, dbeta (C,), in float64."""
-    parts = share(lambda a, b: loops.product_sums(drows[a:b], cache.x[a:b], cache.mean), len(drows), _smallest(drows))
+def _backward(
+    dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache, beta: np.ndarray, slope: float,
+    gather: shared.Gather | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """dx, dgamma, dbeta; dx takes the sums over the rows of all processes, where these share them."""
+    drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)
+    norm, dx = Norm(cache.mean, gamma * cache.inv_std, beta), np.empty_like(drows)
+
+    def sums(a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+        return loops.product_sums(drows[a:b], cache.x[a:b], norm, slope)
+
+    parts = share(sums, len(drows), _smallest(drows))
     dbeta = np.sum([total for total, _ in parts], axis=0)
-    return np.sum([product for _, product in parts], axis=0) * cache.inv_std, dbeta
+    dgamma = np.sum([product for _, product in parts], axis=0) * cache.inv_std
+    all_dgamma, all_dbeta = gather(np.stack([dgamma, dbeta])).sum(axis=0) if gather else (dgamma, dbeta)
+    tilt = (norm.gain * cache.inv_std * all_dgamma / cache.samples).astype(dy.dtype)
+    shift = (norm.gain * all_dbeta / cache.samples).astype(dy.dtype)
 
+    def combine(a: int, b: int) -> None:
+        loops.combine(drows[a:b], cache.x[a:b], norm, slope, tilt, shift, dx[a:b])
 
-def _input_gradient(
-    drows: np.ndarray, gamma: np.ndarray, cache: BatchNormCache, dgamma: np.ndarray, dbeta: np.ndarray
-) -> np.ndarray:
-    gain = gamma * cache.inv_std
-    slope = (gain * cache.inv_std * dgamma / cache.samples).astype(drows.dtype)
-    shift = (gain * dbeta / cache.samples).astype(drows.dtype)
-    dx = np.empty_like(drows)
-    share(
-        lambda a, b: loops.combine(drows[a:b], cache.x[a:b], cache.mean, gain, slope, shift, dx[a:b]),
-        len(drows),
-        _smallest(drows),
-    )
-    return dx
+    share(combine, len(drows), _smallest(drows))
+    return dx.reshape(dy.shape), dgamma.astype(dy.dtype), dbeta.astype(dy.dtype)

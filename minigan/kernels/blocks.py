@@ -136,44 +136,71 @@ def column_sums(rows: np.ndarray) -> np.ndarray:
     return total
 
 
-def scale_shift(rows: np.ndarray, mean: np.ndarray, gain: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
-    """(x - mean) gain + shift: rows and out (R, C), the others (C,)."""
+class Norm(NamedTuple):
+    """Normalisation of columns, a = (x - mean) gain + beta: all (C,)."""
+
+    mean: np.ndarray
+    gain: np.ndarray  # gamma / sqrt(var + eps)
+    beta: np.ndarray
+
+
+def scale_shift(rows: np.ndarray, norm: Norm, slope: float, out: np.ndarray) -> None:
+    """f(a), with a = (x - mean) gain + beta, and f(a) = a where a is positive, else slope a: rows and out (R, C).
+
+    A slope of 1 is no activation.
+    """
     for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
-        piece = np.subtract(rows[part], mean, out=out[part])
-        piece *= gain
-        piece += shift
+        piece = np.subtract(rows[part], norm.mean, out=out[part])
+        piece *= norm.gain
+        piece += norm.beta
+        if slope != 1:
+            _larger(slope)(piece, slope * piece, out=piece)
 
 
-def product_sums(dy: np.ndarray, rows: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of dy and of dy (x - mean) over the rows, both (C,) float64: dy and rows (R, C), mean (C,)."""
+def product_sums(dy: np.ndarray, rows: np.ndarray, norm: Norm, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of da and of da (x - mean) over the rows, with da = f'(a) dy; both (C,) float64: dy and rows (R, C)."""
     total, product = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
-        piece = rows[part] - mean
-        piece *= dy[part]
-        ones = np.ones(len(piece), rows.dtype)
-        total += ones @ dy[part]
-        product += ones @ piece
+        distance = rows[part] - norm.mean
+        da = _through(dy[part], distance, norm, slope)
+        ones = np.ones(len(distance), rows.dtype)
+        total += ones @ da
+        product += ones @ np.multiply(distance, da, out=distance)
     return total, product
 
 
 def combine(
-    dy: np.ndarray, rows: np.ndarray, mean: np.ndarray, gain: np.ndarray, slope: np.ndarray, shift: np.ndarray,
-    out: np.ndarray,
-) -> None:  # fmt: skip
-    """dy gain - (x - mean) slope - shift: dy, rows and out (R, C), the others (C,)."""
+    dy: np.ndarray, rows: np.ndarray, norm: Norm, slope: float, tilt: np.ndarray, shift: np.ndarray, out: np.ndarray
+) -> None:
+    """da gain - (x - mean) tilt - shift, with da = f'(a) dy: dy, rows and out (R, C), tilt and shift (C,)."""
     for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
-        piece = np.multiply(dy[part], gain, out=out[part])
-        other = rows[part] - mean
-        other *= slope
-        piece -= other
+        distance = rows[part] - norm.mean
+        piece = np.multiply(_through(dy[part], distance, norm, slope), norm.gain, out=out[part])
+        distance *= tilt
+        piece -= distance
         piece -= shift
+
+
+def _through(dy: np.ndarray, distance: np.ndarray, norm: Norm, slope: float) -> np.ndarray:
+    """f'(a) dy, with a = distance gain + beta."""
+    if slope == 1:
+        return dy
+    a = distance * norm.gain
+    a += norm.beta
+    da = np.empty_like(a)
+    leaky_backward(dy.reshape(-1), a.reshape(-1), slope, da.reshape(-1))
+    return da
 
 
 def leaky(x: np.ndarray, slope: float, out: np.ndarray) -> None:
     """x where it is positive, else slope x: flat arrays."""
-    choose = np.maximum if slope <= 1 else np.minimum  # of x and slope x; selecting by a mask is slower
     for part in pieces(0, len(x), PIECE):
-        choose(x[part], np.multiply(x[part], x.dtype.type(slope), out=out[part]), out=out[part])
+        _larger(slope)(x[part], np.multiply(x[part], x.dtype.type(slope), out=out[part]), out=out[part])
+
+
+def _larger(slope: float) -> np.ufunc:
+    """Which of x and slope x is the leaky rectifier; selecting by a mask is slower."""
+    return np.maximum if slope <= 1 else np.minimum
 
 
 def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:

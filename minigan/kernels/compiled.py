@@ -186,24 +186,31 @@ def column_sums(rows):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def scale_shift(rows, mean, gain, shift, out):  # type: ignore[no-untyped-def]
+def scale_shift(rows, norm, slope, out):  # type: ignore[no-untyped-def]
     """See `blocks.scale_shift`."""
+    mean, gain, beta = norm
+    factor = rows.dtype.type(slope)
     for r in range(rows.shape[0]):
         for c in range(rows.shape[1]):
-            out[r, c] = (rows[r, c] - mean[c]) * gain[c] + shift[c]
+            a = (rows[r, c] - mean[c]) * gain[c] + beta[c]
+            out[r, c] = a if a > 0 else factor * a
 
 
 @compiled
-def product_sums(dy, rows, mean):  # type: ignore[no-untyped-def]
+def product_sums(dy, rows, norm, slope):  # type: ignore[no-untyped-def]
     """See `blocks.product_sums`."""
+    mean, gain, beta = norm
+    factor = rows.dtype.type(slope)
     count, channels = rows.shape
     total, product = np.zeros(channels), np.zeros(channels)
     for start in range(0, count, ROWS):
         local, local_product = np.zeros(channels, rows.dtype), np.zeros(channels, rows.dtype)
         for r in range(start, min(start + ROWS, count)):
             for c in range(channels):
-                local[c] += dy[r, c]
-                local_product[c] += dy[r, c] * (rows[r, c] - mean[c])
+                distance = rows[r, c] - mean[c]
+                da = dy[r, c] if distance * gain[c] + beta[c] > 0 else factor * dy[r, c]
+                local[c] += da
+                local_product[c] += da * distance
         for c in range(channels):
             total[c] += local[c]
             product[c] += local_product[c]
@@ -211,11 +218,15 @@ def product_sums(dy, rows, mean):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def combine(dy, rows, mean, gain, slope, shift, out):  # type: ignore[no-untyped-def]
+def combine(dy, rows, norm, slope, tilt, shift, out):  # type: ignore[no-untyped-def]
     """See `blocks.combine`."""
+    mean, gain, beta = norm
+    factor = rows.dtype.type(slope)
     for r in range(rows.shape[0]):
         for c in range(rows.shape[1]):
-            out[r, c] = dy[r, c] * gain[c] - (rows[r, c] - mean[c]) * slope[c] - shift[c]
+            distance = rows[r, c] - mean[c]
+            da = dy[r, c] if distance * gain[c] + beta[c] > 0 else factor * dy[r, c]
+            out[r, c] = da * gain[c] - distance * tilt[c] - shift[c]
 
 
 @compiled

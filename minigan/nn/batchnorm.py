@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan import ops
+from minigan.nn.activations import LeakyReLU, ReLU
 from minigan.nn.initialisers import Constant, Initialiser
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Grads, Views
@@ -43,13 +44,54 @@ class BatchNorm(Layer):
         return ops.batchnorm_inference(x, gamma, beta, theta["mean"], theta["var"], self.eps)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
-        constant = isinstance(cache, ops.BatchNormInferenceCache)
-        rule = ops.batchnorm_inference_backward if constant else ops.batchnorm_backward
-        dx, dgamma, dbeta = rule(dy, theta["gamma"], cache)
-        if grads is not None:
-            grads["gamma"] += dgamma
-            grads["beta"] += dbeta
+        dx, *gradients = self.gradients(dy, theta["gamma"], cache)
+        _add(gradients, grads)
         return dx if need_dx else None
+
+    def gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
+        """dx, dgamma, dbeta, in the mode of the forward pass that made `cache`."""
+        constant = isinstance(cache, ops.BatchNormInferenceCache)
+        return (ops.batchnorm_inference_backward if constant else ops.batchnorm_backward)(dy, gamma, cache)
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         ops.update_running_statistics(theta["mean"], theta["var"], cache, self.momentum)
+
+    def joined(self, after: Layer) -> Layer | None:
+        if isinstance(after, ReLU):
+            return BatchNormLeaky(self, 0.0)
+        return BatchNormLeaky(self, after.slope) if isinstance(after, LeakyReLU) else None
+
+
+@dataclass(frozen=True)
+class BatchNormLeaky(Layer):
+    """BatchNorm and the rectifier after it in one operation: what a `Sequential` of the two computes."""
+
+    norm: BatchNorm
+    slope: float
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        if train:
+            return ops.batchnorm_leaky(x, theta["gamma"], theta["beta"], self.norm.eps, self.slope)
+        a, norm = self.norm.forward(theta, x, train=False)
+        y, activation = ops.leaky_relu(a, self.slope)
+        return y, ops.BatchNormLeakyCache(norm, activation)
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        dx, *gradients = self._gradients(dy, theta["gamma"], cache)
+        _add(gradients, grads)
+        return dx if need_dx else None
+
+    def _gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
+        if isinstance(cache.norm, ops.BatchNormInferenceCache):
+            return self.norm.gradients(ops.leaky_relu_backward(dy, cache.activation, self.slope), gamma, cache.norm)
+        return ops.batchnorm_leaky_backward(dy, gamma, cache, self.slope)
+
+    def update_statistics(self, theta: Views, cache: Cache) -> None:
+        self.norm.update_statistics(theta, cache.norm)
+
+
+def _add(gradients: list[Array], grads: Grads) -> None:
+    """dgamma and dbeta to those of the passes before."""
+    if grads is not None:
+        for name, gradient in zip(("gamma", "beta"), gradients, strict=True):
+            grads[name] += gradient

@@ -1,7 +1,7 @@
 """Layers one after the other."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from minigan.typing import Array, Rng, Shape
 class SequentialCache(NamedTuple):
     owner: Params  # the parameters that forward used
     version: int  # their version at that time
-    layers: tuple[Cache, ...]  # one cache a layer
+    steps: tuple[Cache, ...]  # one cache a step
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -28,18 +28,22 @@ class Sequential(Layer):
 
     layers: tuple[Layer, ...]
     names: tuple[str, ...]
+    steps: tuple[tuple[str, Layer], ...] = field(compare=False)  # what forward and backward do, by name
 
     def __init__(self, *layers: Layer) -> None:
-        object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "names", _number([type(layer).__name__.lower() for layer in layers]))
+        self._consist_of(layers, _number([type(layer).__name__.lower() for layer in layers]))
+
+    def _consist_of(self, layers: tuple[Layer, ...], names: tuple[str, ...]) -> None:
+        for name, value in {"layers": layers, "names": names, "steps": _joined(layers, names)}.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
 
     def replaced(self, change: Callable[[Layer], Layer]) -> "Sequential":
         """This network with change(layer) in place of each layer, under the same names."""
-        other = Sequential(*map(change, self.layers))
-        object.__setattr__(other, "names", self.names)
+        other = Sequential()
+        other._consist_of(tuple(map(change, self.layers)), self.names)
         return other
 
     def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
@@ -77,7 +81,7 @@ class Sequential(Layer):
         if theta is theta.owner:  # the outermost network: what fits here fits everywhere inside
             _check_input(theta.owner, x)
         caches = []
-        for name, layer in zip(self.names, self.layers, strict=True):
+        for name, layer in self.steps:
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
             except (ValueError, TypeError) as err:
@@ -88,10 +92,10 @@ class Sequential(Layer):
     def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
         _check_cache(theta.owner, cache)
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
-        for index in range(len(self.layers) - 1, lowest - 1, -1):
-            name, layer = self.names[index], self.layers[index]
+        for index in range(len(self.steps) - 1, lowest - 1, -1):
+            name, layer = self.steps[index]
             scope = None if grads is None else grads.scope(name)
-            dy = layer.backward(theta.scope(name), dy, cache.layers[index], scope, need_dx=need_dx or index > lowest)
+            dy = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=need_dx or index > lowest)
         return dy if need_dx else None
 
     def trace(
@@ -103,16 +107,29 @@ class Sequential(Layer):
             yield name, layer, x, cache
 
     def update_statistics(self, theta: Views, cache: SequentialCache) -> None:
-        for name, layer, layer_cache in zip(self.names, self.layers, cache.layers, strict=True):
-            layer.update_statistics(theta.scope(name), layer_cache)
+        for (name, layer), step_cache in zip(self.steps, cache.steps, strict=True):
+            layer.update_statistics(theta.scope(name), step_cache)
 
     def _lowest_with_gradients(self, grads: Views | None) -> int:
         """Where backward may stop when nobody wants dx: below it no layer has parameters."""
         if grads is not None:
-            for index, name in enumerate(self.names):
+            for index, (name, _) in enumerate(self.steps):
                 if grads.scope(name):
                     return index
-        return len(self.layers)
+        return len(self.steps)
+
+
+def _joined(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[str, Layer], ...]:
+    """The layers with their names, but one for two neighbours where there is one that does the work of both."""
+    steps: list[tuple[str, Layer]] = []
+    rest = list(zip(names, layers, strict=True))
+    while rest:
+        name, layer = rest.pop(0)
+        both = layer.joined(rest[0][1]) if rest else None
+        if both is not None:
+            rest.pop(0)
+        steps.append((name, both or layer))
+    return tuple(steps)
 
 
 def _number(kinds: list[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from functools import partial
 from minigan import ops
 from minigan.nn.batchnorm import BatchNorm
 from minigan.nn.layer import Cache, Layer
-from minigan.nn.params import Grads, Views
+from minigan.nn.params import Views
 from minigan.nn.sequential import Sequential
 from minigan.typing import Array, Rng
 
@@ -25,14 +25,13 @@ class SharedBatchNorm(BatchNorm):
             return super().forward(theta, x, train=False)
         return ops.shared_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.gather)
 
-    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+    def gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
         if isinstance(cache, ops.BatchNormInferenceCache):
-            return super().backward(theta, dy, cache, grads, need_dx=need_dx)
-        dx, dgamma, dbeta = ops.shared_batchnorm_backward(dy, theta["gamma"], cache, self.gather)
-        if grads is not None:
-            grads["gamma"] += dgamma
-            grads["beta"] += dbeta
-        return dx if need_dx else None
+            return super().gradients(dy, gamma, cache)
+        return ops.shared_batchnorm_backward(dy, gamma, cache, self.gather)
+
+    def joined(self, after: Layer) -> None:
+        return None
 
 
 def share_batchnorm(net: Layer, gather: ops.Gather) -> Layer:

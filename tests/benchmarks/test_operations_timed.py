@@ -16,8 +16,8 @@ from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 SMALL = ["dcgan-64", "--set", "width=2", "latent=3", "size=16,16", "--batch-size", "2", "--blocks", "2",
          "--threads", "1"]  # fmt: skip
 PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad",
-              "batchnorm", "batchnorm_backward", "leaky_relu", "leaky_relu_backward", "relu", "relu_backward",
-              "tanh", "tanh_backward", "Adam"}  # fmt: skip
+              "batchnorm_leaky", "batchnorm_leaky_backward", "leaky_relu", "leaky_relu_backward", "tanh",
+              "tanh_backward", "Adam"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

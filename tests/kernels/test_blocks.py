@@ -89,9 +89,12 @@ def test_sums_over_rows_in_double_precision(loops, rows, monkeypatch):
     np.testing.assert_allclose(found_mean, x.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(spread, ((x - x.mean(axis=0)) ** 2).sum(axis=0), rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(loops.column_sums(x), x.sum(axis=0), rtol=1e-13)
-    total, product = loops.product_sums(dy, x, mean)
-    np.testing.assert_allclose(total, dy.sum(axis=0), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(product, (dy * (x - mean)).sum(axis=0), rtol=1e-12, atol=1e-12)
+    norm = blocks.Norm(mean, np.array([2.0, -1.0, 0.0]), np.array([-9.0, 6.0, 1.0]))
+    for slope in (1.0, 0.2):
+        da = np.where((x - mean) * norm.gain + norm.beta > 0, dy, slope * dy)
+        total, product = loops.product_sums(dy, x, norm, slope)
+        np.testing.assert_allclose(total, da.sum(axis=0), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(product, (da * (x - mean)).sum(axis=0), rtol=1e-12, atol=1e-12)
 
 
 @all_loops
@@ -107,12 +110,14 @@ def test_sums_in_single_precision_do_not_lose_digits_with_their_length(loops):
 def test_one_pass_formulas(loops, monkeypatch):
     monkeypatch.setattr(blocks, "PIECE", 8)
     x, dy = normal(0, 7, 3), normal(1, 7, 3)
-    a, b, c, d = normal(2, 4, 3)
-    out = np.empty_like(x)
-    loops.scale_shift(x, a, b, c, out)
-    np.testing.assert_allclose(out, (x - a) * b + c, rtol=1e-13, atol=1e-13)
-    loops.combine(dy, x, a, b, c, d, out)
-    np.testing.assert_allclose(out, dy * b - (x - a) * c - d, rtol=1e-13, atol=1e-13)
+    mean, gain, beta, tilt, shift = normal(2, 5, 3)
+    norm, a, out = blocks.Norm(mean, gain, beta), (x - mean) * gain + beta, np.empty_like(x)
+    for slope in (1.0, 0.2, 1.5):
+        loops.scale_shift(x, norm, slope, out)
+        np.testing.assert_allclose(out, np.where(a > 0, a, slope * a), rtol=1e-13, atol=1e-13)
+        loops.combine(dy, x, norm, slope, tilt, shift, out)
+        da = np.where(a > 0, dy, slope * dy)
+        np.testing.assert_allclose(out, da * gain - (x - mean) * tilt - shift, rtol=1e-13, atol=1e-13)
     flat = np.empty(21)
     loops.leaky(x.reshape(-1), 0.3, flat)
     assert np.array_equal(flat, np.where(x > 0, x, 0.3 * x).reshape(-1))
@@ -146,5 +151,5 @@ def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     used = ["gather", "scatter", "cut_windows", "add_windows", "depthwise", "moments", "column_sums", "scale_shift"]
     used += ["product_sums", "combine", "leaky", "leaky_backward", "maxout"]
     public = {name for name in vars(blocks) if callable(vars(blocks)[name]) and not name.startswith("_")}
-    assert set(used) == public - {"Grid", "pieces", "merge_moments", "Iterator", "NamedTuple", "scratch"}
+    assert set(used) == public - {"Grid", "Norm", "pieces", "merge_moments", "Iterator", "NamedTuple", "scratch"}
     assert all(callable(getattr(compiled, name)) for name in used)

@@ -96,6 +96,16 @@ def _batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
     return list(ops.batchnorm_backward(a["dy"], a["gamma"], ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1]))
 
 
+def _batchnorm_leaky(a: Arrays, extra: tuple[float, float]) -> list[np.ndarray]:
+    y, cache = ops.batchnorm_leaky(a["x"], a["gamma"], a["beta"], *extra)
+    return [y, cache.norm.mean, cache.norm.var]
+
+
+def _batchnorm_leaky_backward(a: Arrays, extra: tuple[float, float]) -> list[np.ndarray]:
+    _, cache = ops.batchnorm_leaky(a["x"], a["gamma"], a["beta"], *extra)
+    return list(ops.batchnorm_leaky_backward(a["dy"], a["gamma"], cache, extra[1]))
+
+
 def _one_of_two(mine: np.ndarray) -> np.ndarray:
     """As if another process had something else."""
     return np.stack([mine, 0.5 * mine[..., ::-1] + 0.25])
@@ -127,6 +137,11 @@ def _norm_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
     shape = (*leading, channels)
     # A large eps, as the smallest variance of a few samples bounds how sharp the comparison can be.
     return {"x": shape, "dy": shape, "gamma": (channels,), "beta": (channels,)}, 0.1
+
+
+def _norm_leaky_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[float, float]]:
+    shapes, eps = _norm_shapes(rng)
+    return shapes, (eps, float(rng.choice([0.0, 0.2, 1.0, 1.5])))
 
 
 def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], Geometry]:
@@ -204,6 +219,8 @@ TWINS = {
     ),
     "batchnorm": Twin(_batchnorm, _norm_shapes, tolerance=16),
     "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),
+    "batchnorm_leaky": Twin(_batchnorm_leaky, _norm_leaky_shapes, tolerance=16),
+    "batchnorm_leaky_backward": Twin(_batchnorm_leaky_backward, _norm_leaky_shapes, tolerance=64),
     "shared_batchnorm": Twin(_shared_batchnorm, _norm_shapes, tolerance=16),
     "shared_batchnorm_backward": Twin(_shared_batchnorm_backward, _norm_shapes, tolerance=64),
     "relu": Twin(lambda a, _: [ops.relu(a["x"])[0]], _slope, tolerance=0),
@@ -224,6 +241,61 @@ TWINS = {
 }  # fmt: skip
 
 
+def _dropout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
+    """A mask for each number, or one for each channel."""
+    shape = _image_shapes(rng)["x"]
+    by_channel = len(shape) > 1 and rng.random() < 0.5
+    return {
+        "x": shape,
+        "dy": shape,
+        "keep": (shape[0], *(1 for _ in shape[1:-1]), shape[-1]) if by_channel else shape,
+    }, 1.25
+
+
+def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
+    cache = ops.dropout(a["x"], a["keep"] > 0, scale)[1]
+    return [ops.dropout_backward(a["dy"], cache)]
+
+
+def _maxout_backward(a: Arrays, pieces: int) -> list[np.ndarray]:
+    y, cache = ops.maxout(a["x"], pieces)
+    return [ops.maxout_backward(y, cache)]
+
+
+def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
+    mean, var = a["gamma"].copy(), a["beta"].copy()
+    ops.update_running_statistics(mean, var, ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1], 0.25)
+    return [mean, var]
+
+
+def _move_average(a: Arrays, shares: tuple[float, float]) -> list[np.ndarray]:
+    average = a["average"].copy()
+    ops.move_average(average, a["theta"], shares)
+    return [average]
+
+
+def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
+    n, m = rng.integers(1, 30, 2).tolist()
+    return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
+
+
+# Operations that have a twin on a GPU alone.
+GPU_ONLY = {
+    "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
+    "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
+    "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
+    "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
+    "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
+    "maxout_backward": Twin(_maxout_backward, _maxout_shapes, tolerance=0),
+    "move_average": Twin(
+        _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
+    ),
+    "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
+    "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
+}
+ALL_TWINS = TWINS | GPU_ONLY
+
+
 # How the numbers of an array may lie in memory.
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,
@@ -239,7 +311,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tuple[Arrays, Any]:
     """Random arrays for a call, with a few exact zeros, and whatever else it takes."""
     rng = np.random.default_rng(seed)
-    shapes, extra = TWINS[name].shapes(rng)
+    shapes, extra = ALL_TWINS[name].shapes(rng)
     arrays = {}
     for number, (key, shape) in enumerate(shapes.items()):
         array = normal([seed, number], *shape).astype(dtype)
@@ -251,7 +323,7 @@ def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tu
 def plain_float64(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray]:
     """What the operation gives where nothing is fast, in double precision."""
     assert ops.kernels_in_use() == "plain kernels"
-    return TWINS[name].call({key: array.astype(np.float64) for key, array in arrays.items()}, extra)
+    return ALL_TWINS[name].call({key: array.astype(np.float64) for key, array in arrays.items()}, extra)
 
 
 def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> list[float]:
@@ -261,8 +333,8 @@ def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> 
     """
     truth = plain_float64(name, arrays, extra)
     absolute = {key: abs(array) for key, array in arrays.items()}
-    scales = plain_float64(name, absolute, extra) if TWINS[name].sums else truth
-    smallest = np.finfo(np.float64).tiny if TWINS[name].sums else 1.0
+    scales = plain_float64(name, absolute, extra) if ALL_TWINS[name].sums else truth
+    smallest = np.finfo(np.float64).tiny if ALL_TWINS[name].sums else 1.0
     found = []
     for result, true, scale in zip(results, truth, scales, strict=True):
         assert result.shape == true.shape

@@ -291,3 +291,30 @@ def test_moving_the_statistics_leaves_caches_valid():
     after = theta.gradients()
     NET.backward(theta, y, cache, after)
     assert np.array_equal(after.flat, before.flat)
+
+
+# Two layers in one operation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [ReLU(), nn.LeakyReLU(0.3)], ids=["relu", "leaky"])
+@pytest.mark.parametrize("train", [True, False], ids=["training", "inference"])
+def test_a_normalisation_and_a_rectifier_are_one_step_with_the_results_of_two(after, train, device):
+    net = Sequential(Dense(4), BatchNorm(), after, Dense(2))
+    assert [name for name, _ in net.steps] == ["dense1", "batchnorm1", "dense2"]
+    theta = start(net, (3,), device)
+    x, dy = device.put(normal(0, 5, 3)), device.put(normal(1, 5, 2))
+    y, cache = net.forward(theta, x, train=train)
+    grads, apart = theta.gradients(), theta.gradients()
+    dx = net.backward(theta, dy, cache, grads)
+    steps = list(net.trace(theta, x, train=train))
+    for name, layer, _, layer_cache in reversed(steps):
+        dy = layer.backward(theta.scope(name), dy, layer_cache, apart.scope(name))
+    assert np.array_equal(to_host(y), to_host(steps[-1][2]))
+    assert np.array_equal(to_host(dx), to_host(dy))
+    assert np.array_equal(to_host(grads.flat), to_host(apart.flat))
+
+
+def test_what_is_not_a_pair_stays_apart():
+    net = Sequential(BatchNorm(), Tanh(), ReLU(), BatchNorm(), BatchNorm(), ReLU(), BatchNorm())
+    names = [name for name, _ in net.steps]
+    assert names == ["batchnorm1", "tanh1", "relu1", "batchnorm2", "batchnorm3", "batchnorm4"]

@@ -69,7 +69,7 @@ def test_caches_keep_what_was_counted(net: nn.Sequential, in_shape: tuple[int, .
     theta = nn.init_params(net, in_shape, rng)
     x = rng.random((count, *in_shape), dtype=np.float32)
     _, cache = net.forward(theta, x, train=True, rng=rng)
-    found = arrays_of(tuple(cache.layers))
+    found = arrays_of(tuple(cache.steps))
     found.pop(id(x), None)
     measured = sum(array.nbytes for array in found.values())
     assert count * kept(net, in_shape, 4) == pytest.approx(measured, rel=0.01)  # means and variances are no part of it
