@@ -9,15 +9,18 @@ j s + i is row i of block p + j, at every place. With the *bands* (a block's row
 The blocks are the first axis of the bands, so that u_{p + j} of all p is one matrix, which begins j blocks further down
 in the same memory: ceil(k / s) products, with sums over s k C numbers each, and no number of the image is copied more
 than k / t times (all windows together have k k / (s t) copies). The other two primitives are the same sum read
-backwards. docs/gpu.md derives it.
+backwards. docs/gpu.md derives it; bands.cu cuts the bands and adds them up.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from minigan.backend import array_module
-from minigan.cuda.cublas import product
+from minigan.cuda.cublas import LARGEST, product
+from minigan.cuda.launch import contiguous, launch_lines
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.typing import Array, Shape
@@ -55,6 +58,8 @@ def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: G
     """See `minigan.functional.conv.conv2d_weight_grad`."""
     if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
+    if x.shape[3] % geometry.groups:
+        raise ValueError(f"x has {x.shape[3]} channels, which do not fall into {geometry.groups} groups")
     bands = Bands.of(len(x), x.shape[1:3], kernel, geometry)
     dw = array_module(x).empty((*kernel, x.shape[3] // geometry.groups, dy.shape[3]), dtype=x.dtype)
     rows = _by_group(bands.from_images(dy), geometry.groups)
@@ -73,7 +78,7 @@ def conv2d_bias_grad(dy: Array) -> Array:
 
 def _weights(w: Array, groups: int) -> Array:
     """A view of w (kh, kw, I/G, O): (G, kh kw I/G, O/G)."""
-    return _by_group(array_module(w).ascontiguousarray(w).reshape(-1, w.shape[3]), groups)
+    return _by_group(contiguous(w).reshape(-1, w.shape[3]), groups)
 
 
 def _by_group(rows: Array, groups: int) -> Array:
@@ -82,15 +87,14 @@ def _by_group(rows: Array, groups: int) -> Array:
 
 
 class Run(NamedTuple):
-    """Neighbouring taps of the kernel, along one axis, that lie in the same block of the image at every place."""
+    """Neighbouring taps of the kernel, from top to bottom, that lie in the same block at every place."""
 
     taps: slice
     block: int  # how many blocks after the one in which the window begins
     phases: slice  # where in that block
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """How windows move along the height or the width of the image."""
 
     size: int  # of the image
@@ -101,58 +105,57 @@ class Axis:
     places: int
 
     @property
-    def runs(self) -> list[Run]:
-        together = self.stride if self.dilation == 1 else 1
-        found = []
-        for tap in range(0, self.kernel, together):
-            number = min(together, self.kernel - tap)
-            block, phase = divmod(tap * self.dilation, self.stride)
-            found.append(Run(slice(tap, tap + number), block, slice(phase, phase + number)))
-        return found
+    def one_each(self) -> bool:
+        """Whether the windows lie side by side and cover the image, no more and no less."""
+        return self.before == 0 and self.kernel == self.stride and self.places * self.stride == self.size
 
-    @property
-    def blocks(self) -> int:
-        """How many blocks the windows see."""
-        return self.places + self.runs[-1].block
 
-    @property
-    def phases(self) -> int:
-        """How much of each block the windows see."""
-        return min(self.stride, self.dilation * (self.kernel - 1) + 1)
+def _axis(number: int, size: Shape, kernel: Shape, geometry: Geometry) -> Axis:
+    stride, dilation = geometry.stride[number], geometry.dilation[number]
+    places = geometry.out_size(size, kernel)[number]
+    if places == 1:  # the window does not move: one block holds it
+        stride = dilation * (kernel[number] - 1) + 1
+    return Axis(size[number], geometry.padding[2 * number], kernel[number], stride, dilation, places)
 
-    @property
-    def length(self) -> int:
-        """Of all blocks; what lies behind them is seen by no window."""
-        return self.blocks * self.stride
 
-    @property
-    def seen(self) -> int:
-        """How much of the image lies in the blocks."""
-        return max(0, min(self.size, self.length - self.before))
+def _runs(rows: Axis) -> tuple[Run, ...]:
+    """Taps of a dilated kernel are no neighbours: each is a run of its own."""
+    together, found = rows.stride if rows.dilation == 1 else 1, []
+    for tap in range(0, rows.kernel, together):
+        number = min(together, rows.kernel - tap)
+        block, phase = divmod(tap * rows.dilation, rows.stride)
+        found.append(Run(slice(tap, tap + number), block, slice(phase, phase + number)))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
 class Bands:
     """The matrix of which every product takes a part, (G, H' N Q, phases kw I/G), and how images become it.
 
-    H' is the number of blocks from top to bottom. Where there is one product only, nothing is shifted, and the images
-    can stay the first axis: (G, N P Q, ...).
+    Where there is one block only that a window sees, nothing is shifted, and the images can stay the first axis:
+    (G, N P Q, ...).
     """
 
     rows: Axis
     columns: Axis
     images: int
     groups: int
+    taken: tuple[Run, ...]  # the rows of the kernel, one product each
 
     @classmethod
     def of(cls, images: int, size: Shape, kernel: Shape, geometry: Geometry) -> "Bands":
-        places, axes = geometry.out_size(size, kernel), []
-        for axis in (0, 1):
-            stride, dilation = geometry.stride[axis], geometry.dilation[axis]
-            if places[axis] == 1:  # the window does not move: one block holds it
-                stride = dilation * (kernel[axis] - 1) + 1
-            axes.append(Axis(size[axis], geometry.padding[2 * axis], kernel[axis], stride, dilation, places[axis]))
-        return cls(axes[0], axes[1], images, geometry.groups)
+        rows, columns = (_axis(number, size, kernel, geometry) for number in (0, 1))
+        return cls(rows, columns, images, geometry.groups, _runs(rows))
+
+    @property
+    def blocks(self) -> int:
+        """H', from top to bottom."""
+        return self.rows.places + self.taken[-1].block
+
+    @property
+    def phases(self) -> int:
+        """How many rows of a block the windows see."""
+        return min(self.rows.stride, self.rows.dilation * (self.rows.kernel - 1) + 1)
 
     @property
     def places(self) -> int:
@@ -161,93 +164,82 @@ class Bands:
 
     def shape(self, channels: int) -> Shape:
         """Of the bands, of so many channels a group."""
-        lines = self.rows.blocks * self.images * self.columns.places
-        return self.groups, lines, self.rows.phases * self.columns.kernel * channels
+        return self.groups, self._lines, self.phases * self.columns.kernel * channels
 
     def first_product(self) -> int:
         """How many lines of the bands the first product sees, if it sees them whole; else 0."""
-        return self.places if self.rows.runs[0].phases == slice(0, self.rows.phases) else 0
+        return self.places if self.taken[0].phases == slice(0, self.phases) else 0
 
     def runs(self, bands: Array, weights: Array) -> Iterator[tuple[Array, Array]]:
         """Of each product the part of the bands, (G, P N Q, taps kw I/G), and of the weights, (G, taps kw I/G, O/G)."""
-        block, tap = self.images * self.columns.places, bands.shape[2] // self.rows.phases
-        for run in self.rows.runs:
+        block, tap = self.images * self.columns.places, bands.shape[2] // self.phases
+        for run in self.taken:
             lines = slice(run.block * block, run.block * block + self.places)
             part = bands[:, lines, run.phases.start * tap : run.phases.stop * tap]
             yield part, weights[:, run.taps.start * tap : run.taps.stop * tap]
 
     def cut(self, x: Array) -> Array:
         """The bands of x (N, H, W, I)."""
-        blocks, columns = self._blocks(self._padded(x)), self.columns
-        channels = blocks.shape[-1]
-        if columns.kernel == columns.stride and columns.blocks == columns.places:  # no two windows share a column
-            return array_module(x).ascontiguousarray(blocks).reshape(self.shape(channels))
+        x, channels = contiguous(x), x.shape[3] // self.groups
+        if self._as_they_lie:
+            return x.reshape(self.shape(channels))
         bands = array_module(x).empty(self.shape(channels), dtype=x.dtype)
-        windows = self._windows(bands, blocks)
-        for run in columns.runs:
-            windows[..., run.taps, :] = self._seen(blocks, run)
+        lengths = {"lines": self._lines, "width": self.columns.kernel * channels}
+        launch_lines("bands", "cut", x, bands, *self._sizes(channels), groups=self.groups, **lengths)
         return bands
 
     def add_up(self, bands: Array) -> Array:
         """The adjoint of `cut`: every number of the bands is added to the pixel that it is of."""
-        xp, rows, columns = array_module(bands), self.rows, self.columns
-        channels = bands.shape[2] // (rows.phases * columns.kernel)
-        padded = xp.zeros((self.images, rows.length, columns.length, self.groups * channels), dtype=bands.dtype)
-        blocks = self._blocks(padded)
-        windows = self._windows(bands, blocks)
-        for run in columns.runs:
-            target = self._seen(blocks, run)
-            target += windows[..., run.taps, :]
-        inner = self._inner(padded)
-        if inner.shape[1:3] == (rows.size, columns.size):
-            return xp.ascontiguousarray(inner)
-        dx = xp.zeros((self.images, rows.size, columns.size, padded.shape[3]), dtype=bands.dtype)
-        dx[:, : rows.seen, : columns.seen] = inner
+        channels = bands.shape[2] // (self.phases * self.columns.kernel)
+        shape = self.images, self.rows.size, self.columns.size, self.groups * channels
+        if self._as_they_lie:
+            return bands.reshape(shape)
+        dx = array_module(bands).empty(shape, dtype=bands.dtype)
+        lengths = {"lines": self.images * self.rows.size * self.columns.size, "width": channels}
+        launch_lines("bands", "add_up", bands, dx, *self._sizes(channels), groups=self.groups, **lengths)
         return dx
 
     def from_images(self, dy: Array) -> Array:
         """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O)."""
-        ordered = dy.swapaxes(0, 1) if self._shifted else dy
-        return array_module(dy).ascontiguousarray(ordered).reshape(self.places, dy.shape[3])
+        return contiguous(dy.swapaxes(0, 1) if self._shifted else dy).reshape(self.places, dy.shape[3])
 
     def to_images(self, y: Array) -> Array:
         """The adjoint and inverse of `from_images`: (N, P, Q, O)."""
         if not self._shifted:
             return y.reshape(self.images, self.rows.places, self.columns.places, y.shape[1])
         ordered = y.reshape(self.rows.places, self.images, self.columns.places, y.shape[1])
-        return array_module(y).ascontiguousarray(ordered.swapaxes(0, 1))
+        return contiguous(ordered.swapaxes(0, 1))
+
+    @property
+    def _lines(self) -> int:
+        return self.blocks * self.images * self.columns.places
 
     @property
     def _shifted(self) -> bool:
-        return self.rows.runs[-1].block > 0
+        return self.taken[-1].block > 0
 
-    def _padded(self, x: Array) -> Array:
-        """The blocks' part of the image with zeros around it, (N, H' s, W' t, I)."""
+    @property
+    def _as_they_lie(self) -> bool:
+        """Whether the bands are the images themselves: pixel by pixel, or one window that sees all of the image."""
+        in_order = self.groups == 1 and (self.rows.stride == 1 or self.columns.places == 1)
+        return in_order and self.rows.one_each and self.columns.one_each
+
+    def _sizes(self, channels: int) -> tuple[np.generic, ...]:
+        """BANDS of bands.cu."""
         rows, columns = self.rows, self.columns
-        if rows.before == columns.before == 0 and rows.length <= rows.size and columns.length <= columns.size:
-            return x[:, : rows.length, : columns.length]
-        padded = array_module(x).zeros((self.images, rows.length, columns.length, x.shape[3]), dtype=x.dtype)
-        self._inner(padded)[...] = x[:, : rows.seen, : columns.seen]
-        return padded
-
-    def _inner(self, padded: Array) -> Array:
-        """Where the image lies in it."""
-        (top, height), (left, width) = ((axis.before, axis.seen) for axis in (self.rows, self.columns))
-        return padded[:, top : top + height, left : left + width]
-
-    def _blocks(self, padded: Array) -> Array:
-        """A view, (G, H', N, W', phases, t, I/G), or with N before H' if nothing is shifted."""
-        rows, columns, groups = self.rows, self.columns, self.groups
-        shape = (self.images, rows.blocks, rows.stride, columns.blocks, columns.stride)
-        split = padded.reshape(*shape, groups, padded.shape[3] // groups)
-        order = (5, 1, 0, 3, 2, 4, 6) if self._shifted else (5, 0, 1, 3, 2, 4, 6)
-        return split.transpose(order)[:, :, :, :, : rows.phases]
-
-    def _windows(self, bands: Array, blocks: Array) -> Array:
-        """A view of the bands: (G, H', N, Q, phases, kw, I/G), or with N before H'."""
-        columns = self.columns
-        return bands.reshape(*blocks.shape[:3], columns.places, self.rows.phases, columns.kernel, blocks.shape[6])
-
-    def _seen(self, blocks: Array, run: Run) -> Array:
-        """A view of what some taps see at every place: (G, H', N, Q, phases, taps, I/G)."""
-        return blocks[:, :, :, run.block : run.block + self.columns.places, :, run.phases]
+        if max(self._lines, self.images * rows.size * columns.size) > LARGEST:
+            raise ValueError(
+                f"{self.images} images of {rows.size} x {columns.size} are too many: at most {LARGEST} pixels"
+            )
+        sizes = (
+            self.images,
+            rows.size,
+            columns.size,
+            channels,
+            self.blocks,
+            columns.places,
+            self.phases,
+            columns.kernel,
+        )
+        steps = (rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
+        return *map(np.int32, sizes + steps), np.bool_(self._shifted)

@@ -50,6 +50,14 @@ def launch_each(file: str, kernel: str, *arguments: Any, n: int) -> None:
         launch(file, kernel, (min(-(-n // THREADS), BLOCKS),), (THREADS,), *arguments, np.int64(n))
 
 
+def launch_lines(file: str, kernel: str, *arguments: Any, lines: int, width: int, groups: int) -> None:
+    """Launch a kernel that does lines of so many numbers in any order: a row of threads each, as wide as is useful."""
+    if lines * width:
+        across = min(THREADS, 1 << (width - 1).bit_length())
+        down = THREADS // across
+        launch(file, kernel, (min(-(-lines // down), BLOCKS), 1, groups), (across, down), *arguments)
+
+
 def contiguous(array: Array) -> Array:
     """The array, or a copy of it, whose numbers lie side by side."""
     return array if array.flags.c_contiguous else array.copy()
