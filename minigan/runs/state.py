@@ -12,7 +12,7 @@ from minigan.games.gan import OwnRound
 from minigan.games.player import Player
 from minigan.nn import share_batchnorm
 from minigan.nn.params import Params
-from minigan.optim.average import update_average
+from minigan.optim.average import average_coefficients, update_average
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
@@ -76,7 +76,7 @@ class State:
         """Count a round that has been played, and let the average follow."""
         self.step += 1
         if self.average is not None:
-            update_average(self.average, self.g.theta, average_decay, self.step)
+            update_average(self.average, self.g.theta, average_coefficients(average_decay, self.step))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All arrays by name, on the host."""
