@@ -144,6 +144,8 @@ WAIT_IF: dict[str, Callable[..., bool]] = {
 }
 # Parameters for which CuPy takes a list and copies it to the GPU.
 LISTS_UPLOADED = {"repeat": "repeats", "take": "indices"}
+# Functions that join arrays; the addresses of more than eight are copied to the GPU.
+ADDRESSES_UPLOADED = _names("concat concatenate stack")
 # What the first argument must be, where it is not one array.
 HOST_FIRST = _names(
     "arange bartlett blackman broadcast_shapes diag_indices empty eye full hamming hanning identity indices "
@@ -327,6 +329,8 @@ def _count(name: str, arguments: dict[str, Any]) -> None:
     if name in ALWAYS_WAIT or (name in WAIT_IF and WAIT_IF[name](**arguments)):
         _waited(name)
     if isinstance(arguments.get(LISTS_UPLOADED.get(name, "")), list | tuple):
+        _uploaded(name)
+    if name in ADDRESSES_UPLOADED and len(next(iter(arguments.values()))) > 8:
         _uploaded(name)
 
 

@@ -1,7 +1,7 @@
 """Rounds that a GPU plays from one launch: the operations of a round, captured once and then replayed as a graph.
 
-To start an operation takes the host several microseconds; in a graph it takes the GPU about one, and the host nothing.
-What has to hold for that: docs/gpu.md.
+Many operations take the GPU less time than the host needs to start them; those of a graph it starts all at once. What
+has to hold for that: docs/gpu.md.
 """
 
 from contextlib import suppress
