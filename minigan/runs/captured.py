@@ -48,16 +48,17 @@ def why_not(recipe: Recipe, game: Game | OwnRound, feed: Feed) -> str:
 
 @dataclass(eq=False)
 class CapturedRounds(Rounds):
-    """Rounds operation by operation, in which everything is loaded and finds its place; then replays of the next one.
+    """Two rounds operation by operation, in which everything is loaded and finds its place; then one launch a round.
 
     A watched round goes operation by operation again, with the same numbers in the same places. Within the context all
-    work is on one stream, as a capture needs. Where CuPy or CUDA refuse to capture, the run goes on without.
+    work is on one stream, as a capture needs. Where CuPy or CUDA refuse to capture, the run goes on without. What a
+    round measured lies where the next round puts its own.
     """
 
     def __post_init__(self) -> None:
         cuda = self.feed.device.xp.cuda
         self._stream = cuda.Stream(non_blocking=True)
-        self._pool = cuda.MemoryPool()  # of the graph alone, whose replays write to what the pool takes for free
+        self._pool: Any = cuda.MemoryPool()  # the graph's own: replays write to memory that it counts as free
         self._inbox = Inbox(self.feed.device, self.dtype)
         self._updates: list[str] = []  # of a round, in their order: who makes them
         self._warm = 0  # rounds
@@ -134,6 +135,7 @@ class CapturedRounds(Rounds):
                 self._graph = self._recorded()
         except (RuntimeError, MemoryError) as err:  # all errors of CUDA and CuPy are
             self._refused = str(err).partition("\n")[0] or type(err).__name__
+            self._pool = None  # its memory goes back
             for player in self.state.players.values():
                 player.coefficients = None
         self._counted = [now - then for now, then in zip(self._counters(), before, strict=True)]
@@ -157,7 +159,8 @@ class CapturedRounds(Rounds):
 
     def _coefficients(self) -> list[float]:
         """Those of all updates of the next round, in their order, and of the average after it."""
-        players, numbers = self.state.players, list[float]()
+        players = self.state.players
+        numbers: list[float] = []
         t = {role: player.updates for role, player in players.items()}
         for role in self._updates:
             t[role] += 1
