@@ -1,5 +1,8 @@
 """The stand-in for graphs: records instead of running, refuses what CUDA and CuPy refuse, replays in place."""
 
+import importlib.util
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -83,6 +86,7 @@ def test_what_cannot_be_captured_is_refused_and_fine_outside(what, strict):
 
 def test_cupys_cublas_is_refused_where_that_is_asked_for(strict, monkeypatch):
     x = strict.put(np.ones((2, 2)))
+    monkeypatch.setattr(strict_graph, "cublas_refused", False)
     with capture(strict, []):
         x @ x
     monkeypatch.setattr(strict_graph, "cublas_refused", True)
@@ -140,6 +144,27 @@ def test_other_launches_are_recorded_too(strict):
     graphs[0].launch()
     graphs[0].launch()
     assert ran == [2, 2]
+
+
+NAMES = """
+import cupy
+for kind in ("Event", "Graph", "MemoryPool", "Stream"):
+    print(kind, *dir(getattr(cupy.cuda, kind)))
+print("cuda", *dir(cupy.cuda))
+"""
+
+
+def test_the_real_cupy_has_all_that_this_one_has():
+    """In a process of its own: here, CuPy would count as a GPU in use."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed")
+    done = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True)
+    real = {kind: set(names) for kind, *names in map(str.split, done.stdout.splitlines())}
+    assert {name for name in vars(xp.cuda) if not name.startswith("_")} <= real["cuda"]
+    for kind in (strict_graph.Event, strict_graph.Graph, strict_graph.MemoryPool, strict_graph.Stream):
+        methods = {name for name, value in vars(kind).items() if callable(value) and not name.startswith("__")}
+        assert methods
+        assert methods <= real[kind.__name__]
 
 
 def test_a_replay_is_no_operation_of_the_host(strict):

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
+from minigan import ops
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.data.stream import StreamedImages
@@ -32,6 +33,12 @@ ROUNDS = 10
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=4, latent=3, hidden_g=(8,), hidden_d=(8,))
 MAXOUT = MLP2014(batch_size=4, latent=3, hidden_g=8, hidden_d=4, pieces=2)
+
+
+@pytest.fixture(autouse=True)
+def cublas_of_cupy(monkeypatch):
+    """May be captured here: the products are plain, and this is about rounds."""
+    monkeypatch.setattr(strict_graph, "cublas_refused", False)
 
 
 class Scheduled(MLPMnist):
@@ -276,6 +283,20 @@ def test_a_refused_capture_is_told_once_and_costs_nothing(strict, monkeypatch):
     assert said.startswith("rounds go operation by operation, as the capture was refused: ")
     assert "cuBLAS" in said
     assert there.complaint() == ""
+
+
+@pytest.mark.gpu
+@every_recipe
+def test_a_real_gpu_replays_what_it_computes_operation_by_operation(recipe, gpu):
+    """To the bit, and the CPU's numbers nearly; nothing that is captured may be refused."""
+    with ops.fast_kernels(1):
+        replayed, watched, on_cpu = players(recipe, gpu), players(recipe, gpu), players(recipe, CPU)
+        measured = play(replayed)
+        assert (replayed.complaint(), replayed._graph is not None) == ("", True)
+        assert play(watched, watched=range(ROUNDS)) == measured
+        assert same(replayed, watched)
+        for here, there in zip(play(on_cpu), measured, strict=True):
+            assert here == pytest.approx(there, rel=1e-2, abs=1e-3)
 
 
 # In a run -----------------------------------------------------------------------------------------------
