@@ -49,6 +49,7 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
     key = hashlib.sha256("\0".join([HEADER.read_text(), text, *command]).encode()).hexdigest()[:24]
     folder = Path(tempfile.gettempdir()) / f"cuda-on-cpu-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    assert folder.stat().st_uid == os.getuid(), f"{folder} belongs to somebody else: remove it"
     library = folder / f"{key}.so"
     if not library.exists():
         fresh = folder / f"{key}.{os.getpid()}"

@@ -26,8 +26,8 @@ extern "C" __global__ void rmsprop(inout theta, in g, inout v, in lr, real rho, 
     }
 }
 
-// m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2,    theta <- theta - step m / (correction sqrt(v) + eps)
-// where step = lr / (1 - beta1^t) and correction = 1 / sqrt(1 - beta2^t).
+// m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2
+// theta <- theta - step m / (correction sqrt(v) + eps), where step = lr / (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t)
 extern "C" __global__ void adam(inout theta, in g, inout m, inout v, in step, in correction, real beta1, real rest1,
                                 real beta2, real rest2, real eps, long long n) {
     EACH(i, n) {
