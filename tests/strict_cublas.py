@@ -17,17 +17,12 @@ from unittest.mock import patch
 import numpy as np
 
 from minigan.cuda import cublas
-from tests import strict_cupy
+from tests import strict_cupy, strict_graph
 
 SUCCESS, NOT_INITIALIZED, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 7, 15
 TYPES = {0: (np.dtype(np.float32), c_float), 1: (np.dtype(np.float64), c_double)}  # cudaDataType_t
 COMPUTE = {0: {68: False, 77: True}, 1: {70: False}}  # cublasComputeType_t for them, and whether it is TF32
 ALIGNMENT = 256  # bytes, of a workspace
-
-
-def record(work: Callable[[], None]) -> bool:  # noqa: ARG001
-    """The hook for captured streams: gets what a launch does; True if it keeps that instead of having it run."""
-    return False
 
 
 class Refused(Exception):
@@ -118,6 +113,7 @@ class Library:
 
     def _create(self, handle: int | None) -> None:
         require(handle, "no place for the handle")
+        strict_graph.refuse("cublasCreate")  # which allocates
         self._created = True
         c_void_p.from_address(handle).value = id(self)
 
@@ -193,7 +189,7 @@ def launch(abc: tuple[Matrices, ...], transposed: tuple[int, int], scalars: tupl
         c[...] = result if beta == 0 else result + beta * c
 
     work.memory = owner_a, owner_b, owner_c  # type: ignore[attr-defined]  # alive as long as it can be launched
-    if not record(work):
+    if not strict_graph.record(work):
         work()
 
 

@@ -1,4 +1,5 @@
-// Batch normalisation of rows x (R, C), and the leaky rectifier behind it; beside functional/batchnorm.py.
+// Batch normalisation of rows x (R, C), and the leaky rectifier behind it; beside functional/batchnorm.py
+// and batchnorm_leaky.py.
 //
 //     y = leaky(gamma x_hat + beta),    x_hat = (x - mean) inv_std,    leaky(v) = v where v > 0, else slope v
 //

@@ -18,7 +18,7 @@ extern "C" __global__ void momentum(inout theta, in g, inout v, in lr, in moment
     }
 }
 
-// v <- rho v + (1 - rho) g^2,    theta <- theta - lr g / (sqrt(v) + eps)
+// v <- rho v + rest g^2,    theta <- theta - lr g / (sqrt(v) + eps),    where rest = 1 - rho
 extern "C" __global__ void rmsprop(inout theta, in g, inout v, in lr, real rho, real rest, real eps, long long n) {
     EACH(i, n) {
         v[i] = rho * v[i] + rest * g[i] * g[i];
@@ -26,8 +26,9 @@ extern "C" __global__ void rmsprop(inout theta, in g, inout v, in lr, real rho, 
     }
 }
 
-// m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2,    theta <- theta - step m / (correction sqrt(v) + eps)
-// where step = lr / (1 - beta1^t) and correction = 1 / sqrt(1 - beta2^t).
+// m <- beta1 m + rest1 g,    v <- beta2 v + rest2 g^2
+// theta <- theta - step m / (correction sqrt(v) + eps)
+// where step = lr / (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t), rest1 = 1 - beta1 and rest2 = 1 - beta2.
 extern "C" __global__ void adam(inout theta, in g, inout m, inout v, in step, in correction, real beta1, real rest1,
                                 real beta2, real rest2, real eps, long long n) {
     EACH(i, n) {

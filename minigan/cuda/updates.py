@@ -15,7 +15,7 @@ Coefficient = Array | float
 
 def in_pieces(first: Array, *others: Array, change: Callable[..., None]) -> None:
     """See `minigan.ops.in_pieces`; if the change is by an update rule with a kernel of its own, in one launch."""
-    rule: Callable[..., None] | None = RULES.get(type(getattr(change, "optimiser", None)).__name__)
+    rule = RULES.get(type(getattr(change, "optimiser", None)).__name__)
     if rule is None:
         change(first, *others)
     else:
@@ -43,7 +43,7 @@ def _adam(change: Any, theta: Array, g: Array, *moments: Array) -> None:
 
 
 # By the name of their class in minigan.optim; one that is derived from it has another name, and may do something else.
-RULES = {"SGD": _sgd, "Momentum": _momentum, "RMSprop": _rmsprop, "Adam": _adam}
+RULES: dict[str, Callable[..., None]] = {"SGD": _sgd, "Momentum": _momentum, "RMSprop": _rmsprop, "Adam": _adam}
 
 
 def move_average(average: Array, theta: Array, coefficients: Sequence[Coefficient]) -> None:

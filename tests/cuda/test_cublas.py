@@ -337,14 +337,29 @@ def test_the_stand_in_knows_the_memory_of_living_arrays():
     assert strict_cupy.owner_of(address, 64 * 64 * 8) is None
 
 
-def test_the_stand_in_can_be_recorded_instead_of_run(monkeypatch):
-    """The hook for captured streams: the product happens at each replay, on the memory of the capture."""
-    kept = []
-    monkeypatch.setattr(strict_cublas, "record", lambda work: kept.append(work) or True)
+def test_a_product_is_captured_and_replayed_on_the_memory_of_the_capture():
+    stream, pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool()
     a, out = xp.ones((2, 2)), xp.zeros((2, 2))
-    product(a, a, out)
-    assert not out.get().any()
-    for value in (1.0, 2.0):
-        a.fill(value)
-        kept[0]()
-        assert (out.get() == 2 * value * value).all()
+    with stream, xp.cuda.using_allocator(pool.malloc):
+        product(a, a)  # warms up
+        stream.begin_capture()
+        product(a, a, out, add=True)
+        product(out, product(a, a), fresh := xp.empty((2, 2)))
+        graph = stream.end_capture()
+        assert not out.get().any()
+        for value in (1.0, 2.0):
+            a.fill(value)
+            out.fill(1)
+            graph.launch()
+            assert (out.get() == 1 + 2 * value**2).all()
+            assert (fresh.get() == (1 + 2 * value**2) * 4 * value**2).all()
+
+
+def test_a_first_product_within_a_capture_is_refused():
+    """Making a handle allocates."""
+    stream, x, out = xp.cuda.Stream(non_blocking=True), xp.ones((2, 2)), xp.ones((2, 2))
+    with stream:
+        stream.begin_capture()
+        with pytest.raises((CublasError, strict_cupy.CUDARuntimeError), match="not permitted while capturing"):
+            product(x, x, out)
+        stream.end_capture()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigan import ops
+from minigan.backend import to_host
 from minigan.cuda import launch
 from minigan.functional.batchnorm import BatchNormCache
 from tests import strict_cupy
@@ -41,6 +42,19 @@ def test_at_full_sizes_too(name):
     arrays, extra = draw(name, 3, np.float32)
     with fast_gpu() as device:
         results = on_gpu(device, name, arrays, extra)
+    assert max(errors(name, results, arrays, extra)) <= ALL_TWINS[name].tolerance
+
+
+@pytest.mark.gpu
+@every_twin
+@both_precisions
+@some_examples
+@given(seed=seeds, layout=st.sampled_from(list(LAYOUTS)))
+def test_a_real_gpu_agrees_with_plain(name, dtype, gpu, seed, layout):
+    arrays, extra = draw(name, seed, dtype)
+    given_there = {key: LAYOUTS[layout](gpu.put(array)) for key, array in arrays.items()}
+    with ops.fast_kernels(1):
+        results = [to_host(result) for result in ALL_TWINS[name].call(given_there, extra)]
     assert max(errors(name, results, arrays, extra)) <= ALL_TWINS[name].tolerance
 
 
