@@ -19,11 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.cuda.cublas import LARGEST, product
+from minigan.cuda.cublas import product
 from minigan.cuda.launch import contiguous, launch_lines
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.typing import Array, Shape
+
+MOST = 2**30  # pixels, and lines of bands, that bands.cu counts without overflow
 
 
 def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -227,19 +229,8 @@ class Bands:
     def _sizes(self, channels: int) -> tuple[np.generic, ...]:
         """BANDS of bands.cu."""
         rows, columns = self.rows, self.columns
-        if max(self._lines, self.images * rows.size * columns.size) > LARGEST:
-            raise ValueError(
-                f"{self.images} images of {rows.size} x {columns.size} are too many: at most {LARGEST} pixels"
-            )
-        sizes = (
-            self.images,
-            rows.size,
-            columns.size,
-            channels,
-            self.blocks,
-            columns.places,
-            self.phases,
-            columns.kernel,
-        )
-        steps = (rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
+        if max(self._lines, self.images * rows.size * columns.size) > MOST:
+            raise ValueError(f"{self.images} images of {rows.size} x {columns.size} pixels are too many at once")
+        sizes = (self.images, rows.size, columns.size, channels, self.blocks, columns.places, self.phases)
+        steps = (columns.kernel, rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
         return *map(np.int32, sizes + steps), np.bool_(self._shifted)

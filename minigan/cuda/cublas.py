@@ -2,8 +2,7 @@
 
 cuBLAS reads matrices column by column, the rest of us row by row. The same numbers read the other way are the
 transposed matrix, and :math:`C^\\top = B^\\top A^\\top`: exchanging the two factors is all it takes, nothing is copied.
-Entry points and constants: NVIDIA, "cuBLAS Library", sections 2.2 and 2.8, and the headers cublas_api.h and
-library_types.h.
+Entry points and constants: NVIDIA, "cuBLAS Library", and the headers cublas_api.h and library_types.h of CUDA 12.9.
 """
 
 import ctypes

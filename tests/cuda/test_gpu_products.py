@@ -14,7 +14,6 @@ from minigan.cuda import conv, dense, launch
 from minigan.errors import UserError
 from minigan.functional import conv as functional
 from minigan.functional.patches import Geometry
-from minigan.recipes import MLP2014
 from tests import strict_cublas, strict_cupy
 from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
 from tests.cuda.test_cuda_bugs import Bug as SourceBug
@@ -32,7 +31,6 @@ NAMES = [
     "dense", "dense_input_grad", "dense_weight_grad",
 ]  # fmt: skip
 TOLERANCE = 4  # units of the precision, times what rounding scales with: see twins.errors
-SMALL_2014 = MLP2014(batch_size=4, latent=3, hidden_g=6, hidden_d=4, pieces=2)
 Axis, Bands = conv.Axis, conv.Bands
 every_product = pytest.mark.parametrize("name", NAMES)
 
@@ -152,6 +150,15 @@ def test_shapes_that_do_not_go_together_are_refused(name, shapes, others):
         getattr(ops, name)(*map(device.xp.ones, shapes), *others)
 
 
+def test_more_pixels_than_a_kernel_can_count_are_refused(monkeypatch):
+    with on_the_gpu() as device:
+        x, w = device.xp.ones((2, 3, 3, 1)), device.xp.ones((2, 2, 1, 1))
+        ops.conv2d(x, w, Geometry())
+        monkeypatch.setattr(conv, "MOST", 17)
+        with pytest.raises(ValueError, match="2 images of 3 x 3 pixels are too many"):
+            ops.conv2d(x, w, Geometry())
+
+
 # What it costs ------------------------------------------------------------------------------------------
 
 
@@ -231,7 +238,7 @@ def test_bands_copy_a_number_at_most_twice_where_windows_would_four_times():
 # Whole rounds -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES, SMALL_2014], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_rounds_on_the_gpu_end_at_the_weights_of_the_host(recipe):
     plain = weights_after(recipe, rounds=3)
     with on_the_gpu() as device:
@@ -271,7 +278,7 @@ BUGS = [
     Bug("bands: gradients in the order of images", Bands.from_images, "if self._shifted else dy", "if False else dy"),
     Bug("bands: outputs in the order of bands", Bands.to_images, "not self._shifted", "True"),
     Bug("bands: blocks in the order of images", Bands._sizes, "self._shifted", "False"),
-    Bug("bands: the steps of windows exchanged", Bands._sizes, "(rows.stride, columns.stride,", "(columns.stride, rows.stride,"),
+    Bug("bands: the steps of windows exchanged", Bands._sizes, "rows.stride, columns.stride,", "columns.stride, rows.stride,"),
     Bug("bands: dilated by rows", Bands._sizes, "columns.dilation", "rows.dilation"),
 ]  # fmt: skip
 
