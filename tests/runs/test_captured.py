@@ -1,6 +1,8 @@
 """Captured rounds on the stand-in: the same bits as operation by operation, from one launch and without waiting."""
 
 import dataclasses
+import threading
+import weakref
 from contextlib import nullcontext
 
 import numpy as np
@@ -146,6 +148,21 @@ def test_two_rounds_go_before_the_capture_and_the_third_is_played_once(strict):
     assert run.state.step == run.state.g.updates == 3
 
 
+def test_the_streams_wait_for_each_other_at_both_ends_and_threads_end(strict):
+    """What was put on the device before came by another stream; what is read afterwards is read by that one."""
+    run, threads = players(SMALL, strict), threading.active_count()
+    with counting() as counts:
+        with run:
+            assert (counts.synchronisations, strict.xp.cuda.get_current_stream()) == (1, run._stream)
+            for _ in range(ROUNDS):
+                run.play()
+            assert threading.active_count() > threads
+            assert counts.synchronisations == 1
+        assert counts.synchronisations == 2
+    assert strict.xp.cuda.get_current_stream().null
+    assert threading.active_count() == threads
+
+
 @every_recipe
 def test_watched_rounds_in_between_change_nothing_and_are_seen(recipe, strict):
     plain, there = players(recipe, CPU), players(recipe, strict)
@@ -276,9 +293,10 @@ def test_a_refused_capture_is_told_once_and_costs_nothing(strict, monkeypatch):
     """CuPy's own cuBLAS refuses."""
     monkeypatch.setattr(strict_graph, "cublas_refused", True)
     plain, there = players(SCHEDULED, CPU), players(SCHEDULED, strict)
+    pool = weakref.ref(there._pool)
     assert play(there) == play(plain)
     assert same(there, plain)
-    assert there._graph is None
+    assert there._graph is pool() is None
     said = there.complaint()
     assert said.startswith("rounds go operation by operation, as the capture was refused: ")
     assert "cuBLAS" in said
