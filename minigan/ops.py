@@ -4,7 +4,7 @@ Behind each name stands the plain version, the one to study. Within ``with fast_
 have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays, in cuda/ for those of a GPU.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
@@ -14,10 +14,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minigan.backend import gpu_in_use
-from minigan.functional import activations, conv, upsample
+from minigan.functional import activations, conv, gan_losses, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import batchnorm_leaky as _batchnorm_leaky
 from minigan.functional import dense as _dense
+from minigan.functional import dropout as _dropout
 from minigan.functional import maxout as _maxout
 from minigan.functional import shared_batchnorm as _shared_batchnorm
 from minigan.functional.activations import (
@@ -25,7 +26,6 @@ from minigan.functional.activations import (
     elu_backward,
     scaled_tanh,
     scaled_tanh_backward,
-    sigmoid_backward,
     softplus,
     softplus_backward,
 )
@@ -33,19 +33,15 @@ from minigan.functional.batchnorm import (
     BatchNormInferenceCache,
     batchnorm_inference,
     batchnorm_inference_backward,
-    update_running_statistics,
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.dense import dense_bias_grad
-from minigan.functional.dropout import draw_keep, dropout, dropout_backward
+from minigan.functional.dropout import draw_keep
 from minigan.functional.gan_losses import (
-    discriminator_bce,
     discriminator_hinge,
     discriminator_least_squares,
     discriminator_wasserstein,
     generator_least_squares,
-    generator_minimax,
-    generator_non_saturating,
     generator_wasserstein,
 )
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
@@ -62,6 +58,7 @@ from minigan.functional.pooling import (
 from minigan.functional.reshape import reshape, reshape_backward
 from minigan.functional.shared_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
+from minigan.typing import Array
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
@@ -70,7 +67,7 @@ _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
 HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
-GPU_ROOMS: tuple[str, ...] = ()  # of cuda/
+GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
 def _door(plain: Operation) -> Operation:
@@ -94,11 +91,16 @@ conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense = _door(_dense.dense)
 dense_input_grad, dense_weight_grad = _door(_dense.dense_input_grad), _door(_dense.dense_weight_grad)
+discriminator_bce = _door(gan_losses.discriminator_bce)
+dropout, dropout_backward = _door(_dropout.dropout), _door(_dropout.dropout_backward)
+generator_minimax = _door(gan_losses.generator_minimax)
+generator_non_saturating = _door(gan_losses.generator_non_saturating)
 maxout, maxout_backward = _door(_maxout.maxout), _door(_maxout.maxout_backward)
 relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
-sigmoid = _door(activations.sigmoid)
+sigmoid, sigmoid_backward = _door(activations.sigmoid), _door(activations.sigmoid_backward)
+update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 
@@ -107,6 +109,14 @@ upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
     """Call ``change(first, *others)``, which works element by element and in place: at once here, by pieces if fast."""
     change(first, *others)
+
+
+@_door
+def move_average(average: Array, theta: Array, coefficients: Sequence[float | Array]) -> None:
+    """average <- old average + new theta, in place; the coefficients are the two shares."""
+    old, new = coefficients
+    average *= old
+    average += new * theta
 
 
 @contextmanager

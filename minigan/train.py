@@ -93,6 +93,8 @@ def prepare(
         write_config(folder, options, recipe)
     where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
     print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {trainer.goal}")
+    if trainer.rounds.words:
+        print(trainer.rounds.words)
     if scoring:
         print(f"scores every {options.evaluate_every} steps: {scoring.words}")
     print(f"run folder: {folder.path}", flush=True)

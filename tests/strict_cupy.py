@@ -8,12 +8,16 @@ arrays wrap NumPy arrays and compute with NumPy, so results equal NumPy's bit fo
 * whatever would make the host wait for the GPU is counted, and so are copies to the GPU:
   ``with counting() as counts: ...; assert counts.synchronisations == 0``, or forbidden:
   ``with forbid_synchronisation(): ...``;
-* ``with forbid_dtype("float64"): ...`` finds the step where float32 became float64.
+* ``with forbid_dtype("float64"): ...`` finds the step where float32 became float64;
+* minigan's own calls of cuBLAS go to the stand-in in ``tests/strict_cublas.py``, on addresses ``array.data.ptr``.
+* CUDA sources are compiled for the CPU and run there: strict_kernels.
 
 Stricter than CuPy itself: NumPy's functions on its arrays (CuPy takes over), NumPy arrays and
 repeated places in an index, indices out of range (CuPy wraps around), reading fresh memory (NaN here).
 
-Not imitated: kernels, graphs, memory pools, random numbers, rounding and order of summation on a GPU,
+Graphs are in strict_graph, through which every operation goes.
+
+Not imitated: random numbers, rounding and order of summation on a GPU,
 and memory order (CuPy's element-wise results are always C-contiguous, NumPy's keep their inputs' order).
 """
 
@@ -21,9 +25,11 @@ import inspect
 import json
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -31,6 +37,8 @@ from typing import Any
 import numpy as np
 
 from minigan.backend import Device
+from tests import strict_graph, strict_kernels
+from tests.strict_graph import CUDARuntimeError
 
 API = json.loads((Path(__file__).parent / "cupy_api.json").read_text())
 
@@ -95,6 +103,7 @@ def forbid_dtype(*names: str) -> Iterator[None]:
 
 
 def _waited(cause: str) -> None:
+    strict_graph.refuse(cause)
     for counts in _counters:
         counts.waits.append(cause)
     if _no_waiting:
@@ -102,6 +111,7 @@ def _waited(cause: str) -> None:
 
 
 def _uploaded(cause: str) -> None:
+    strict_graph.refuse(cause)
     for counts in _counters:
         counts.copies.append(cause)
 
@@ -138,6 +148,8 @@ WAIT_IF: dict[str, Callable[..., bool]] = {
 }
 # Parameters for which CuPy takes a list and copies it to the GPU.
 LISTS_UPLOADED = {"repeat": "repeats", "take": "indices"}
+# Functions that join arrays; the addresses of more than eight are copied to the GPU.
+ADDRESSES_UPLOADED = _names("concat concatenate stack")
 # What the first argument must be, where it is not one array.
 HOST_FIRST = _names(
     "arange bartlett blackman broadcast_shapes diag_indices empty eye full hamming hanning identity indices "
@@ -179,7 +191,7 @@ NOT_MODELLED = _names(
     "save savetxt savez savez_compressed show_config unpackbits"
 )
 NOT_MODELLED_ON_ARRAYS = _names(
-    "base cstruct data dump dumps flat mdspan put reduced_view scatter_add scatter_max scatter_min toDlpack tofile"
+    "base cstruct dump dumps flat mdspan put reduced_view scatter_add scatter_max scatter_min toDlpack tofile"
 )
 SUPPORTED_DTYPES = "?bBhHiIlLqQefdFD"
 PYTHON_SCALARS = (bool, int, float, complex)
@@ -252,8 +264,8 @@ def _is_scalar(value: object) -> bool:
     return type(value) in PYTHON_SCALARS or isinstance(value, np.generic)
 
 
-def _compute(name: str, function: Callable[..., Any], *operands: Any) -> Any:
-    """Apply an operator or ufunc-like function to arrays and scalars."""
+def _compute(name: str, function: Callable[..., Any], *operands: Any, outputs: tuple = (), **options: Any) -> Any:
+    """Apply an operator or ufunc-like function to arrays and scalars; `outputs` and options may be arrays too."""
     for operand in operands:
         if not isinstance(operand, ndarray) and not _is_scalar(operand):
             raise TypeError(f"{name}: Unsupported type {type(operand)}")
@@ -261,7 +273,7 @@ def _compute(name: str, function: Callable[..., Any], *operands: Any) -> Any:
     memories = call.host(operands)
     if _forbidden_dtypes:
         _check_dtype(np.result_type(*memories), name)  # also what is cast back afterwards: x32 *= float64
-    return call.device(function(*memories))
+    return call.device(strict_graph.run(name, function, (*memories, *call.host(outputs)), call.host(options)))
 
 
 _KINDS = {
@@ -322,6 +334,8 @@ def _count(name: str, arguments: dict[str, Any]) -> None:
         _waited(name)
     if isinstance(arguments.get(LISTS_UPLOADED.get(name, "")), list | tuple):
         _uploaded(name)
+    if name in ADDRESSES_UPLOADED and len(next(iter(arguments.values()))) > 8:
+        _uploaded(name)
 
 
 def _function(name: str, host_function: Callable[..., Any], entry: dict[str, Any]) -> Callable[..., Any]:
@@ -342,16 +356,17 @@ def _function(name: str, host_function: Callable[..., Any], entry: dict[str, Any
 
 
 def _finish(call: _Call, host_function: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
-    if call.name in INDEX_REDUCTIONS:
-        dtype = kwargs.pop("dtype", None)
-        result = np.asarray(host_function(*call.host(args), **call.host(kwargs)))
-        return call.device(result if dtype is None else result.astype(dtype))
-    result = host_function(*call.host(args), **call.host(kwargs))
-    if call.name in ANSWERS_ON_DEVICE:
-        result = np.asarray(result)
-    if call.name in ("empty", "empty_like"):
-        result.fill(_poison(result.dtype))
-    return call.device(result)
+    dtype = kwargs.pop("dtype", None) if call.name in INDEX_REDUCTIONS else None
+
+    def function(*memories: Any, **options: Any) -> Any:
+        result = host_function(*memories, **options)
+        if call.name in INDEX_REDUCTIONS | ANSWERS_ON_DEVICE:
+            result = np.asarray(result)
+        if call.name in ("empty", "empty_like"):
+            result.fill(_poison(result.dtype))
+        return result if dtype is None else result.astype(dtype)
+
+    return call.device(strict_graph.run(call.name, function, call.host(args), call.host(kwargs)))
 
 
 def _poison(dtype: np.dtype) -> Any:
@@ -447,7 +462,7 @@ class ndarray:  # noqa: N801  the name CuPy gives it
     def fill(self, value: Any) -> None:
         if not _is_scalar(value) and not (isinstance(value, ndarray) and value.ndim == 0):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        _memory(self).fill(_Call("fill").host(value))
+        strict_graph.run("fill", np.ndarray.fill, (_memory(self), _Call("fill").host(value)))
 
     # Shape, layout, views.
     @property
@@ -473,6 +488,10 @@ class ndarray:  # noqa: N801  the name CuPy gives it
     def device(self) -> "_CudaDevice":
         return _CudaDevice(0)
 
+    @property
+    def data(self) -> "_MemoryPointer":
+        return _MemoryPointer(_memory(self))
+
     def dot(self, b: Any, out: Any = None) -> "ndarray":
         return MODULE.dot(self, b, out)
 
@@ -496,7 +515,7 @@ class ndarray:  # noqa: N801  the name CuPy gives it
     # Indexing. The Ellipsis makes NumPy return a 0-d view where it would return a scalar.
     def __getitem__(self, key: Any) -> "ndarray":
         places, _ = _index(key)
-        return _wrap(_memory(self)[places], "getitem")
+        return _wrap(strict_graph.run("getitem", operator.getitem, (_memory(self), places)), "getitem")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         places, has_arrays = _index(key)
@@ -507,7 +526,7 @@ class ndarray:  # noqa: N801  the name CuPy gives it
         memory = _memory(self)
         if has_arrays and isinstance(value, ndarray) and value.size > 1:
             _refuse_repeated_places(memory, places)
-        memory[places] = _Call("setitem").host(value)
+        strict_graph.run("setitem", operator.setitem, (memory, places, _Call("setitem").host(value)))
 
     # Operators that are not made in the loops below.
     def __divmod__(self, other: Any) -> "tuple[ndarray, ndarray]":
@@ -531,6 +550,29 @@ class ndarray:  # noqa: N801  the name CuPy gives it
 _memory: Callable[[ndarray], np.ndarray] = ndarray._hidden.__get__  # type: ignore[attr-defined]
 _set_memory: Callable[[ndarray, np.ndarray], None] = ndarray._hidden.__set__  # type: ignore[attr-defined]
 del ndarray._hidden  # type: ignore[attr-defined]
+
+
+class _MemoryPointer:
+    """The address of an array, for libraries that are called without CuPy; `owner_of` knows then what lies there."""
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.ptr = memory.ctypes.data
+        while isinstance(memory.base, np.ndarray):
+            memory = memory.base
+        if memory.size:
+            _owners[memory.ctypes.data] = memory
+
+
+_owners: "weakref.WeakValueDictionary[int, np.ndarray]" = weakref.WeakValueDictionary()
+
+
+def owner_of(address: int, size: int) -> np.ndarray | None:
+    """The living memory in which so many bytes from an address on lie, if there is any."""
+    for memory in list(_owners.values()):
+        low, high = np.lib.array_utils.byte_bounds(memory)
+        if low <= address and address + size <= high:
+            return memory
+    return None
 
 
 class _Flags:
@@ -670,20 +712,14 @@ class _Ufunc:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         _bind(self.__name__, self._signature, args, kwargs)
-        call = _Call(self.__name__)
-        outputs = call.host((*args[self.nin :],))
-        options = call.host(kwargs)
-        result = _compute(
-            self.__name__, lambda *operands: self._host(*operands, *outputs, **options), *args[: self.nin]
-        )
-        return call.device(_owned(result, call))
+        return _compute(self.__name__, self._host, *args[: self.nin], outputs=args[self.nin :], **kwargs)
 
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
         """Add (or ...) at each place, also at places that occur twice."""
         if a.dtype.name not in AT_DTYPES.get(self.__name__, ()):
             raise TypeError(f"cupy.{self.__name__}.at does not support {a.dtype}")
         places, _ = _index(indices)
-        self._host.at(_memory(a), places, _Call(self.__name__).host(b))
+        strict_graph.run(self.__name__, self._host.at, (_memory(a), places, _Call(self.__name__).host(b)))
 
     def reduce(self, array: ndarray, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """CuPy reduces with add and multiply only."""
@@ -697,13 +733,6 @@ class _Ufunc:
         if self.__name__ not in methods:
             raise NotImplementedError(f"cupy.{self.__name__} cannot reduce or accumulate")
         return methods[self.__name__]
-
-
-def _owned(result: Any, call: _Call) -> Any:
-    """Return the array given as ``out`` rather than a second one on the same memory."""
-    if isinstance(result, tuple):
-        return tuple(_owned(part, call) for part in result)
-    return call.owners.get(id(_memory(result)), result)
 
 
 def _array(
@@ -723,9 +752,9 @@ def _array(
         if not all(isinstance(leaf, ndarray) for leaf in _leaves(obj)):
             raise TypeError("array: a list of CuPy arrays and of something else")
         call = _Call("array")
-        memory = np.array(call.host(obj), dtype=dtype, copy=copy or None, order=order, ndmin=ndmin)
-        return call.device(memory)
-    memory = np.array(obj, dtype=dtype, order=order, ndmin=ndmin)
+        options = {"dtype": dtype, "copy": copy or None, "order": order, "ndmin": ndmin}
+        return call.device(strict_graph.run("array", np.array, (call.host(obj),), options))
+    memory = strict_graph.run("array", np.array, (obj,), {"dtype": dtype, "order": order, "ndmin": ndmin})
     if memory.ndim:  # a scalar travels with the kernel that writes it
         _uploaded("array")
     if blocking:
@@ -772,10 +801,6 @@ def _get_array_module(*args: Any) -> ModuleType:
 # -- The module --------------------------------------------------------------------------------------------------
 
 
-class CUDARuntimeError(RuntimeError):
-    """What CuPy raises when the driver refuses."""
-
-
 class _CudaDevice:
     def __init__(self, device: int = 0) -> None:
         self.id = device
@@ -788,31 +813,38 @@ class _CudaDevice:
         _waited("Device.synchronize")
 
 
-class _Stream:
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.null, self.non_blocking = null, non_blocking
-
+class _Stream(strict_graph.Stream):
     def synchronize(self) -> None:
         _waited("Stream.synchronize")
 
-    def __enter__(self) -> "_Stream":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        pass
+class _DeviceMemory:
+    """Memory from the driver, outside the pool."""
+
+    def __init__(self, size: int) -> None:
+        strict_graph.refuse("cudaMalloc")
+        self.size, self._bytes = size, np.empty(size + 256, np.uint8)  # cudaMalloc aligns to 256 bytes
+        self.ptr = -(-_MemoryPointer(self._bytes).ptr // 256) * 256
 
 
 _CUDA = SimpleNamespace(
     Device=_CudaDevice,
+    Event=strict_graph.Event,
+    Graph=strict_graph.Graph,
+    Memory=_DeviceMemory,
+    MemoryPool=strict_graph.MemoryPool,
     Stream=_Stream,
-    get_current_stream=lambda: _Stream(null=True),
+    alloc_pinned_memory=strict_graph.alloc_pinned_memory,
+    get_current_stream=lambda: strict_graph.current_stream() or _Stream(null=True),
     is_available=lambda: True,
     runtime=SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
+        getDevice=lambda: 0,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda _: {"name": b"stand-in for a GPU"},
         deviceSynchronize=lambda: _waited("deviceSynchronize"),
     ),
+    using_allocator=strict_graph.using_allocator,
 )
 
 
@@ -850,6 +882,7 @@ class _Module(ModuleType):
 
 
 SPECIAL: dict[str, Any] = {
+    "RawModule": partial(strict_kernels.RawModule, _memory),
     "array": _array,
     "asanyarray": _asarray,
     "asarray": _asarray,
@@ -869,10 +902,13 @@ MODULE.__version__ = API["version"]
 @contextmanager
 def installed() -> Iterator[Device]:
     """Let ``import cupy`` find the stand-in within the block, and yield it as minigan's first GPU."""
+    from tests import strict_cublas  # which needs the arrays of this module
+
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = MODULE
     try:
-        yield Device("gpu:0", MODULE)
+        with strict_cublas.installed():
+            yield Device("gpu:0", MODULE)
     finally:
         if before is None:
             del sys.modules["cupy"]

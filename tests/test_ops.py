@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigan import ops
+from minigan.cuda import batchnorm as cuda_batchnorm
 from minigan.functional.batchnorm import BatchNormCache
 from minigan.functional.patches import Geometry
 from minigan.kernels import batchnorm as fast_batchnorm
 from minigan.kernels import loops as module
 from minigan.kernels import workers
-from tests.kernels.twins import LAYOUTS, TWINS, draw, errors, fast, loops_there_are, plain_float64
+from tests.kernels.twins import ALL_TWINS, LAYOUTS, TWINS, draw, errors, fast, loops_there_are, plain_float64
 from tests.strategies import Convolution, convolutions, normal, seeds
 
 every_twin = pytest.mark.parametrize("name", TWINS)
@@ -25,8 +26,10 @@ threads = st.sampled_from([1, 2, 3])  # 3: more than there may be cores
 layouts = st.sampled_from(list(LAYOUTS))
 
 
-def test_every_operation_with_a_twin_is_in_the_table():
-    assert sorted(ops.WITH_TWINS) == sorted(TWINS)
+def test_every_operation_with_a_twin_is_in_a_table():
+    assert sorted(ops.WITH_TWINS) == sorted(ALL_TWINS)
+    with ops.fast_kernels(1):
+        assert sorted(ops._host_twins) == sorted(TWINS)
 
 
 # Fast against plain -------------------------------------------------------------------------------------
@@ -247,12 +250,14 @@ def test_an_error_inside_leaves_plain_kernels_behind():
     assert workers.threads() == 1
 
 
-def test_a_gpu_s_arrays_take_the_plain_version(strict):
-    x = strict.put(normal(0, 4, 3))
+def test_a_gpu_s_arrays_take_its_own_twins_and_the_host_s_theirs(strict):
+    arrays = [normal(0, 4, 3), np.ones(3), np.zeros(3)]
     with ops.fast_kernels(2):
-        y, cache = ops.batchnorm(x, strict.put(np.ones(3)), strict.put(np.zeros(3)), 0.1)
-        assert isinstance(cache, BatchNormCache)
-        assert type(y) is type(x)
+        on_gpu = ops.batchnorm(*map(strict.put, arrays), 0.1)[1]
+        on_host = ops.batchnorm(*arrays, 0.1)[1]
+    assert isinstance(on_gpu, cuda_batchnorm.BatchNormCache)
+    assert isinstance(on_host, fast_batchnorm.BatchNormCache)
+    assert isinstance(ops.batchnorm(*map(strict.put, arrays), 0.1)[1], BatchNormCache)
 
 
 def test_a_cache_of_the_plain_version_can_go_back_fast():

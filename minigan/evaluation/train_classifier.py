@@ -87,7 +87,7 @@ def train(options: Options, data: "Dataset") -> "Params":
     from minigan.evaluation.classifier import IMAGE_SHAPE, encode, network
     from minigan.nn import init_params
     from minigan.optim import Adam, LinearRamp
-    from minigan.optim.average import update_average
+    from minigan.optim.average import average_coefficients, update_average
     from minigan.randomness import Purpose, stream
 
     net = network()
@@ -107,7 +107,7 @@ def train(options: Options, data: "Dataset") -> "Params":
         net.backward(theta, dlogits, cache, grads, need_dx=False)
         net.update_statistics(theta, cache)
         rule.update(theta, grads, moments, step + 1)
-        update_average(average, theta, options.average, step + 1)
+        update_average(average, theta, average_coefficients(options.average, step + 1))
         losses[step % batches.per_epoch] = loss
         if (step + 1) % batches.per_epoch == 0:
             print(f"epoch {(step + 1) // batches.per_epoch}: mean loss {losses.mean():.4f}", flush=True)

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from minigan.backend import CPU, Device
 from minigan.nn.layer import Layer, init_params
 from minigan.nn.params import Params
-from minigan.optim import Moments, Optimiser
+from minigan.optim import Coefficients, Moments, Optimiser
 from minigan.parallel.team import ALONE, Team
 from minigan.typing import Shape
 
@@ -20,7 +20,8 @@ class Player:
 
     copy: a second D with moments of its own, in the games that have one (games.toolbox);
     observer: called before each update, when `grads` are whole; it may look and must not change anything;
-    team: the processes that share each batch.
+    team: the processes that share each batch;
+    coefficients: where those of an update lie ready, by its number (on a GPU); None: the rule works them out.
     """
 
     net: Layer
@@ -32,6 +33,7 @@ class Player:
     copy: "Player | None" = None
     observer: "Callable[[Player], None] | None" = None
     team: Team = ALONE
+    coefficients: Callable[[int], Coefficients] | None = None
 
     @classmethod
     def new(
@@ -60,5 +62,6 @@ class Player:
         if self.observer is not None:
             self.observer(self)
         self.updates += 1
-        self.optimiser.update(self.theta, self.grads, self.moments, self.updates)
+        ready = None if self.coefficients is None else self.coefficients(self.updates)
+        self.optimiser.update(self.theta, self.grads, self.moments, self.updates, ready)
         self.grads.flat.fill(0)

@@ -169,7 +169,7 @@ class _Keep(Optimiser):
 
     moment_names = ("g",)
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
         moments["g"] += g
 
 

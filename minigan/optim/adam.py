@@ -26,15 +26,18 @@ class Adam(Optimiser):
 
     moment_names: ClassVar[tuple[str, ...]] = ("m", "v")
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+    def coefficients(self, t: int) -> tuple[float, ...]:
+        # The two corrections are numbers, so they are taken out of the vectors.
+        return at(self.lr, t) / (1 - self.beta1**t), 1 / math.sqrt(1 - self.beta2**t)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
+        step, correction = coefficients
         m, v = moments["m"], moments["v"]
         m *= self.beta1
         m += (1 - self.beta1) * g
         v *= self.beta2
         v += (1 - self.beta2) * g * g
-        # The two corrections are numbers, so they are taken out of the vectors.
-        step = at(self.lr, t) / (1 - self.beta1**t)
         root = array_module(v).sqrt(v)
-        root *= 1 / math.sqrt(1 - self.beta2**t)
+        root *= correction
         root += self.eps
         theta -= step * m / root

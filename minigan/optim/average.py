@@ -1,10 +1,18 @@
 """A running average of the generator's parameters, which draws steadier samples than the last ones."""
 
+from minigan import ops
 from minigan.nn.params import Params
+from minigan.optim.optimiser import Coefficients
 
 
-def update_average(average: Params, theta: Params, decay: float, t: int) -> None:
-    r"""Exponential moving average after update t = 1, 2, ..., in place, running statistics included.
+def average_coefficients(decay: float, t: int) -> tuple[float, float]:
+    r"""The shares of the old average and of the new parameters after update t = 1, 2, ...: :math:`d_t, 1 - d_t`."""
+    d = min(decay, (1 + t) / (10 + t))
+    return d, 1 - d
+
+
+def update_average(average: Params, theta: Params, coefficients: Coefficients) -> None:
+    r"""Exponential moving average, in place, running statistics included.
 
     .. math:: \bar\theta \leftarrow d_t\, \bar\theta + (1 - d_t)\, \theta, \qquad
               d_t = \min\Big(d, \frac{1 + t}{10 + t}\Big)
@@ -13,6 +21,4 @@ def update_average(average: Params, theta: Params, decay: float, t: int) -> None
     orbit (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN Training"). The
     smaller d_t of the first steps lets it forget the random start.
     """
-    d = min(decay, (1 + t) / (10 + t))
-    average.flat *= d
-    average.flat += (1 - d) * theta.flat
+    ops.move_average(average.flat, theta.flat, coefficients)

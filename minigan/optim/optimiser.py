@@ -1,5 +1,6 @@
 """What all update rules share: no state of their own, one flat vector in, changed in place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -9,6 +10,9 @@ from minigan.nn.params import Params
 from minigan.optim.gradients import add_weight_decay, clip_by_norm
 from minigan.typing import Array
 
+# What a rule takes from the number of the update, such as the learning rate: on a GPU they may lie on the device,
+# as arrays of one number in the dtype of the parameters.
+Coefficients: TypeAlias = Sequence[float | Array]
 # What a rule remembers from step to step: flat vectors, by name ("m", "v", "velocity").
 Moments: TypeAlias = dict[str, Array]
 
@@ -33,22 +37,39 @@ class Optimiser:
         xp = array_module(theta.flat)
         return {name: xp.zeros_like(theta.trainable) for name in self.moment_names}
 
-    def update(self, theta: Params, grads: Params, moments: Moments, t: int) -> None:
+    def update(
+        self, theta: Params, grads: Params, moments: Moments, t: int, coefficients: Coefficients | None = None
+    ) -> None:
         """Make update number t (1, 2, ...): change theta, moments and (decay, clipping) grads in place.
 
-        Caches made before it are refused by backward from now on.
+        Caches made before it are refused by backward from now on. `coefficients` are those of t where they have been
+        worked out already; t is then not looked at.
         """
+        numbers = self.coefficients(t) if coefficients is None else coefficients
         if self.weight_decay:
             add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
         if self.max_norm is not None:
             clip_by_norm(grads, self.max_norm)
-
-        def rule(theta: Array, g: Array, *moments_of: Array) -> None:
-            self.rule(theta, g, dict(zip(moments, moments_of, strict=True)), t)
-
-        ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=rule)
+        change = Change(self, tuple(moments), numbers)
+        ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=change)
         theta.version += 1
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+    def coefficients(self, t: int) -> tuple[float, ...]:
+        """What `rule` takes from the number of the update; everything else in it stays the same through a run."""
+        return ()
+
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
         """The formula, element by element, on flat vectors (P,) or pieces of them."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Change:
+    """An update of some numbers: a function that says which rule it is, for the kernels that know a faster way."""
+
+    optimiser: Optimiser
+    names: tuple[str, ...]  # of the moments
+    coefficients: Coefficients
+
+    def __call__(self, theta: Array, g: Array, *moments: Array) -> None:
+        self.optimiser.rule(theta, g, dict(zip(self.names, moments, strict=True)), *self.coefficients)

@@ -23,8 +23,12 @@ class RMSprop(Optimiser):
 
     moment_names: ClassVar[tuple[str, ...]] = ("v",)
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+    def coefficients(self, t: int) -> tuple[float, ...]:
+        return (at(self.lr, t),)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
+        (lr,) = coefficients
         v = moments["v"]
         v *= self.rho
         v += (1 - self.rho) * g * g
-        theta -= at(self.lr, t) * g / (array_module(v).sqrt(v) + self.eps)
+        theta -= lr * g / (array_module(v).sqrt(v) + self.eps)

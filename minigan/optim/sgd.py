@@ -14,8 +14,12 @@ class SGD(Optimiser):
 
     lr: float | Schedule
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
-        theta -= at(self.lr, t) * g
+    def coefficients(self, t: int) -> tuple[float, ...]:
+        return (at(self.lr, t),)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
+        (lr,) = coefficients
+        theta -= lr * g
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,12 @@ class Momentum(Optimiser):
 
     moment_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def rule(self, theta: Array, g: Array, moments: Moments, t: int) -> None:
+    def coefficients(self, t: int) -> tuple[float, ...]:
+        return at(self.lr, t), at(self.momentum, t)
+
+    def rule(self, theta: Array, g: Array, moments: Moments, *coefficients: float | Array) -> None:
+        lr, momentum = coefficients
         v = moments["velocity"]
-        v *= at(self.momentum, t)
-        v -= at(self.lr, t) * g
+        v *= momentum
+        v -= lr * g
         theta += v

@@ -1,5 +1,6 @@
 """The data and the randomness of one round, each a function of (seed, purpose, step)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,8 +14,8 @@ from minigan.typing import Array
 
 
 @dataclass(frozen=True)
-class SeededDraws:
-    """What `games.gan.play_round` asks for, in round `step`; the arrays live on the device of `feed`.
+class HostDraws:
+    """The numbers that round `step` needs from the host, as NumPy arrays.
 
     Numbers are drawn for whole batches; where processes share them, this one keeps those of its part.
     """
@@ -26,49 +27,76 @@ class SeededDraws:
     d_steps: int
     dtype: np.dtype
 
-    def real(self, k: int) -> Array:
-        """The k-th batch of this round, encoded for D; batches go on where the last round stopped."""
-        images = self.feed.batch(self._number(k))
-        return self.recipe.encode(self._augmented(images, k), self.dtype)
+    def number(self, k: int) -> int:
+        """Of the k-th batch of this round, counted through the run: batches go on where the last round stopped."""
+        return self.step * self.d_steps + k
 
-    def latent_d(self, k: int) -> Array:
-        """z for the k-th discriminator step, as many as there are real images."""
-        return self._latent(Purpose.LATENT_D, k)
+    def indices(self, k: int) -> np.ndarray:
+        """(B,) int64: the images of the k-th batch."""
+        return self.feed.indices(self.number(k))
 
-    def latent_g(self) -> Array:
-        """z for the generator step."""
-        return self._latent(Purpose.LATENT_G, 0)
+    def mirrored(self, k: int) -> np.ndarray:
+        """(B,) bool: which images of the k-th batch are mirrored."""
+        return self.feed.team.part(self._changes(k).mirrored)
+
+    def factors(self, k: int) -> np.ndarray:
+        """(B, 3): the colour jitter of the k-th batch."""
+        return self.feed.team.part(self._changes(k).factors).astype(self.dtype)
+
+    def z_d(self, k: int) -> np.ndarray:
+        """(B, latent): z of the k-th discriminator step, as many as there are real images."""
+        return self._z(Purpose.LATENT_D, k)
+
+    def z_g(self, k: int = 0) -> np.ndarray:
+        """(B, latent): z of the generator step, of which a round has one."""
+        return self._z(Purpose.LATENT_G, k)
 
     def dropout(self, k: int) -> np.random.Generator:
-        """Masks of the k-th discriminator step; k = d_steps: of the generator step."""
+        """Draws the masks of the k-th discriminator step; k = d_steps: of the generator step."""
         rng = stream(self.seed, Purpose.DROPOUT, self.step, k)
         return self.feed.team.draws(rng, self.recipe.batch_size // self.feed.team.size)
 
-    def _number(self, k: int) -> int:
-        """Of the k-th batch of this round, counted through the run."""
-        return self.step * self.d_steps + k
-
-    def _augmented(self, images: Array, k: int) -> Array:
-        """The k-th batch, changed as the recipe says: mirrored still bytes, with other colours no longer."""
-        if not (self.recipe.flip or self.recipe.jitter):
-            return images
+    def _changes(self, k: int) -> augment.Changes:
         rng = stream(self.seed, Purpose.AUGMENT, self.step, k)
-        team = self.feed.team
-        changes = augment.draw_changes(rng, len(images) * team.size, self.recipe.jitter)
-        if self.recipe.flip:
-            images = augment.mirror(images, self.feed.device.put(team.part(changes.mirrored)))
-        if self.recipe.jitter:
-            factors = self.feed.device.put(team.part(changes.factors).astype(self.dtype))
-            images = augment.jitter(images.astype(self.dtype), factors)
-        return images
+        return augment.draw_changes(rng, len(self.indices(k)) * self.feed.team.size, self.recipe.jitter)
 
-    def _latent(self, purpose: Purpose, k: int) -> Array:
-        chosen = self.feed.batches.indices(self._number(k))
+    def _z(self, purpose: Purpose, k: int) -> np.ndarray:
+        chosen = self.feed.batches.indices(self.number(k))
         if self.recipe.latent_of_image:
             z = _latents_of_images(self.recipe, self.seed, self.feed.batches.count)[chosen]
         else:
             z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(chosen))
-        return self.feed.device.put(self.feed.team.part(z).astype(self.dtype, copy=False))
+        return self.feed.team.part(z).astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class SeededDraws(HostDraws):
+    """What `games.gan.play_round` asks for; the arrays live on the device of `feed`."""
+
+    def real(self, k: int) -> Array:
+        """The k-th batch, encoded for D, and before that changed as the recipe says: mirrored still bytes, with other
+        colours no longer."""
+        images = self._images(k)
+        if self.recipe.flip:
+            images = augment.mirror(images, self._there(HostDraws.mirrored, k))
+        if self.recipe.jitter:
+            images = augment.jitter(images.astype(self.dtype), self._there(HostDraws.factors, k))
+        return self.recipe.encode(images, self.dtype)
+
+    def latent_d(self, k: int) -> Array:
+        """z for the k-th discriminator step."""
+        return self._there(HostDraws.z_d, k)
+
+    def latent_g(self) -> Array:
+        """z for the generator step."""
+        return self._there(HostDraws.z_g, 0)
+
+    def _images(self, k: int) -> Array:
+        return self.feed.batch(self.number(k))
+
+    def _there(self, draw: Callable[[HostDraws, int], np.ndarray], k: int) -> Array:
+        """Numbers from the host, on the device."""
+        return self.feed.device.put(draw(self, k))
 
 
 # The cache only saves time: the function is pure.

@@ -32,9 +32,10 @@ class Feed:
 
     def batch(self, number: int) -> Array:
         """(B, H, W, C) uint8 on the device: the images `batches.indices(number)`, or this process's part of them."""
-        return self.images[self.device.put(self._indices(number))]
+        return self.images[self.device.put(self.indices(number))]
 
-    def _indices(self, number: int) -> np.ndarray:
+    def indices(self, number: int) -> np.ndarray:
+        """(B,) int64: which images batch `number` is, or this process's part of it."""
         return self.team.part(self.batches.indices(number))
 
     def complaint(self) -> str:
@@ -79,7 +80,7 @@ class StreamedFeed(Feed):
         """As above. Raises DataError where an image file is no longer what it was when the run began."""
         for later in range(number, number + 1 + self._ahead):
             if later not in self._pending:
-                self._pending[later] = self._pool.submit(self.images.__getitem__, self._indices(later))
+                self._pending[later] = self._pool.submit(self.images.__getitem__, self.indices(later))
         asked = time.monotonic()
         pixels = self._pending.pop(number).result()
         there = time.monotonic()

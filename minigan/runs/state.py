@@ -12,7 +12,8 @@ from minigan.games.gan import OwnRound
 from minigan.games.player import Player
 from minigan.nn import share_batchnorm
 from minigan.nn.params import Params
-from minigan.optim.average import update_average
+from minigan.optim import Coefficients
+from minigan.optim.average import average_coefficients, update_average
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
@@ -72,11 +73,11 @@ class State:
         """The parameters that samples are drawn with."""
         return self.g.theta if self.average is None else self.average
 
-    def finish_round(self, average_decay: float) -> None:
-        """Count a round that has been played, and let the average follow."""
+    def finish_round(self, average_decay: float, ready: Coefficients | None = None) -> None:
+        """Count a round that has been played, and let the average follow; `ready`: its coefficients, if they are."""
         self.step += 1
         if self.average is not None:
-            update_average(self.average, self.g.theta, average_decay, self.step)
+            update_average(self.average, self.g.theta, ready or average_coefficients(average_decay, self.step))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All arrays by name, on the host."""

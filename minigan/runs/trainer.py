@@ -12,12 +12,13 @@ from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.errors import CheckpointError, DataError, UsageError
-from minigan.games.gan import Metrics, play_round
+from minigan.games.gan import Metrics
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
+from minigan.runs.captured import rounds
 from minigan.runs.checkpoint import Checkpoint, write_checkpoint
 from minigan.runs.doctor import Diagnosis, diagnose
 from minigan.runs.draws import SeededDraws
@@ -68,7 +69,8 @@ class Trainer:
         self.state = State.start(
             self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device, self.team
         )
-        self.feed = feed(self.images, self.batches, self.device, self.team)
+        there = feed(self.images, self.batches, self.device, self.team)
+        self.rounds = rounds(self.recipe, self.game, self.state, there, self.options.seed, self.options.kernels)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
         self.fixed_latents = self.device.put(fixed.astype(self.dtype))
         self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data)
@@ -123,7 +125,7 @@ class Trainer:
         progress = Progress(self.state.step, self.goal, hidden=not self.team.leads)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
-            with StopRequest() as stop, np.errstate(all="ignore"), self.feed, self.scoring or nullcontext():
+            with StopRequest() as stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
                 if self.state.step == 0 and self.team.leads:
                     self._snapshot()
                 while self.state.step < self.goal and not self.team.largest(stop.exit_code):
@@ -145,20 +147,17 @@ class Trainer:
         return diagnose(self.rows, self.vitals)
 
     def _round(self, record: Record, progress: Progress) -> None:
-        step = self.state.step
-        draws = SeededDraws(self.recipe, self.feed, self.options.seed, step, self.game.d_steps, self.dtype)
-        looks = self.team.leads and self._due(self.options.snapshot_every, step + 1)
+        looks = self.team.leads and self._due(self.options.snapshot_every, self.state.step + 1)
         with Watch(self.state) if looks else nullcontext() as watch:
-            measured = play_round(self.game, self.state.g, self.state.d, draws)
-        self.state.finish_round(self.recipe.average)
+            measured = self.rounds.play(watched=looks)
         progress.advance()
         if self._due(self.options.log_every, self.state.step):
             row = self._row(measured)
             if not np.isfinite(list(row.values())).all():
-                self._stop_not_finite(draws)
+                self._stop_not_finite(self.rounds.draws(self.state.step - 1))
             record.add_row(row)
             progress.show(self.rows, self.diagnoses())
-            if complaint := self.feed.complaint():
+            if complaint := self.rounds.complaint():
                 progress.say(f"note: {complaint}")
         if watch is not None:
             samples = self._snapshot()

@@ -349,9 +349,12 @@ class Still(Optimiser):
 
     moment_names = ("g", "t")
 
-    def rule(self, theta, g, moments, t):
+    def coefficients(self, t):
+        return (float(t),)
+
+    def rule(self, theta, g, moments, *coefficients):
         moments["g"][...] = g
-        moments["t"].fill(t)
+        moments["t"].fill(*coefficients)
 
 
 def test_simultaneous_gradients_are_those_of_separate_steps_from_the_same_parameters():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minigan.backend import CPU, Device, to_host
 from minigan.games.gan import play_round
 from minigan.games.player import Player
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, DCGANUpsample, MLPMnist, Recipe
@@ -36,33 +37,39 @@ class Batch:
     recipe: Recipe
     shape: tuple[int, ...]
     step: int
+    device: Device = CPU
 
     def _rng(self, *which: int) -> np.random.Generator:
         return np.random.default_rng([self.step, *which])
 
     def real(self, k: int) -> np.ndarray:
-        return self._rng(0, k).uniform(-1, 1, (self.recipe.batch_size, *self.shape))
+        return self.device.put(self._rng(0, k).uniform(-1, 1, (self.recipe.batch_size, *self.shape)))
 
     def latent_d(self, k: int) -> np.ndarray:
-        return self.recipe.draw_latents(self._rng(1, k), self.recipe.batch_size).astype(np.float64)
+        return self._latents(self._rng(1, k))
 
     def latent_g(self) -> np.ndarray:
-        return self.recipe.draw_latents(self._rng(2), self.recipe.batch_size).astype(np.float64)
+        return self._latents(self._rng(2))
+
+    def _latents(self, rng: np.random.Generator) -> np.ndarray:
+        return self.device.put(self.recipe.draw_latents(rng, self.recipe.batch_size).astype(np.float64))
 
     def dropout(self, k: int) -> np.random.Generator:
         return self._rng(3, k)
 
 
-def weights_after(recipe: Recipe) -> dict[str, np.ndarray]:
+def weights_after(recipe: Recipe, device: Device = CPU, rounds: int = ROUNDS) -> dict[str, np.ndarray]:
     """All parameters and statistics of both players, by name, after a few rounds in float64."""
     images, rng = np.zeros((1, *(recipe.image_size or (28, 28)), 1), np.uint8), np.random.default_rng(0)
     shape = recipe.sample_shape(images.shape[1:])
     rule_g, rule_d = recipe.optimisers(1)
-    g = Player.new(recipe.generator(images), rule_g, (recipe.latent,), rng, dtype=np.float64)
-    d = Player.new(recipe.discriminator(images), rule_d, shape, rng, dtype=np.float64)
-    for step in range(ROUNDS):
-        play_round(recipe.game(), g, d, Batch(recipe, shape, step))
-    return {f"{who} {name}": view for who, player in (("G", g), ("D", d)) for name, view in player.theta.items()}
+    g = Player.new(recipe.generator(images), rule_g, (recipe.latent,), rng, dtype=np.float64, device=device)
+    d = Player.new(recipe.discriminator(images), rule_d, shape, rng, dtype=np.float64, device=device)
+    for step in range(rounds):
+        play_round(recipe.game(), g, d, Batch(recipe, shape, step, device))
+    return {
+        f"{who} {name}": to_host(view) for who, player in (("G", g), ("D", d)) for name, view in player.theta.items()
+    }
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

@@ -245,6 +245,61 @@ TWINS = {
 }  # fmt: skip
 
 
+def _dropout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
+    """A mask for each number, or one for each channel."""
+    shape = _image_shapes(rng)["x"]
+    by_channel = len(shape) > 1 and rng.random() < 0.5
+    return {
+        "x": shape,
+        "dy": shape,
+        "keep": (shape[0], *(1 for _ in shape[1:-1]), shape[-1]) if by_channel else shape,
+    }, 1.25
+
+
+def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
+    cache = ops.dropout(a["x"], a["keep"] > 0, scale)[1]
+    return [ops.dropout_backward(a["dy"], cache)]
+
+
+def _maxout_backward(a: Arrays, pieces: int) -> list[np.ndarray]:
+    y, cache = ops.maxout(a["x"], pieces)
+    return [ops.maxout_backward(y, cache)]
+
+
+def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
+    mean, var = a["gamma"].copy(), a["beta"].copy()
+    ops.update_running_statistics(mean, var, ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1], 0.25)
+    return [mean, var]
+
+
+def _move_average(a: Arrays, shares: tuple[float, float]) -> list[np.ndarray]:
+    average = a["average"].copy()
+    ops.move_average(average, a["theta"], shares)
+    return [average]
+
+
+def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
+    n, m = rng.integers(1, 30, 2).tolist()
+    return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
+
+
+# Operations that have a twin on a GPU alone.
+GPU_ONLY = {
+    "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
+    "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
+    "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
+    "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
+    "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
+    "maxout_backward": Twin(_maxout_backward, _maxout_shapes, tolerance=0),
+    "move_average": Twin(
+        _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
+    ),
+    "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
+    "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
+}
+ALL_TWINS = TWINS | GPU_ONLY
+
+
 # How the numbers of an array may lie in memory.
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,
@@ -260,7 +315,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tuple[Arrays, Any]:
     """Random arrays for a call, with a few exact zeros, and whatever else it takes."""
     rng = np.random.default_rng(seed)
-    shapes, extra = TWINS[name].shapes(rng)
+    shapes, extra = ALL_TWINS[name].shapes(rng)
     arrays = {}
     for number, (key, shape) in enumerate(shapes.items()):
         array = normal([seed, number], *shape).astype(dtype)
@@ -272,7 +327,7 @@ def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tu
 def plain_float64(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray]:
     """What the operation gives where nothing is fast, in double precision."""
     assert ops.kernels_in_use() == "plain kernels"
-    return TWINS[name].call({key: array.astype(np.float64) for key, array in arrays.items()}, extra)
+    return ALL_TWINS[name].call({key: array.astype(np.float64) for key, array in arrays.items()}, extra)
 
 
 def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> list[float]:
@@ -282,8 +337,8 @@ def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> 
     """
     truth = plain_float64(name, arrays, extra)
     absolute = {key: abs(array) for key, array in arrays.items()}
-    scales = plain_float64(name, absolute, extra) if TWINS[name].sums else truth
-    smallest = np.finfo(np.float64).tiny if TWINS[name].sums else 1.0
+    scales = plain_float64(name, absolute, extra) if ALL_TWINS[name].sums else truth
+    smallest = np.finfo(np.float64).tiny if ALL_TWINS[name].sums else 1.0
     found = []
     for result, true, scale in zip(results, truth, scales, strict=True):
         assert result.shape == true.shape

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minigan.backend import to_host
 from minigan.nn import Params
-from minigan.optim.average import update_average
+from minigan.optim.average import average_coefficients, update_average
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -22,7 +22,7 @@ def parameters(host, device=None):
 def averaged(decay, points, start):
     average = parameters(start.copy())
     for t, point in enumerate(points, start=1):
-        update_average(average, parameters(point), decay, t)
+        update_average(average, parameters(point), average_coefficients(decay, t))
     return average.flat
 
 
@@ -67,7 +67,7 @@ def test_the_average_is_steadier_than_the_orbit():
 def test_only_the_average_changes_in_place_and_in_its_precision(dtype, device):
     average, theta = (parameters(normal(seed, SIZE).astype(dtype), device) for seed in (0, 1))
     flat = average.flat
-    update_average(average, theta, 0.999, 1)
+    update_average(average, theta, average_coefficients(0.999, 1))
     assert average.flat is flat
     assert flat.dtype == dtype
     assert np.array_equal(to_host(theta.flat), normal(1, SIZE).astype(dtype))
@@ -79,4 +79,16 @@ def test_nothing_waits_for_the_gpu_and_nothing_is_computed_in_double_precision(s
     average, theta = (parameters(normal(seed, SIZE).astype(np.float32), strict) for seed in (0, 1))
     with forbid_synchronisation(), forbid_dtype("float64"):
         for t in (1, 2, 10_000):
-            update_average(average, theta, 0.999, t)
+            update_average(average, theta, average_coefficients(0.999, t))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coefficients_that_lie_on_the_device_make_the_same_average_to_the_bit(dtype, device):
+    theta = parameters(normal(1, SIZE).astype(dtype), device)
+    first, second = (parameters(normal(0, SIZE).astype(dtype), device) for _ in range(2))
+    for t in (1, 2, 10_000):
+        numbers = average_coefficients(0.999, t)
+        update_average(first, theta, numbers)
+        there = device.put(np.array(numbers, dtype))
+        update_average(second, theta, (there[0], there[1]))
+    assert np.array_equal(to_host(first.flat), to_host(second.flat))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from minigan import optim
 from minigan.backend import to_host
-from minigan.nn import Params
+from minigan.games.player import Player
+from minigan.nn import Dense, Params, Sequential
 from minigan.optim import SGD, Adam, LinearRamp, Momentum, Optimiser, RMSprop
 from reference import optimisers as loops
 from tests.strategies import error, few_examples, normal, seeds
@@ -289,3 +290,35 @@ def test_every_device_makes_the_same_updates(rule, device):
     for theta, put in [(on_host, np.asarray), (there, device.put)]:
         play(with_everything(rule), theta, gradients(theta, put(normal(1, TRAINED))))
     assert error(to_host(there.flat), on_host.flat) <= 1e-14
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_coefficients_that_lie_on_the_device_make_the_same_updates_to_the_bit(rule, dtype, device):
+    """So a launch that is repeated can read new ones from the old place."""
+    rule = with_everything(rule)
+    worked_out, lying, place = parameters(device, dtype), parameters(device, dtype), None
+    moments = [rule.init_moments(worked_out), rule.init_moments(lying)]
+    for t in (1, 2, 3):
+        g = device.put(normal(t, TRAINED).astype(dtype))
+        rule.update(worked_out, gradients(worked_out, g), moments[0], t)
+        numbers = device.put(np.array(rule.coefficients(t), dtype))
+        place = numbers if place is None else place
+        place[...] = numbers
+        rule.update(lying, gradients(lying, g), moments[1], -1, [place[i] for i in range(len(place))])
+    assert np.array_equal(to_host(worked_out.flat), to_host(lying.flat))
+
+
+@every_rule
+def test_a_player_uses_the_coefficients_that_lie_ready(rule):
+    net = Sequential(Dense(2))
+    alone, given = (Player.new(net, rule, (3,), np.random.default_rng(0), dtype=np.float64) for _ in range(2))
+    asked = []
+    given.coefficients = lambda t: asked.append(t) or rule.coefficients(t + 10)
+    alone.updates = 10
+    for player in (alone, given):
+        for t in (1, 2):
+            player.grads.flat[...] = normal(t, player.grads.flat.size)
+            player.update()
+    assert asked == [1, 2]
+    assert np.array_equal(alone.theta.flat, given.theta.flat)

@@ -43,9 +43,9 @@ def assert_watched_rightly(name):
     given = {}
 
     class Noting(SGD):
-        def rule(self, theta, g, moments, t):
+        def rule(self, theta, g, moments, *coefficients):
             given.setdefault(theta.size, []).append(g.copy())
-            super().rule(theta, g, moments, t)
+            super().rule(theta, g, moments, *coefficients)
 
     g, d = players(rule_g=Noting(0.05), rule_d=Noting(0.05))
     before = {"G": g.theta.copy(), "D": d.theta.copy()}

@@ -20,7 +20,7 @@ from minigan.evaluation import material
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import feed as feeds
-from minigan.runs import pictures, progress, saved, trainer
+from minigan.runs import pictures, progress, rounds, saved, trainer
 from minigan.runs.checkpoint import checkpoint_files, read_newest, step_of
 from minigan.runs.config import write_config
 from minigan.runs.folder import RunFolder
@@ -81,14 +81,14 @@ def samples(path):
 
 def stop_at(monkeypatch, step, number):
     """Send a signal in the middle of a round."""
-    real = trainer.play_round
+    real = rounds.play_round
 
     def play_round(game, g, d, draws):
         if draws.step == step - 1:
             signal.raise_signal(number)
         return real(game, g, d, draws)
 
-    monkeypatch.setattr(trainer, "play_round", play_round)
+    monkeypatch.setattr(rounds, "play_round", play_round)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -151,7 +151,7 @@ def test_an_image_that_is_gone_stops_the_run_and_names_the_last_good_checkpoint(
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_ends_the_threads_too(tmp_path, monkeypatch, signals):
-    real, before = trainer.play_round, threading.active_count()
+    real, before = rounds.play_round, threading.active_count()
 
     def play_round(game, g, d, draws):
         if draws.step == 9:
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_the_threads_too(tmp_path, monkeypatch, signals):
                 signal.raise_signal(signal.SIGINT)
         return real(game, g, d, draws)
 
-    monkeypatch.setattr(trainer, "play_round", play_round)
+    monkeypatch.setattr(rounds, "play_round", play_round)
     if signals == 1:
         assert play(tmp_path, images=streamed())[0] == 130
     else:
@@ -243,7 +243,7 @@ def test_a_run_stopped_before_its_first_round_can_be_resumed(tmp_path, monkeypat
 
 
 def test_a_second_ctrl_c_leaves_at_once_and_keeps_the_checkpoint(tmp_path, monkeypatch):
-    real = trainer.play_round
+    real = rounds.play_round
 
     def play_round(game, g, d, draws):
         if draws.step == 9:
@@ -251,7 +251,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_keeps_the_checkpoint(tmp_path, monke
             signal.raise_signal(signal.SIGINT)
         return real(game, g, d, draws)
 
-    monkeypatch.setattr(trainer, "play_round", play_round)
+    monkeypatch.setattr(rounds, "play_round", play_round)
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path)
     assert [step_of(path) for path in checkpoint_files(tmp_path / "checkpoints")] == [8]
@@ -351,14 +351,14 @@ def test_a_full_disk_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch
     def full(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    real = trainer.play_round
+    real = rounds.play_round
 
     def play_round(game, g, d, draws):
         if draws.step == 12:
             monkeypatch.setattr(os, stage, full)
         return real(game, g, d, draws)
 
-    monkeypatch.setattr(trainer, "play_round", play_round)
+    monkeypatch.setattr(rounds, "play_round", play_round)
     with pytest.raises(OSError, match="No space left on device; the last good checkpoint is step 8"):
         play(tmp_path)
     assert read_newest(tmp_path / "checkpoints")[0].facts["step"] == 8
@@ -400,14 +400,14 @@ def test_looking_inside_changes_no_bit_of_a_run(tmp_path, recipe):
 
 
 def test_rounds_that_are_not_looked_at_have_no_observer(tmp_path, monkeypatch):
-    watched, real = [], trainer.play_round
+    watched, real = [], rounds.play_round
 
     def play_round(game, g, d, draws):
         if g.observer is not None and d.observer is not None:
             watched.append(draws.step + 1)
         return real(game, g, d, draws)
 
-    monkeypatch.setattr(trainer, "play_round", play_round)
+    monkeypatch.setattr(rounds, "play_round", play_round)
     _, run, _ = play(tmp_path)
     assert watched == [vitals.step for vitals in run.vitals] == [6, 12, 18, 20]
     assert run.state.g.observer is run.state.d.observer is None

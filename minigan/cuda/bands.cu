@@ -1,0 +1,56 @@
+// The bands of images, and back; conv.py says what they are.
+//
+// A number of u (G, lines, phases taps channels) is of one group, of one line (h, n, q) or, where nothing is shifted,
+// (n, h, q), and there of row i of block h, column b of window q, and one channel:
+//
+//     u[..., i, b, c] = x[n, h stride + i - top, q step + b dilation - left, group, c],    0 outside of the image
+//
+// A block of threads does some lines (threadIdx.y), or pixels, of one group (blockIdx.z).
+
+#define BANDS \
+    int images, int height, int width, int channels, int blocks, int places, int phases, int taps, int stride, \
+        int step, int dilation, int top, int left, bool shifted
+
+#define EACH_LINE(line, lines) \
+    for (int line = blockIdx.x * blockDim.y + threadIdx.y; line < lines; line += gridDim.x * blockDim.y)
+
+extern "C" __global__ void cut(in x, out u, BANDS) {
+    const int lines = blocks * images * places, run = taps * channels, group = blockIdx.z, groups = gridDim.z;
+    EACH_LINE(line, lines) {
+        const int q = line % places, block = line / places;
+        const int h = shifted ? block / images : block % blocks, n = shifted ? block % images : block / blocks;
+        for (int i = 0; i < phases; ++i) {
+            const int row = h * stride + i - top;
+            const long long from = ((long long)n * height + row) * width;
+            const long long to = (((long long)group * lines + line) * phases + i) * run;
+            for (int j = threadIdx.x; j < run; j += blockDim.x) {
+                const int column = q * step + j / channels * dilation - left;
+                const bool inside = 0 <= row && row < height && 0 <= column && column < width;
+                u[to + j] = inside ? x[((from + column) * groups + group) * channels + j % channels] : 0;
+            }
+        }
+    }
+}
+
+// The adjoint: each number of x is the sum of all those of u that `cut` would copy it to.
+extern "C" __global__ void add_up(in u, out x, BANDS) {
+    const int lines = blocks * images * places, run = taps * channels, group = blockIdx.z, groups = gridDim.z;
+    EACH_LINE(pixel, images * height * width) {
+        const int column = pixel % width + left, rest = pixel / width;
+        const int row = rest % height + top, n = rest / height;
+        const int h = row / stride, i = row % stride;
+        // Taps that see the column from some place: of neighbouring taps one in `step`, else try all.
+        const int first = dilation == 1 ? column % step : 0, next = dilation == 1 ? step : 1;
+        const int last = h < blocks && i < phases ? taps : 0;
+        for (int c = threadIdx.x; c < channels; c += blockDim.x) {
+            real sum = 0;
+            for (int b = first; b < last && b * dilation <= column; b += next) {
+                const int from = column - b * dilation, q = from / step;
+                if (q >= places || q * step != from) continue;
+                const long long line = (long long)(shifted ? h * images + n : n * blocks + h) * places + q;
+                sum += u[(((long long)group * lines + line) * phases + i) * run + b * channels + c];
+            }
+            x[((long long)pixel * groups + group) * channels + c] = sum;
+        }
+    }
+}

@@ -1,0 +1,236 @@
+r"""Convolution by products that are shifted against each other and added up; see `minigan.functional.conv`.
+
+Cut the padded image into blocks of s rows, s the stride. A window at place p begins at the top of block p, so its row
+j s + i is row i of block p + j, at every place. With the *bands* (a block's rows, and their windows from left to right)
+
+.. math:: u_{h\,n\,q,\; i\,b\,c} = x_{n,\; h s + i - p_t,\; q t + b - p_l,\; c}
+          \qquad\text{it is}\qquad y_p = \sum_j u_{p + j}\; w_{j s \dots j s + s - 1}
+
+The blocks are the first axis of the bands, so that u_{p + j} of all p is one matrix, which begins j blocks further down
+in the same memory: ceil(k / s) products, with sums over s k C numbers each, and no number of the image is copied more
+than k / t times (all windows together have k k / (s t) copies). The other two primitives are the same sum read
+backwards. docs/gpu.md derives it; bands.cu cuts the bands and adds them up.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.cuda.cublas import product
+from minigan.cuda.launch import contiguous, launch_lines
+from minigan.functional import conv as plain
+from minigan.functional.patches import Geometry
+from minigan.typing import Array, Shape
+
+MOST = 2**30  # pixels, and lines of bands, that bands.cu counts without overflow
+
+
+def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
+    """See `minigan.functional.conv.conv2d`."""
+    if min(geometry.out_size(x.shape[1:3], w.shape[:2])) < 1:
+        return plain.conv2d(x, w, geometry)  # which says why not
+    if x.shape[3] != w.shape[2] * geometry.groups:
+        raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
+    bands = Bands.of(len(x), x.shape[1:3], w.shape[:2], geometry)
+    y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
+    out = _by_group(y, geometry.groups)
+    for number, (u, taps) in enumerate(bands.runs(bands.cut(x), _weights(w, geometry.groups))):
+        product(u, taps, out, add=number > 0)
+    return bands.to_images(y)
+
+
+def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geometry) -> Array:
+    """See `minigan.functional.conv.conv2d_input_grad`."""
+    if dy.shape[1:3] != geometry.out_size(size, w.shape[:2]) or min(dy.shape[1:3]) < 1:
+        return plain.conv2d_input_grad(dy, w, size, geometry)
+    bands = Bands.of(len(dy), size, w.shape[:2], geometry)
+    du = array_module(dy).empty(bands.shape(w.shape[2]), dtype=dy.dtype)
+    rows = _by_group(bands.from_images(dy), geometry.groups)
+    written = bands.first_product()
+    du[:, written:] = 0
+    for number, (part, taps) in enumerate(bands.runs(du, _weights(w, geometry.groups))):
+        product(rows, taps.swapaxes(1, 2), part, add=number > 0 or written == 0)
+    return bands.add_up(du)
+
+
+def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry) -> Array:
+    """See `minigan.functional.conv.conv2d_weight_grad`."""
+    if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
+        return plain.conv2d_weight_grad(x, dy, kernel, geometry)
+    if x.shape[3] % geometry.groups:
+        raise ValueError(f"x has {x.shape[3]} channels, which do not fall into {geometry.groups} groups")
+    bands = Bands.of(len(x), x.shape[1:3], kernel, geometry)
+    dw = array_module(x).empty((*kernel, x.shape[3] // geometry.groups, dy.shape[3]), dtype=x.dtype)
+    rows = _by_group(bands.from_images(dy), geometry.groups)
+    for u, taps in bands.runs(bands.cut(x), _weights(dw, geometry.groups)):
+        product(u.swapaxes(1, 2), rows, taps)
+    return dw
+
+
+def conv2d_bias_grad(dy: Array) -> Array:
+    """See `minigan.functional.conv.conv2d_bias_grad`.
+
+    First over the images: CuPy has a block of threads for each sum, and so few channels would keep the GPU idle.
+    """
+    return dy.sum(axis=0).sum(axis=(0, 1))
+
+
+def _weights(w: Array, groups: int) -> Array:
+    """A view of w (kh, kw, I/G, O): (G, kh kw I/G, O/G)."""
+    return _by_group(contiguous(w).reshape(-1, w.shape[3]), groups)
+
+
+def _by_group(rows: Array, groups: int) -> Array:
+    """A view of rows (R, O): (G, R, O/G)."""
+    return rows.reshape(len(rows), groups, rows.shape[1] // groups).swapaxes(0, 1)
+
+
+class Run(NamedTuple):
+    """Neighbouring taps of the kernel, from top to bottom, that lie in the same block at every place."""
+
+    taps: slice
+    block: int  # how many blocks after the one in which the window begins
+    phases: slice  # where in that block
+
+
+class Axis(NamedTuple):
+    """How windows move along the height or the width of the image."""
+
+    size: int  # of the image
+    before: int  # padding
+    kernel: int
+    stride: int  # the length of a block
+    dilation: int
+    places: int
+
+    @property
+    def one_each(self) -> bool:
+        """Whether the windows lie side by side and cover the image, no more and no less."""
+        return self.before == 0 and self.kernel == self.stride and self.places * self.stride == self.size
+
+
+def _axis(number: int, size: Shape, kernel: Shape, geometry: Geometry) -> Axis:
+    stride, dilation = geometry.stride[number], geometry.dilation[number]
+    places = geometry.out_size(size, kernel)[number]
+    if places == 1:  # the window does not move: one block holds it
+        stride = dilation * (kernel[number] - 1) + 1
+    return Axis(size[number], geometry.padding[2 * number], kernel[number], stride, dilation, places)
+
+
+def _runs(rows: Axis) -> tuple[Run, ...]:
+    """Taps of a dilated kernel are no neighbours: each is a run of its own."""
+    together, found = rows.stride if rows.dilation == 1 else 1, []
+    for tap in range(0, rows.kernel, together):
+        number = min(together, rows.kernel - tap)
+        block, phase = divmod(tap * rows.dilation, rows.stride)
+        found.append(Run(slice(tap, tap + number), block, slice(phase, phase + number)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The matrix of which every product takes a part, (G, H' N Q, phases kw I/G), and how images become it.
+
+    Where there is one block only that a window sees, nothing is shifted, and the images can stay the first axis:
+    (G, N P Q, ...).
+    """
+
+    rows: Axis
+    columns: Axis
+    images: int
+    groups: int
+    taken: tuple[Run, ...]  # the rows of the kernel, one product each
+
+    @classmethod
+    def of(cls, images: int, size: Shape, kernel: Shape, geometry: Geometry) -> "Bands":
+        rows, columns = (_axis(number, size, kernel, geometry) for number in (0, 1))
+        return cls(rows, columns, images, geometry.groups, _runs(rows))
+
+    @property
+    def blocks(self) -> int:
+        """H', from top to bottom."""
+        return self.rows.places + self.taken[-1].block
+
+    @property
+    def phases(self) -> int:
+        """How many rows of a block the windows see."""
+        return min(self.rows.stride, self.rows.dilation * (self.rows.kernel - 1) + 1)
+
+    @property
+    def places(self) -> int:
+        """P N Q."""
+        return self.rows.places * self.images * self.columns.places
+
+    def shape(self, channels: int) -> Shape:
+        """Of the bands, of so many channels a group."""
+        return self.groups, self._lines, self.phases * self.columns.kernel * channels
+
+    def first_product(self) -> int:
+        """How many lines of the bands the first product sees, if it sees them whole; else 0."""
+        return self.places if self.taken[0].phases == slice(0, self.phases) else 0
+
+    def runs(self, bands: Array, weights: Array) -> Iterator[tuple[Array, Array]]:
+        """Of each product the part of the bands, (G, P N Q, taps kw I/G), and of the weights, (G, taps kw I/G, O/G)."""
+        block, tap = self.images * self.columns.places, bands.shape[2] // self.phases
+        for run in self.taken:
+            lines = slice(run.block * block, run.block * block + self.places)
+            part = bands[:, lines, run.phases.start * tap : run.phases.stop * tap]
+            yield part, weights[:, run.taps.start * tap : run.taps.stop * tap]
+
+    def cut(self, x: Array) -> Array:
+        """The bands of x (N, H, W, I)."""
+        x, channels = contiguous(x), x.shape[3] // self.groups
+        if self._as_they_lie:
+            return x.reshape(self.shape(channels))
+        bands = array_module(x).empty(self.shape(channels), dtype=x.dtype)
+        lengths = {"lines": self._lines, "width": self.columns.kernel * channels}
+        launch_lines("bands", "cut", x, bands, *self._sizes(channels), groups=self.groups, **lengths)
+        return bands
+
+    def add_up(self, bands: Array) -> Array:
+        """The adjoint of `cut`: every number of the bands is added to the pixel that it is of."""
+        channels = bands.shape[2] // (self.phases * self.columns.kernel)
+        shape = self.images, self.rows.size, self.columns.size, self.groups * channels
+        if self._as_they_lie:
+            return bands.reshape(shape)
+        dx = array_module(bands).empty(shape, dtype=bands.dtype)
+        lengths = {"lines": self.images * self.rows.size * self.columns.size, "width": channels}
+        launch_lines("bands", "add_up", bands, dx, *self._sizes(channels), groups=self.groups, **lengths)
+        return dx
+
+    def from_images(self, dy: Array) -> Array:
+        """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O)."""
+        return contiguous(dy.swapaxes(0, 1) if self._shifted else dy).reshape(self.places, dy.shape[3])
+
+    def to_images(self, y: Array) -> Array:
+        """The adjoint and inverse of `from_images`: (N, P, Q, O)."""
+        if not self._shifted:
+            return y.reshape(self.images, self.rows.places, self.columns.places, y.shape[1])
+        ordered = y.reshape(self.rows.places, self.images, self.columns.places, y.shape[1])
+        return contiguous(ordered.swapaxes(0, 1))
+
+    @property
+    def _lines(self) -> int:
+        return self.blocks * self.images * self.columns.places
+
+    @property
+    def _shifted(self) -> bool:
+        return self.taken[-1].block > 0
+
+    @property
+    def _as_they_lie(self) -> bool:
+        """Whether the bands are the images themselves: pixel by pixel, or one window that sees all of the image."""
+        in_order = self.groups == 1 and (self.rows.stride == 1 or self.columns.places == 1)
+        return in_order and self.rows.one_each and self.columns.one_each
+
+    def _sizes(self, channels: int) -> tuple[np.generic, ...]:
+        """BANDS of bands.cu."""
+        rows, columns = self.rows, self.columns
+        if max(self._lines, self.images * rows.size * columns.size) > MOST:
+            raise ValueError(f"{self.images} images of {rows.size} x {columns.size} pixels are too many at once")
+        sizes = (self.images, rows.size, columns.size, channels, self.blocks, columns.places, self.phases)
+        steps = (columns.kernel, rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
+        return *map(np.int32, sizes + steps), np.bool_(self._shifted)

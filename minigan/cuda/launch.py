@@ -1,0 +1,68 @@
+"""Compiling and launching the kernels of the ``.cu`` files beside this one.
+
+CuPy compiles a file when one of its kernels is first asked for, and keeps the result in the user's cache folder.
+Kernels take arrays whose numbers lie side by side; whatever changes from step to step is an array too, never a
+number in the launch, so that a recorded launch can be repeated.
+"""
+
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.typing import Array, Shape
+
+FOLDER = Path(__file__).parent
+REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in, as NumPy and C call it
+THREADS = 256  # in a block that goes over numbers
+BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several numbers
+
+
+def source(file: str) -> str:
+    """The text of a file of kernels, as the compiler gets it."""
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("common.cu", f"{file}.cu"))
+
+
+@cache
+def _kernel(xp: ModuleType, file: str, name: str, dtype: str) -> Any:
+    return _module(xp, file, dtype).get_function(name)
+
+
+@cache
+def _module(xp: ModuleType, file: str, dtype: str) -> Any:
+    if dtype not in REALS:
+        raise TypeError(f"fast kernels compute in {' and '.join(REALS)}, not in {dtype}; --kernels plain takes others")
+    return xp.RawModule(code=source(file), options=("-std=c++17", f"-DREAL={REALS[dtype]}"))
+
+
+def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any) -> None:
+    """Launch the kernel of that file, in the precision of the first argument, an array."""
+    first = arguments[0]
+    _kernel(array_module(first), file, kernel, first.dtype.name)(grid, block, arguments)
+
+
+def launch_each(file: str, kernel: str, *arguments: Any, n: int) -> None:
+    """Launch a kernel that does the numbers 0 ... n - 1 in any order; n is its last argument."""
+    if n:
+        launch(file, kernel, (min(-(-n // THREADS), BLOCKS),), (THREADS,), *arguments, np.int64(n))
+
+
+def launch_lines(file: str, kernel: str, *arguments: Any, lines: int, width: int, groups: int) -> None:
+    """Launch a kernel that does lines of so many numbers in any order: a row of threads each, as wide as is useful."""
+    if lines * width:
+        across = min(THREADS, 1 << (width - 1).bit_length())
+        down = THREADS // across
+        launch(file, kernel, (min(-(-lines // down), BLOCKS), 1, groups), (across, down), *arguments)
+
+
+def contiguous(array: Array) -> Array:
+    """The array, or a copy of it, whose numbers lie side by side."""
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def empty_like(array: Array) -> Array:
+    """Memory for numbers of that kind, with anything in it."""
+    return array_module(array).empty(array.shape, array.dtype)

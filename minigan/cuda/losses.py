@@ -1,0 +1,47 @@
+"""The losses of the two players on a GPU, each with its gradient in one launch (losses.cu)."""
+
+from typing import Any
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.cuda.launch import contiguous, empty_like, launch
+from minigan.typing import Array
+
+THREADS = 256  # of the only block
+
+
+def discriminator_bce(
+    real: Array, fake: Array, smoothing: float = 0.0, scale: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """See `minigan.functional.gan_losses.discriminator_bce`."""
+    real, fake, number = contiguous(real), contiguous(fake), real.dtype.type
+    loss, d_real, d_fake = _zero_d(real), empty_like(real), empty_like(fake)
+    sizes = np.int64(real.size), np.int64(fake.size)
+    _launch("discriminator_bce", real, fake, number(smoothing), number(scale), d_real, d_fake, loss, *sizes)
+    return loss, d_real, d_fake
+
+
+def generator_minimax(fake: Array) -> tuple[Array, Array]:
+    """See `minigan.functional.gan_losses.generator_minimax`."""
+    return _generator("generator_minimax", fake)
+
+
+def generator_non_saturating(fake: Array) -> tuple[Array, Array]:
+    """See `minigan.functional.gan_losses.generator_non_saturating`."""
+    return _generator("generator_non_saturating", fake)
+
+
+def _generator(kernel: str, fake: Array) -> tuple[Array, Array]:
+    fake = contiguous(fake)
+    loss, d_fake = _zero_d(fake), empty_like(fake)
+    _launch(kernel, fake, d_fake, loss, np.int64(fake.size))
+    return loss, d_fake
+
+
+def _zero_d(like: Array) -> Array:
+    return array_module(like).empty((), like.dtype)
+
+
+def _launch(kernel: str, *arguments: Any) -> None:
+    launch("losses", kernel, (1,), (THREADS,), *arguments)

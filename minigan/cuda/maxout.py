@@ -1,0 +1,27 @@
+"""Maxout on a GPU, one launch each way (maxout.cu)."""
+
+import numpy as np
+
+from minigan.backend import array_module
+from minigan.cuda.launch import contiguous, launch_each
+from minigan.functional import maxout as plain
+from minigan.functional.maxout import MaxoutCache
+from minigan.typing import Array
+
+
+def maxout(x: Array, pieces: int) -> tuple[Array, MaxoutCache]:
+    """See `minigan.functional.maxout.maxout`."""
+    if x.shape[-1] % pieces:
+        return plain.maxout(x, pieces)  # raises
+    xp, x, units = array_module(x), contiguous(x), x.shape[-1] // pieces
+    y, winner = xp.empty((len(x), units), x.dtype), xp.empty((len(x), units, pieces), np.bool_)
+    launch_each("maxout", "maxout", x, y, winner, np.int32(pieces), n=y.size)
+    return y, MaxoutCache(winner)
+
+
+def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
+    """See `minigan.functional.maxout.maxout_backward`."""
+    n, units, pieces = cache.winner.shape
+    dx = array_module(dy).empty((n, units * pieces), dy.dtype)
+    launch_each("maxout", "maxout_backward", contiguous(dy), cache.winner, dx, np.int32(pieces), n=dx.size)
+    return dx

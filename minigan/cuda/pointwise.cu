@@ -1,0 +1,43 @@
+// Activations and dropout, number by number; the formulas are those of functional/activations.py and dropout.py.
+// Derivatives are written in terms of the output y.
+
+// y = x where x > 0, else slope x. With slope 0 this is relu.
+extern "C" __global__ void leaky_relu(in x, real slope, out y, long long n) {
+    EACH(i, n) y[i] = x[i] > 0 ? x[i] : slope * x[i];
+}
+
+extern "C" __global__ void leaky_relu_backward(in dy, in y, real slope, out dx, long long n) {
+    EACH(i, n) dx[i] = y[i] > 0 ? dy[i] : slope * dy[i];
+}
+
+// The name tanh is taken by the function itself.
+extern "C" __global__ void tanh_forward(in x, out y, long long n) {
+    EACH(i, n) y[i] = tanh(x[i]);
+}
+
+// dx = (1 - y^2) dy
+extern "C" __global__ void tanh_backward(in dy, in y, out dx, long long n) {
+    EACH(i, n) dx[i] = (1 - y[i] * y[i]) * dy[i];
+}
+
+// y = 1 / (1 + exp(-x)); exp of -|x| neither overflows nor loses digits.
+extern "C" __global__ void sigmoid(in x, out y, long long n) {
+    EACH(i, n) {
+        const real e = exp(-fabs(x[i]));
+        y[i] = (x[i] > 0 ? 1 : e) / (1 + e);
+    }
+}
+
+// dx = y (1 - y) dy
+extern "C" __global__ void sigmoid_backward(in dy, in y, out dx, long long n) {
+    EACH(i, n) dx[i] = y[i] * (1 - y[i]) * dy[i];
+}
+
+// y = scale keep x, and its own gradient. x is (N, S, C), keep (N, C): each sample has a mask for its S pixels.
+extern "C" __global__ void dropout(in x, const bool* __restrict__ keep, real scale, out y, int pixels, int channels,
+                                   long long n) {
+    EACH(i, n) {
+        const long long sample = i / channels / pixels, channel = i % channels;
+        y[i] = keep[sample * channels + channel] * x[i] * scale;
+    }
+}

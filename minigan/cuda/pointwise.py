@@ -1,0 +1,61 @@
+"""Activations and dropout on a GPU, one launch each (pointwise.cu)."""
+
+from typing import Any
+
+from minigan.cuda.launch import contiguous, empty_like, launch_each
+from minigan.functional.activations import ActivationCache
+from minigan.typing import Array
+
+
+def relu(x: Array) -> tuple[Array, ActivationCache]:
+    """See `minigan.functional.activations.relu`; here -inf gives nan, as it does in backward."""
+    return leaky_relu(x, 0.0)
+
+
+def relu_backward(dy: Array, cache: ActivationCache) -> Array:
+    """See `minigan.functional.activations.relu_backward`."""
+    return leaky_relu_backward(dy, cache, 0.0)
+
+
+def leaky_relu(x: Array, slope: float) -> tuple[Array, ActivationCache]:
+    """See `minigan.functional.activations.leaky_relu`."""
+    return _forward("leaky_relu", x, x.dtype.type(slope))
+
+
+def leaky_relu_backward(dy: Array, cache: ActivationCache, slope: float) -> Array:
+    """See `minigan.functional.activations.leaky_relu_backward`."""
+    return _backward("leaky_relu_backward", dy, cache, dy.dtype.type(slope))
+
+
+def tanh(x: Array) -> tuple[Array, ActivationCache]:
+    """See `minigan.functional.activations.tanh`."""
+    return _forward("tanh_forward", x)
+
+
+def tanh_backward(dy: Array, cache: ActivationCache) -> Array:
+    """See `minigan.functional.activations.tanh_backward`."""
+    return _backward("tanh_backward", dy, cache)
+
+
+def sigmoid(x: Array) -> tuple[Array, ActivationCache]:
+    """See `minigan.functional.activations.sigmoid`."""
+    return _forward("sigmoid", x)
+
+
+def sigmoid_backward(dy: Array, cache: ActivationCache) -> Array:
+    """See `minigan.functional.activations.sigmoid_backward`."""
+    return _backward("sigmoid_backward", dy, cache)
+
+
+def _forward(kernel: str, x: Array, *numbers: Any) -> tuple[Array, ActivationCache]:
+    x = contiguous(x)
+    y = empty_like(x)
+    launch_each("pointwise", kernel, x, *numbers, y, n=x.size)
+    return y, ActivationCache(y)
+
+
+def _backward(kernel: str, dy: Array, cache: ActivationCache, *numbers: Any) -> Array:
+    dy = contiguous(dy)
+    dx = empty_like(dy)
+    launch_each("pointwise", kernel, dy, contiguous(cache.y), *numbers, dx, n=dy.size)
+    return dx

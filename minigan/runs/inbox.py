@@ -1,0 +1,189 @@
+"""The numbers that rounds take from the host, brought to places on the device that never change.
+
+A replayed launch reads from the addresses that it was captured with. So images, latents, masks and learning rates of
+every round have to lie where those of the captured round lay.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from minigan.backend import Device
+from minigan.data.stream import WORKERS
+from minigan.optim import Coefficients
+from minigan.runs.draws import HostDraws, SeededDraws
+from minigan.typing import Array, Shape
+
+AHEAD = 4  # rounds whose numbers are drawn in advance
+ALIGNMENT = 256  # bytes, that of CUDA's own allocations
+
+Masks = Callable[[int], np.random.Generator]
+
+
+class Item(Protocol):
+    """An array that each round has one of."""
+
+    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
+        """Its numbers in a round; `masks` are the generators of that round, each of which goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One of those that HostDraws has a method for."""
+
+    method: Callable[[HostDraws, int], np.ndarray]
+    k: int
+
+    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
+        return self.method(host, self.k)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """U[0, 1) for the masks of step k, of the `call`-th dropout in it."""
+
+    k: int
+    call: int
+    shape: Shape
+
+    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
+        return masks(self.k).random(self.shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a stretch of bytes, on the host and on the device alike."""
+
+    start: int
+    shape: Shape
+    dtype: np.dtype
+
+    def of(self, stretch: Array) -> Array:
+        stop = self.start + prod(self.shape) * self.dtype.itemsize
+        return stretch[self.start : stop].view(self.dtype).reshape(self.shape)
+
+
+class Parcel:
+    """Host memory for the numbers of a round, from which the device copies by itself."""
+
+    def __init__(self, cuda: Any, size: int) -> None:
+        self.numbers = np.frombuffer(cuda.alloc_pinned_memory(size), np.uint8, size)
+        self.copied = cuda.Event(disable_timing=True)  # and before this the memory must not change
+
+
+class Inbox:
+    """One stretch of device memory, in which every array that a round asks for has its place.
+
+    Which these are is learnt from a round that is played between `learn` and `settle`: until then each array is put
+    on the device by itself. From then on `deliver` brings the numbers of a round in one copy; threads draw those of the
+    rounds after it meanwhile.
+    """
+
+    def __init__(self, device: Device, dtype: np.dtype) -> None:
+        self._device, self._dtype = device, dtype  # of the coefficients
+        self._places: dict[Item, Place] = {}
+        self._coefficients = 0  # of a round
+        self._size = 0
+        self._stretch: Array = None  # until settled
+        self._asked = 0  # how many of its coefficients the present round has asked for
+        self._pending: dict[int, Future[Parcel]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def learn(self, host: HostDraws) -> None:
+        """From here to `settle`, note what is asked for and take the numbers of this round."""
+        self._host, self._masks = host, cache(host.dropout)
+
+    def take(self, item: Item) -> Array:
+        """The array on the device."""
+        if self._stretch is not None:
+            return self._places[item].of(self._stretch)
+        numbers = item.draw(self._host, self._masks)
+        self._places[item] = self._next_place(numbers.shape, numbers.dtype)
+        return self._device.put(numbers)
+
+    def take_coefficients(self, numbers: Sequence[float]) -> Coefficients:
+        """Those of the next update of a round: arrays of one number. Once settled, they are those delivered."""
+        if self._stretch is None:
+            self._coefficients += len(numbers)
+            row = self._device.put(np.array(numbers, self._dtype))
+        else:
+            row = self._at_end.of(self._stretch)[self._asked : self._asked + len(numbers)]
+            self._asked += len(numbers)
+        return [row[i] for i in range(len(numbers))]
+
+    def settle(self, draws: Callable[[int], HostDraws]) -> None:
+        """Give each array its place; `draws` are those of a round, by its number."""
+        self._draws = draws
+        self._at_end = self._next_place((self._coefficients,), self._dtype)
+        cuda = self._device.xp.cuda
+        self._stretch = self._device.xp.empty(self._size, dtype=np.uint8)
+        self._parcels = [Parcel(cuda, self._size) for _ in range(AHEAD)]
+        self._threads = ThreadPoolExecutor(WORKERS)
+
+    def deliver(self, step: int, coefficients: Sequence[float]) -> None:
+        """Copy the numbers of round `step` to the device; rounds come one after the other."""
+        assert self._threads is not None  # settled
+        for later in range(step, step + AHEAD):
+            if later not in self._pending:
+                self._pending[later] = self._threads.submit(self._fill, later)
+        parcel = self._pending.pop(step).result()
+        self._at_end.of(parcel.numbers)[...] = coefficients
+        self._stretch.set(parcel.numbers)
+        parcel.copied.record()
+        self._asked = 0
+
+    def close(self) -> None:
+        """End the threads."""
+        for future in self._pending.values():
+            future.cancel()
+        self._pending.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def _next_place(self, shape: Shape, dtype: np.dtype) -> Place:
+        place = Place(self._size, shape, dtype)
+        self._size += -(-prod(shape) * dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        return place
+
+    def _fill(self, step: int) -> Parcel:
+        """Draw the numbers of a round, in a thread."""
+        parcel, host = self._parcels[step % AHEAD], self._draws(step)
+        parcel.copied.synchronize()  # the round before that had this memory
+        masks = cache(host.dropout)
+        for item, place in self._places.items():
+            place.of(parcel.numbers)[...] = item.draw(host, masks)
+        return parcel
+
+
+@dataclass(frozen=True)
+class InboxDraws(SeededDraws):
+    """The draws of a round, taken from the inbox."""
+
+    inbox: Inbox
+
+    def dropout(self, k: int) -> Any:
+        return InboxMasks(self.inbox, k)
+
+    def _images(self, k: int) -> Array:
+        return self.feed.images[self._there(HostDraws.indices, k)]
+
+    def _there(self, draw: Callable[[HostDraws, int], np.ndarray], k: int) -> Array:
+        return self.inbox.take(Drawn(draw, k))
+
+
+class InboxMasks:
+    """Stands where a generator does; of its methods it has the one that layers use, and gives arrays on the device."""
+
+    def __init__(self, inbox: Inbox, k: int) -> None:
+        self._inbox, self._k, self._calls = inbox, k, count()
+
+    def random(self, size: Shape, dtype: Any) -> Array:
+        if dtype != np.float32:
+            raise TypeError(f"the inbox has masks in float32, not in {np.dtype(dtype)}")
+        return self._inbox.take(Uniform(self._k, next(self._calls), size))

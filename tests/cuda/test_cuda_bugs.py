@@ -1,0 +1,135 @@
+"""Wrong CUDA sources, one line each: fast against plain must notice every one, and a crash does not count."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from minigan.cuda import launch
+from tests.cuda.gpu import fast_gpu, on_gpu, small_launches
+from tests.cuda.test_fused_rectifier import apart, in_one
+from tests.cuda.test_fused_updates import RULES, after_updates, arrays
+from tests.kernels.twins import ALL_TWINS, draw, errors
+from tests.strategies import error
+from tests.strict_kernels import BadLaunch, compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+
+
+class Bug(NamedTuple):
+    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, or "rectifier"."""
+
+    file: str
+    notices: str
+    right: str
+    wrong: str
+
+
+BUGS = [
+    # the loops
+    Bug("pointwise", "tanh", "i < n;", "i < n - 1;"),
+    Bug("pointwise", "tanh", "blockIdx.x * blockDim.x + threadIdx.x;", "threadIdx.x;"),
+    Bug("pointwise", "tanh", "i += (long long)gridDim.x * blockDim.x", "i += blockDim.x * (n > 4 ? gridDim.x + 1 : 1)"),
+    Bug("pointwise", "tanh", "i < n;", "i <= n;"),
+    # activations and dropout
+    Bug("pointwise", "leaky_relu", "x[i] > 0", "x[i] < 0"),
+    Bug("pointwise", "leaky_relu_backward", "y[i] > 0 ? dy", "dy[i] > 0 ? dy"),
+    Bug("pointwise", "tanh_backward", "(1 - y[i] * y[i])", "(1 - y[i])"),
+    Bug("pointwise", "sigmoid", "(x[i] > 0 ? 1 : e)", "1"),
+    Bug("pointwise", "sigmoid_backward", "* dy[i]", ""),
+    Bug("pointwise", "dropout", "/ channels / pixels", "/ channels"),
+    Bug("pointwise", "dropout_backward", "* scale", ""),
+    # maxout
+    Bug("maxout", "maxout", "value > largest", "value >= largest"),
+    Bug("maxout", "maxout", "p < pieces; ++p) {", "p < pieces - 1; ++p) {"),
+    Bug("maxout", "maxout_backward", "dy[i / pieces]", "dy[i % (n / pieces)]"),
+    # losses
+    Bug("losses", "discriminator_bce", "a * softplus_of(r[i])", "a * softplus_of(-r[i])"),
+    Bug("losses", "discriminator_bce", "(c / m)", "(c / n)"),
+    Bug("losses", "discriminator_bce", "- (1 - a) * sigmoid_of(-r[i])", "- sigmoid_of(-r[i])"),
+    Bug("losses", "discriminator_bce", "half > 0;", "half > 1;"),
+    Bug("losses", "discriminator_bce", "__syncthreads();\n        if", "if"),
+    Bug("losses", "generator_minimax", "-sigmoid_of(f[i]) / m", "-sigmoid_of(-f[i]) / m"),
+    Bug("losses", "generator_non_saturating", "softplus_of(-f[i])", "softplus_of(f[i])"),
+    # batch normalisation
+    Bug("batchnorm", "batchnorm", "q - s * s / n", "q"),
+    Bug("batchnorm", "batchnorm", "(chunk.last - chunk.first) * apart", "0 * apart"),
+    Bug("batchnorm", "batchnorm", "min((number + 1) * height, rows)", "(number + 1) * height"),
+    Bug("batchnorm", "batchnorm", "(rows + height - 1) / height", "rows / height"),
+    Bug("batchnorm", "batchnorm", "lane = 0;", "lane = 1;"),
+    Bug("batchnorm", "batchnorm", "value;\n    __syncthreads();", "value;"),
+    Bug("batchnorm", "batchnorm", "__syncthreads();  // until", "// until"),
+    Bug("batchnorm", "batchnorm", "variance + eps", "variance"),
+    Bug("batchnorm", "batchnorm", "if (c >= channels) return;", ""),
+    Bug("batchnorm", "batchnorm_backward", "- mean_of_dv -", "-"),
+    Bug("batchnorm", "batchnorm_backward", "dgamma[c] / rows", "dgamma[c] / (rows - 1)"),
+    Bug("batchnorm", "batchnorm_backward", "product * inv_std[c]", "product"),
+    Bug("batchnorm", "rectifier", "const double dv = v > 0 ?", "const double dv = dy[at] > 0 ?"),
+    Bug("batchnorm", "rectifier", "const real dv = v > 0 ?", "const real dv = x[at] > 0 ?"),
+    Bug("batchnorm", "rectifier", "gain, beta)", "gain, 0)"),
+    Bug("batchnorm", "update_running_statistics", "* unbiased", ""),
+    Bug("batchnorm", "update_running_statistics", "running_mean[i] = (1 - momentum) *", "running_mean[i] ="),
+    # update rules
+    Bug("updates", "sgd", "theta[i] -= *lr", "theta[i] += *lr"),
+    Bug("updates", "momentum", "*momentum * v[i]", "v[i]"),
+    Bug("updates", "rmsprop", "sqrt(v[i]) + eps)", "sqrt(v[i] + eps))"),
+    Bug("updates", "adam", "*correction * sqrt", "sqrt"),
+    Bug("updates", "adam", "rest2 * g[i] * g[i]", "rest2 * g[i]"),
+    Bug("updates", "move_average", "*old * average[i]", "*fresh * average[i]"),
+]  # fmt: skip
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    right = launch.source
+
+    def wrong(file: str) -> str:
+        text = right(file)
+        assert bug.file != file or bug.right in text
+        return text.replace(bug.right, bug.wrong)
+
+    launch._module.cache_clear()
+    launch._kernel.cache_clear()
+    try:
+        with patch.object(launch, "source", wrong):
+            yield
+    finally:
+        launch._module.cache_clear()
+        launch._kernel.cache_clear()
+
+
+def differs(notices: str, seed: int) -> bool:
+    """Whether fast and plain differ by more than the tests allow."""
+    with np.errstate(all="ignore"):
+        if notices in RULES:
+            with small_launches(), fast_gpu() as device:
+                found = after_updates(RULES[notices], 3, device=device, ready=arrays)
+            wrong = [error(*both) for both in zip(found, after_updates(RULES[notices], 3), strict=True)]
+            return not max(wrong) < 1e-10
+        if notices == "rectifier":
+            a, eps = draw("batchnorm_backward", seed)
+            given = a["x"], a["dy"], a["gamma"], a["beta"], eps, 0.2
+            with small_launches():
+                found = in_one(*given)
+            return not all(error(*both, floor=1.0) < 1e-10 for both in zip(found, apart(*given), strict=True))
+        a, extra = draw(notices, seed, np.float32)
+        try:
+            with small_launches(), fast_gpu() as device:
+                found = on_gpu(device, notices, a, extra)
+        except BadLaunch:  # which names what the kernel did outside its arrays
+            return True
+        return not max(errors(notices, found, a, extra)) <= ALL_TWINS[notices].tolerance
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.file}: {bug.right.strip()[:40]} -> {bug.wrong[:40]}")
+def test_every_bug_is_noticed(bug):
+    with planted(bug):
+        assert any(differs(bug.notices, seed) for seed in range(15))
+
+
+@pytest.mark.parametrize("notices", sorted({bug.notices for bug in BUGS}))
+def test_right_sources_are_let_pass(notices):
+    assert not any(differs(notices, seed) for seed in range(15))

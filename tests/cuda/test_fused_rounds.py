@@ -1,0 +1,68 @@
+"""Whole rounds with fused kernels on the stand-in: what is learnt is what a CPU learns, and a graph replays them."""
+
+import numpy as np
+import pytest
+
+from minigan import ops
+from minigan.backend import CPU
+from minigan.recipes import DCGAN64, MLP2014, MLPMnist
+from tests import strict_graph
+from tests.runs.test_captured import play, players
+from tests.strategies import error
+from tests.strict_cupy import forbid_dtype
+from tests.strict_kernels import RawKernel, compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+
+RECIPES = {
+    "mlp-mnist": MLPMnist(batch_size=4, latent=3, hidden_g=(8,), hidden_d=(8,), average=0.9),
+    "mlp-2014": MLP2014(batch_size=4, latent=3, hidden_g=8, hidden_d=4, pieces=2),
+    "dcgan-64": DCGAN64(batch_size=2, latent=3, width=1),
+}
+VIEWS = {"getitem", "empty", "reshape", "transpose"}  # which launch nothing
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+
+
+@every_recipe
+def test_five_rounds_are_those_of_the_cpu(recipe, strict):
+    plain = players(recipe, CPU, "float64")
+    expected = play(plain, 5)
+    there = players(recipe, strict, "float64")
+    with ops.fast_kernels(1):
+        found = play(there, 5)
+    for ours, right in zip(found, expected, strict=True):
+        assert ours == pytest.approx(right, rel=1e-8)
+    mine, theirs = there.state.tensors(), plain.state.tensors()
+    assert max(error(mine[name], theirs[name], floor=1e-3) for name in mine) < 1e-6
+
+
+@every_recipe
+def test_captured_rounds_are_those_operation_by_operation_to_the_bit(recipe, strict):
+    captured, one_by_one = players(recipe, strict), players(recipe, strict)
+    with ops.fast_kernels(1), forbid_dtype("float64"):
+        found = play(captured, 8)
+        assert found == play(one_by_one, 8, watched=range(8))
+    assert captured._graph.launches == 6
+    assert one_by_one._graph is None
+    mine, theirs = captured.state.tensors(), one_by_one.state.tensors()
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_round_of_fused_kernels_has_less_than_half_the_launches(strict, monkeypatch):
+    """260 become 94."""
+    names = []
+    run = strict_graph.run
+    monkeypatch.setattr(strict_graph, "run", lambda name, *more: names.append(name) or run(name, *more))
+    monkeypatch.setattr(RawKernel, "_run", lambda *_: names.append("kernel"))
+
+    def launches():
+        rounds = players(RECIPES["mlp-mnist"], strict)
+        with rounds:
+            rounds.play()
+            names.clear()
+            rounds.play()
+        return sum(name not in VIEWS for name in names)
+
+    plain = launches()
+    with ops.fast_kernels(1):
+        assert launches() < plain / 2

@@ -1,0 +1,44 @@
+"""The CUDA sources: their compiler takes them without a word, and they are in the package."""
+
+import ast
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minigan.cuda import launch
+from tests.strict_kernels import kernel_names
+
+FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
+every_file = pytest.mark.parametrize("file", FILES)
+
+
+@every_file
+@pytest.mark.parametrize("real", launch.REALS.values())
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc, the compiler of CUDA sources")
+def test_they_compile_for_an_h100(file, real, tmp_path):
+    path = tmp_path / f"{file}.cu"
+    path.write_text(launch.source(file))
+    command = ["nvcc", "-arch=sm_90", "-std=c++17", f"-DREAL={real}", "-Werror", "all-warnings", "-cubin"]
+    done = subprocess.run([*command, "-o", tmp_path / "out", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@every_file
+def test_every_kernel_is_launched(file):
+    """By a string in the Python code beside it."""
+    strings = {
+        node.value
+        for path in Path(launch.FOLDER).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+    }
+    names = kernel_names(launch.source(file))
+    assert names
+    assert set(names) <= strings
+
+
+def test_they_need_no_header():
+    """The compiler that comes with CuPy has none."""
+    assert not any("#include" in launch.source(file) for file in FILES)
