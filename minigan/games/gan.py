@@ -169,8 +169,7 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     loss_d, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
     loss_g, d_fake_for_g = loss.generator(fake_logits)
     d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
-    d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)
-    dx = d.net.backward(d.theta, d_fake_for_g, cache_fake, None)
+    dx = backward_for_both(d, d_fake, d_fake_for_g, cache_fake)
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
@@ -180,6 +179,27 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     p_fake = mean_probability(fake_logits)
     p_real = mean_probability(real_logits)
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
+
+
+def backward_for_both(d: Player, for_d: Array, for_g: Array, cache: Cache) -> Array:
+    r"""Add D's gradients of its own loss, and return the gradient of G's loss on the generated samples.
+
+    Both losses reach a sample through its one logit s. Where D looks at each sample by itself, one way back is
+    enough, as the gradients on the sample are the same vector times two numbers:
+
+    .. math:: \frac{\partial L_D}{\partial x} = \frac{\partial L_D}{\partial s} \frac{\partial s}{\partial x}, \qquad
+              \frac{\partial L_G}{\partial x} = \frac{\partial L_G}{\partial s} \Big/ \frac{\partial L_D}{\partial s}
+              \cdot \frac{\partial L_D}{\partial x}
+
+    Parameters: for_d and for_g (N, 1), the gradients of the two losses on the logits.
+    """
+    if d.net.mixes_samples:
+        d.net.backward(d.theta, for_d, cache, d.grads, need_dx=False)
+        return d.net.backward(d.theta, for_g, cache, None)
+    # Far below the rounding of the sums that it enters, and far above the smallest number of float32.
+    divisor = array_module(for_d).where(abs(for_d) < 1e-20, 1e-20, for_d)
+    dx = d.net.backward(d.theta, divisor, cache, d.grads)
+    return dx * (for_g / divisor).reshape(-1, *(1,) * (dx.ndim - 1))
 
 
 def play_round(game: Game | OwnRound, g: Player, d: Player, draws: Draws) -> Metrics:

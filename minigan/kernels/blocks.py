@@ -225,3 +225,8 @@ def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:
         np.equal(groups[:, :, p], largest, out=winner[:, :, p])
         winner[:, :, p] &= ~found
         found |= winner[:, :, p]
+
+
+def maxout_backward(dy: np.ndarray, winner: np.ndarray, out: np.ndarray) -> None:
+    """dy at the winner of each group, else 0: dy (N, U); winner and out (N, U, P)."""
+    np.multiply(winner, dy[..., None], out=out)

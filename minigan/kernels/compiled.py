@@ -15,6 +15,9 @@ from numba import njit
 
 from minigan.kernels.blocks import Grid
 
+# Of a row of unknown length, compiled code takes 64 numbers at a time and the rest one by one: of the 15 of a window of
+# 5 x 5 colours, all. So short rows have loops of their own, for which the length is a constant.
+UNROLLED = 64
 ROWS = 128  # summed in the precision of the numbers, before they are added in float64
 
 # Sums may be reordered; values that are not finite stay what they are, and are seen.
@@ -25,24 +28,32 @@ compiled_linear = njit(nogil=True, fastmath=True, cache=True)
 
 def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
     """See `blocks.gather`."""
-    _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name)[0](image, out, *grid)
+    _loops_for(matrix, image)[0](image, out, *grid)
     return out
 
 
 def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
     """See `blocks.scatter`."""
-    _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name)[1](tiles, image, *grid)
+    _loops_for(matrix, image)[1](tiles, image, *grid)
+
+
+def _loops_for(matrix: np.ndarray, image: np.ndarray) -> tuple[Callable, Callable]:
+    channels = image.shape[3]
+    return _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name, channels if channels < UNROLLED else 0)
 
 
 @cache
-def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str) -> tuple[Callable, Callable]:
-    """The two loops for one matrix L (n, k), first over the columns of a tile and then over its rows."""
+def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str, few: int) -> tuple[Callable, Callable]:
+    """The two loops for one matrix L (n, k), first over the columns of a tile and then over its rows.
+
+    `few` is the number of channels, where they are few, or 0.
+    """
     left = np.frombuffer(matrix, dtype).reshape(shape)
     n, k = shape
 
     @compiled_linear
     def gather_loop(image, tiles, rows, columns, step, stride):  # type: ignore[no-untyped-def]
-        channels = image.shape[3]
+        channels = few or image.shape[3]
         half = np.empty((n, k, channels), image.dtype)
         for t in range(image.shape[0] * rows * columns):
             place, b = divmod(t, columns)
@@ -66,7 +77,7 @@ def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str) -> tuple[Call
 
     @compiled_linear
     def scatter_loop(tiles, image, rows, columns, step, stride):  # type: ignore[no-untyped-def]
-        channels = image.shape[3]
+        channels = few or image.shape[3]
         half = np.empty((k, n, channels), image.dtype)
         for t in range(image.shape[0] * rows * columns):
             place, b = divmod(t, columns)
@@ -94,37 +105,47 @@ def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str) -> tuple[Call
 def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
     """See `blocks.cut_windows`."""
     n, height = image.shape[:2]
-    _cut_loop(image.reshape(n, height, -1), stride[0], stride[1] * image.shape[3], out.reshape(*out.shape[:4], -1))
+    flat = out.reshape(*out.shape[:4], -1)
+    cut = _window_loops(flat.shape[3], flat.shape[4])[0]
+    cut(image.reshape(n, height, -1), stride[0], stride[1] * image.shape[3], flat)
 
 
 def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray) -> None:
     """See `blocks.add_windows`."""
     n, height = image.shape[:2]
     flat = windows.reshape(*windows.shape[:4], -1)
-    _add_loop(flat, stride[0], stride[1] * image.shape[3], image.reshape(n, height, -1))
+    add = _window_loops(flat.shape[3], flat.shape[4])[1]
+    add(flat, stride[0], stride[1] * image.shape[3], image.reshape(n, height, -1))
 
 
-@compiled
-def _cut_loop(image, stride, step, windows):  # type: ignore[no-untyped-def]
-    """image (N, H, W I), windows (N, P, Q, kh, kw I): a row of a window is one piece of a row of the image."""
-    n, p, q, kh, run = windows.shape
-    for sample in range(n):
-        for i in range(p):
-            for j in range(q):
-                for a in range(kh):
-                    for c in range(run):
-                        windows[sample, i, j, a, c] = image[sample, stride * i + a, step * j + c]
+@cache
+def _window_loops(kh: int, run: int) -> tuple[Callable, Callable]:
+    """The two loops for windows of kh rows, each of which is `run` numbers side by side in the image.
 
+    Both are constants for the compiler: see `UNROLLED`.
+    """
 
-@compiled
-def _add_loop(windows, stride, step, image):  # type: ignore[no-untyped-def]
-    n, p, q, kh, run = windows.shape
-    for sample in range(n):
-        for i in range(p):
-            for j in range(q):
-                for a in range(kh):
-                    for c in range(run):
-                        image[sample, stride * i + a, step * j + c] += windows[sample, i, j, a, c]
+    @compiled
+    def cut_loop(image, stride, step, windows):  # type: ignore[no-untyped-def]
+        n, p, q = windows.shape[:3]
+        for sample in range(n):
+            for i in range(p):
+                for j in range(q):
+                    for a in range(kh):
+                        for c in range(run):
+                            windows[sample, i, j, a, c] = image[sample, stride * i + a, step * j + c]
+
+    @compiled
+    def add_loop(windows, stride, step, image):  # type: ignore[no-untyped-def]
+        n, p, q = windows.shape[:3]
+        for sample in range(n):
+            for i in range(p):
+                for j in range(q):
+                    for a in range(kh):
+                        for c in range(run):
+                            image[sample, stride * i + a, step * j + c] += windows[sample, i, j, a, c]
+
+    return cut_loop, add_loop
 
 
 def depthwise(image: np.ndarray, w: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
@@ -260,3 +281,12 @@ def maxout(groups, largest, winner):  # type: ignore[no-untyped-def]
                 winner[n, u, p] = won
                 free &= not won
             largest[n, u] = best
+
+
+@compiled
+def maxout_backward(dy, winner, out):  # type: ignore[no-untyped-def]
+    """See `blocks.maxout_backward`."""
+    for n in range(winner.shape[0]):
+        for u in range(winner.shape[1]):
+            for p in range(winner.shape[2]):
+                out[n, u, p] = dy[n, u] * winner[n, u, p]

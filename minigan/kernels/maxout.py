@@ -1,4 +1,4 @@
-"""Maxout without a search for each group; see `minigan.functional.maxout`."""
+"""Maxout without a search for each group, in one pass; see `minigan.functional.maxout`."""
 
 import numpy as np
 
@@ -16,3 +16,10 @@ def maxout(x: np.ndarray, pieces: int) -> tuple[np.ndarray, MaxoutCache]:
     largest, winner = np.empty(groups.shape[:2], x.dtype), np.empty(groups.shape, np.bool_)
     share(lambda a, b: loops.maxout(groups[a:b], largest[a:b], winner[a:b]), len(x), smallest=16)
     return largest, MaxoutCache(winner)
+
+
+def maxout_backward(dy: np.ndarray, cache: MaxoutCache) -> np.ndarray:
+    """See `minigan.functional.maxout.maxout_backward`."""
+    dx = np.empty(cache.winner.shape, dy.dtype)  # (N, U, P)
+    share(lambda a, b: loops.maxout_backward(dy[a:b], cache.winner[a:b], dx[a:b]), len(dy), smallest=16)
+    return dx.reshape(len(dy), -1)

@@ -30,8 +30,11 @@ from minigan.typing import Shape
 
 TILES = 128  # tiles a worker takes at a time: enough rows for a matrix product, few enough for its cache
 WEIGHT_TILES = 1024  # the same for the weight gradient, which adds a whole set of products for each time
+TURNED = 3000  # tiles of an input gradient above which BLAS multiplies turned weights sooner if they are copied first
 OVERHEAD = 100  # rows of a matrix product whose time goes into making and reading its weights
-MOVE = 30  # multiply-adds in the time that a number takes from and to memory
+MOVE = 30  # multiply-adds in the time that a number of a window takes from and to memory,
+TRANSFORM = 60  # and one of a tile, which is transformed on the way,
+LANES = 16  # so many channels at once, if they are fewer too
 
 
 @dataclass(frozen=True)
@@ -157,15 +160,16 @@ def plans(size: Shape, kernel: Shape, geometry: Geometry) -> list[Plan]:
 def plan(batch: int, size: Shape, kernel: Shape, geometry: Geometry, inputs: int, outputs: int) -> Plan | None:
     """The best way for so many images; None if from the definition, with windows, is the best.
 
-    Compared are multiply-adds; each number of a tile or a window that is written and read counts for `MOVE` of
-    them, and each set of weights for `OVERHEAD` rows.
+    Compared are multiply-adds; each number of a window or a tile that is written and read counts for `MOVE` or
+    `TRANSFORM` of them, and each set of weights for `OVERHEAD` rows.
     """
     places, window = geometry.out_size(size, kernel), kernel[0] * kernel[1] * inputs
     rows = batch * places[0] * places[1]
     best, least = None, window * (outputs * (rows + OVERHEAD) + MOVE * rows)
     for found in plans(size, kernel, geometry):
         tiles, phases = batch * found.tiling[0] * found.tiling[1], found.stride**2
-        work = phases * inputs * outputs * (tiles + OVERHEAD) + MOVE * (phases * inputs + outputs) * tiles
+        moved = (phases * max(inputs, LANES) + max(outputs, LANES)) * tiles
+        work = phases * inputs * outputs * (tiles + OVERHEAD) + TRANSFORM * moved
         if len(found.form.bt) ** 2 * work < least:
             best, least = found, len(found.form.bt) ** 2 * work
     return best
@@ -187,6 +191,8 @@ def conv2d(x: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
 def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_input_grad`."""
     u = plan.weights(w).swapaxes(1, 2)  # (n n, O, s s I)
+    if len(dy) * plan.tiling[0] * plan.tiling[1] > TURNED:
+        u = np.ascontiguousarray(u)
     dx = np.zeros((len(dy), *plan.size, w.shape[2]), dy.dtype)
 
     def part(start: int, stop: int) -> None:

@@ -27,6 +27,10 @@ class BatchNorm(Layer):
         if self.eps <= 0 or not 0 <= self.momentum <= 1:
             raise ValueError(f"batch normalisation needs eps > 0 and momentum in [0, 1], got {self}")
 
+    @property
+    def mixes_samples(self) -> bool:
+        return True
+
     def param_shapes(self, in_shape: Shape) -> dict[str, Shape]:
         return {"gamma": in_shape[-1:], "beta": in_shape[-1:]}
 

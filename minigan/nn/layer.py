@@ -30,6 +30,11 @@ class ShapeError(ValueError):
 class Layer:
     """One step of a network. Shapes given to the methods are those of one sample, without N."""
 
+    @property
+    def mixes_samples(self) -> bool:
+        """Whether in training the output for one sample depends on the others in the batch."""
+        return False
+
     def out_shape(self, in_shape: Shape) -> Shape:
         """Shape of one output sample. Raises ShapeError if the layer cannot take `in_shape`."""
         return in_shape

@@ -46,6 +46,10 @@ class Sequential(Layer):
         other._consist_of(tuple(map(change, self.layers)), self.names)
         return other
 
+    @property
+    def mixes_samples(self) -> bool:
+        return any(layer.mixes_samples for layer in self.layers)
+
     def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
         """(name, layer, input shape, output shape) of each layer, for one sample.
 

@@ -30,8 +30,9 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
 
     .. math:: k\,(F_G + 2 F_D + 2 F_D + 2 F_D') + (F_G + F_D + F_D + F_G + F_G')
 
-    without the second :math:`F_G` where fakes are used again; a simultaneous round has one forward
-    pass of each kind, and the copy of D that learns beside G in toolbox-mlp one more :math:`F_D`.
+    without the second :math:`F_G` where fakes are used again. A simultaneous round has one forward
+    pass of each kind, and where D has no BatchNorm one backward pass serves both players
+    (`games.gan.backward_for_both`). The copy of D that learns beside G in toolbox-mlp costs one more :math:`F_D`.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
@@ -42,6 +43,7 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     per_image = game.d_steps * d_step + g_step + generated(game) * forward_g
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already
+        per_image -= 0 if d.mixes_samples else later_d  # and one way back serves both
     if isinstance(game, ToolboxGame) and game.copy != "frozen":
         per_image += forward_d  # the copy's weight gradients
     return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)

@@ -15,7 +15,7 @@ from minigan.games.gan import Game, play_round
 from minigan.games.player import Player
 from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Sequential, Tanh
 from minigan.optim import SGD, Adam, Momentum, Optimiser
-from tests.planted_bugs import ROUND_BUGS, planted
+from tests.planted_bugs import ROUND_BUGS, Bug, planted
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -368,6 +368,40 @@ def test_simultaneous_gradients_are_those_of_separate_steps_from_the_same_parame
     for together, alone in zip(at_once, apart, strict=True):
         assert together.moments["g"].any()
         assert np.array_equal(together.moments["g"], alone.moments["g"])
+
+
+@every_loss
+@pytest.mark.parametrize("shift", [0.0, -60.0, 60.0], ids=["unsure", "sure", "wrong"])
+def test_one_way_back_through_d_serves_both_players(loss, shift, device, monkeypatch):
+    """Also where D is sure, and its own gradient on the generated samples is nearly or exactly nothing."""
+    once, apart = (gradients_of_a_round(loss, shift, device, mixes, monkeypatch) for mixes in (False, True))
+    assert D_NET.mixes_samples
+    for ours, theirs in zip(once, apart, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-18)
+    if loss is LOSS and shift <= 0:
+        assert abs(once[0]).max() > 1e-3  # where D is sure, G learns most
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("for_g / divisor", "divisor / for_g"), ("for_g / divisor", "for_d / divisor")]
+)
+def test_a_bug_in_the_one_way_back_is_caught(right, wrong, monkeypatch):
+    expected = gradients_of_a_round(LOSS, 0.0, CPU, True, monkeypatch)
+    with planted(Bug("", gan.backward_for_both, right, wrong)):
+        found = gradients_of_a_round(LOSS, 0.0, CPU, False, monkeypatch)
+    assert not np.allclose(found[0], expected[0], rtol=1e-3)
+
+
+def gradients_of_a_round(loss, shift, device, mixes, monkeypatch):
+    """Of G and of D, where D has no BatchNorm but is treated as if it had, or not, and its logits are shifted."""
+    d_net = Sequential(*(layer for layer in D_NET.layers if not isinstance(layer, BatchNorm)))
+    assert not d_net.mixes_samples
+    g, d = players(rule_g=Still(), rule_d=Still(), d_net=d_net, device=device)
+    d.theta["dense3.b"] += shift
+    with monkeypatch.context() as patch:
+        patch.setattr(Sequential, "mixes_samples", mixes)
+        play_round(Game(loss, order="simultaneous"), g, d, Draws(device=device))
+    return [to_host(player.moments["g"]) for player in (g, d)]
 
 
 @every_game

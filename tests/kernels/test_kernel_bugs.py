@@ -55,13 +55,14 @@ BUGS = [
     Bug("through: beta forgotten", blocks._through, "a += norm.beta", "pass"),
     Bug("leaky backward: by the sign of dy", blocks.leaky_backward, "greater(y[part]", "greater(dy[part]"),
     # the workers
-    Bug("share: what the last worker returns is dropped", workers.share, "in others)]", "in others[:-1])]"),
-    Bug("share: the last part is not done", workers.share, "in range(1, parts)]", "in range(1, parts - 1)]"),
-    Bug("share: parts begin one too late", workers.share, "run, work, bounds[part]", "run, work, bounds[part] + 1"),
+    Bug("share: what the last worker returns is dropped", workers.share, "return values", "return values[:-1]"),
+    Bug("share: the last part is not done", workers.share, "values[part] = work(", "values[part] = part < parts - 1 and work("),
+    Bug("share: parts begin one too late", workers.share, "work(bounds[part]", "work(bounds[part] + 1"),
     # maxout and upsampling
     Bug("maxout: several winners", blocks.maxout, "&= ~found", "|= False"),
     Bug("maxout: the last piece is forgotten", blocks.maxout, "range(1, groups.shape[2])",
         "range(1, groups.shape[2] - 1)"),
+    Bug("maxout backward: all win", blocks.maxout_backward, "winner,", "np.ones_like(winner),"),
     Bug("maxout: the smallest", blocks.maxout, "np.maximum(", "np.minimum("),
     Bug("upsampling: as many columns as rows", resample.upsample_nearest, "x[some, :, None, :, None]",
         "x[some, :, None, ::-1, None]"),
@@ -137,7 +138,7 @@ BUGS = [
 if COMPILED:
     from minigan.kernels import compiled
 
-    tile_loops = compiled._tile_loops.__wrapped__
+    tile_loops, window_loops = compiled._tile_loops.__wrapped__, compiled._window_loops.__wrapped__
     COMPILED_BUGS = [
         Bug("gather: the last tile is dropped", tile_loops, "for t in range(image.shape[0] * rows * columns):\n"
             "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
@@ -152,8 +153,10 @@ if COMPILED:
         Bug("scatter: overlapping tiles overwrite each other", tile_loops, "c] += value", "c] = value"),
         Bug("scatter: a row of the tile forgotten", tile_loops, "for i in range(1, n)", "for i in range(2, n)"),
         Bug("tiles: the phases exchanged", tile_loops, "step * a + phase // stride", "step * a + phase % stride"),
-        Bug("windows: the last row of a window is dropped", compiled._cut_loop.py_func, "range(kh)", "range(kh - 1)"),
-        Bug("windows: overlapping ones overwrite each other", compiled._add_loop.py_func, "c] +=", "c] ="),
+        Bug("windows: the last number of a row is dropped", window_loops, "for c in range(run):\n"
+            "                            windows", "for c in range(run - 1):\n                            windows"),
+        Bug("windows: overlapping ones overwrite each other", window_loops, "c] += windows", "c] = windows"),
+        Bug("maxout backward: all win", compiled.maxout_backward.py_func, "* winner[n, u, p]", ""),
         Bug("windows: the step of a row for a column", compiled.add_windows, "stride[1] *", "stride[0] *"),
         Bug("channel by channel: added to what was there", compiled._depthwise_loop.py_func, "out[...] = 0", "pass"),
         Bug("channel by channel: the last column of taps is dropped", compiled._depthwise_loop.py_func,
@@ -187,8 +190,9 @@ def interpreted() -> Iterator[ModuleType]:
         for decorator in ("compiled", "compiled_linear"):
             stack.enter_context(patch.object(compiled, decorator, lambda loop: loop))
         stack.enter_context(patch.object(compiled, "ROWS", 4))
-        stack.callback(compiled._tile_loops.cache_clear)
-        compiled._tile_loops.cache_clear()
+        for made in (compiled._tile_loops, compiled._window_loops):
+            stack.callback(made.cache_clear)
+            made.cache_clear()
         yield compiled
 
 

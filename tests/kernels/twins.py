@@ -26,6 +26,7 @@ LIMITS = [
     (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
     (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (resample, "IMAGES", 1),
     (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "OVERHEAD", 0), (winograd, "MOVE", 0),
+    (winograd, "TRANSFORM", 0), (winograd, "TURNED", 3),
 ]  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def _maxout(a: Arrays, pieces: int) -> list[np.ndarray]:
 
 def _maxout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], int]:
     n, units, pieces = rng.integers(1, 6, 3).tolist()
-    return {"x": (4 * n, units * pieces)}, pieces  # enough samples for several workers
+    return {"x": (4 * n, units * pieces), "dy": (4 * n, units)}, pieces  # enough samples for several workers
 
 
 def _upsample_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], int]:
@@ -233,6 +234,9 @@ TWINS = {
     "tanh_backward": Twin(lambda a, _: [ops.tanh_backward(a["dy"], ops.tanh(a["x"])[1])], _slope),
     "sigmoid": Twin(lambda a, _: [ops.sigmoid(a["x"])[0]], _slope),
     "maxout": Twin(_maxout, _maxout_shapes, tolerance=0),
+    "maxout_backward": Twin(
+        lambda a, p: [ops.maxout_backward(a["dy"], ops.maxout(a["x"], p)[1])], _maxout_shapes, tolerance=0
+    ),
     "upsample_nearest": Twin(lambda a, f: [ops.upsample_nearest(a["x"], f)], _upsample_shapes, tolerance=0),
     "upsample_nearest_backward": Twin(lambda a, f: [ops.upsample_nearest_backward(a["dy"], f)], _upsample_shapes),
     "in_pieces": Twin(
@@ -255,11 +259,6 @@ def _dropout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]
 def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
     cache = ops.dropout(a["x"], a["keep"] > 0, scale)[1]
     return [ops.dropout_backward(a["dy"], cache)]
-
-
-def _maxout_backward(a: Arrays, pieces: int) -> list[np.ndarray]:
-    y, cache = ops.maxout(a["x"], pieces)
-    return [ops.maxout_backward(y, cache)]
 
 
 def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
@@ -286,7 +285,6 @@ GPU_ONLY = {
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
     "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
     "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
-    "maxout_backward": Twin(_maxout_backward, _maxout_shapes, tolerance=0),
     "move_average": Twin(
         _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
     ),
