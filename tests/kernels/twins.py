@@ -261,11 +261,6 @@ def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
     return [ops.dropout_backward(a["dy"], cache)]
 
 
-def _maxout_backward(a: Arrays, pieces: int) -> list[np.ndarray]:
-    y, cache = ops.maxout(a["x"], pieces)
-    return [ops.maxout_backward(y, cache)]
-
-
 def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
     mean, var = a["gamma"].copy(), a["beta"].copy()
     ops.update_running_statistics(mean, var, ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1], 0.25)
@@ -290,7 +285,6 @@ GPU_ONLY = {
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
     "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
     "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
-    "maxout_backward": Twin(_maxout_backward, _maxout_shapes, tolerance=0),
     "move_average": Twin(
         _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
     ),
