@@ -127,6 +127,13 @@ def _gpu(index: int) -> Device:
     return Device(f"gpu:{index}", cupy)
 
 
+def gpu_name(gpu: Device) -> str:
+    """What kind of GPU it is, as its driver tells."""
+    runtime = gpu.xp.cuda.runtime
+    name: bytes = runtime.getDeviceProperties(runtime.getDevice())["name"]
+    return name.decode()
+
+
 def gpu_in_use() -> bool:
     """Whether somebody has selected a GPU: only then can there be arrays on one."""
     return "cupy" in sys.modules

@@ -5,9 +5,13 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from minigan import __version__, cli
 from minigan.processor import WIDE, cpuinfo
+
+if TYPE_CHECKING:
+    from minigan.backend import Device
 
 LIBRARIES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "numba")
 # OpenBLAS's names for kernels without AVX-512.
@@ -61,14 +65,28 @@ def blas_lines() -> list[str]:
 
 def gpu_lines() -> list[str]:
     """The GPU that --device auto would take, or why there is none."""
-    from minigan.backend import GPUUnavailable, select_device
+    from minigan.backend import GPUUnavailable, gpu_name, select_device
 
     try:
         device = select_device("gpu")
     except GPUUnavailable as err:
         return [f"GPU: none; {str(err).removeprefix('no GPU: ')}", "--device auto takes: cpu"]
-    properties = device.xp.cuda.runtime.getDeviceProperties(0)
-    return [f"GPU: {properties['name'].decode()}, CuPy {device.xp.__version__}", f"--device auto takes: {device.name}"]
+    return [
+        f"GPU: {gpu_name(device)}, CuPy {device.xp.__version__}",
+        cublas_line(device),
+        f"--device auto takes: {device.name}",
+    ]
+
+
+def cublas_line(gpu: "Device") -> str:
+    """Where the products of the fused kernels are computed, or why they cannot be."""
+    from minigan.backend import GPUUnavailable
+    from minigan.runs.blas import cublas_library
+
+    try:
+        return "cuBLAS: {}, {}".format(*cublas_library(gpu))
+    except GPUUnavailable as err:
+        return f"cuBLAS: none; {str(err).removeprefix('no cuBLAS ')}; --kernels plain does without"
 
 
 if __name__ == "__main__":

@@ -153,8 +153,13 @@ def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:
     }
 
 
-def kernels_in_use() -> str:
-    """Which kernels stand behind the names now, for people to read and for checkpoints to compare."""
+def kernels_in_use(xp: Any = np) -> str:
+    """Which kernels stand behind the names now, for people to read and for checkpoints to compare.
+
+    `xp`: the module of the arrays that they compute on, NumPy or CuPy.
+    """
+    if xp is not np:
+        return "fused kernels" if _gpu_twins else "plain kernels"
     if not _host_twins:
         return "plain kernels"
     from minigan.kernels import loops, workers

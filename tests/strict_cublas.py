@@ -23,6 +23,7 @@ SUCCESS, NOT_INITIALIZED, INVALID_VALUE, NOT_SUPPORTED = 0, 1, 7, 15
 TYPES = {0: (np.dtype(np.float32), c_float), 1: (np.dtype(np.float64), c_double)}  # cudaDataType_t
 COMPUTE = {0: {68: False, 77: True}, 1: {70: False}}  # cublasComputeType_t for them, and whether it is TF32
 ALIGNMENT = 256  # bytes, of a workspace
+VERSION, PATH = (13, 1, 0), "/stand-in/libcublas.so.13"
 
 
 class Refused(Exception):
@@ -70,6 +71,7 @@ class Library:
     """What ``ctypes.CDLL("libcublas.so")`` gives: functions that know nothing of their arguments' types."""
 
     def __init__(self) -> None:
+        self._name = PATH
         self.calls: list[str] = []  # the names of the entry points, as they were called
         self.workspaces: list[int] = []  # the addresses of those set
         self.multiplications = 0
@@ -88,6 +90,7 @@ class Library:
             "cublasGemmStridedBatchedEx", self._batched,
             *head, *matrix, *step, *matrix, *step, c_void_p, *matrix, *step, c_int, c_int, c_int,
         )  # fmt: skip
+        self._export("cublasGetProperty", self._property, c_int, c_void_p)
         words = ctypes.CFUNCTYPE(c_void_p, c_int)(lambda _: ctypes.addressof(self._why))
         self._export_pointer("cublasGetStatusString", words)
 
@@ -110,6 +113,10 @@ class Library:
         """As a library has it: an address and no prototype, so that the caller's own must be right."""
         self._kept.append(callback)
         setattr(self, name, _Foreign(ctypes.cast(callback, c_void_p).value))
+
+    def _property(self, part: int, value: int | None) -> None:
+        require(value and 0 <= part < 3, f"the property is {part}")
+        c_int.from_address(value).value = VERSION[part]
 
     def _create(self, handle: int | None) -> None:
         require(handle, "no place for the handle")

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import byref, c_int
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minigan import ops
+from minigan.backend import CPU, Device, GPUUnavailable, gpu_name
+from minigan.cuda import cublas
 
 SMALL_ROUND = 1e9  # multiply-adds a round below which a second thread wins nothing
 SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -49,11 +52,37 @@ def blas_libraries() -> list[dict[str, Any]]:
     return brought or found
 
 
-def blas_facts() -> str:
-    """Libraries, kernels and threads, with NumPy's version: what has to be equal for equal bits."""
+def blas_facts(device: Device = CPU) -> str:
+    """Libraries, kernels and threads of the CPU, or what computes on a GPU: what has to be equal for equal bits."""
+    if device.xp is not np:
+        return gpu_facts(device)
     parts = [
         f"{info['internal_api']} {info['version']} {info.get('architecture', '')} x{info['num_threads']}"
         for info in blas_libraries()
     ]
     parts = sorted(parts) or ["unknown BLAS"]
     return f"NumPy {np.__version__} on {platform.machine()}, {', '.join(parts)}, {ops.kernels_in_use()}"
+
+
+def gpu_facts(gpu: Device) -> str:
+    """The same of a GPU, which leaves to the host to draw the random numbers."""
+    try:
+        version, _ = cublas_library(gpu)
+    except GPUUnavailable:  # plain kernels leave the products to CuPy
+        version = "unknown"
+    tf32 = "on" if cublas._in_tf32() else "off"
+    return (
+        f"CuPy {gpu.xp.__version__} on {gpu_name(gpu)}, cuBLAS {version}, TF32 {tf32}, "
+        f"{ops.kernels_in_use(gpu.xp)}, random numbers of NumPy {np.__version__}"
+    )
+
+
+def cublas_library(gpu: Device) -> tuple[str, str]:
+    """Version and path of the cuBLAS that the fused kernels' products go to. Raises GPUUnavailable if there is none."""
+    library = cublas._load(gpu.xp)
+    version = []
+    for part in range(3):  # libraryPropertyType: MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL
+        number = c_int()
+        library.cublasGetProperty(part, byref(number))
+        version.append(str(number.value))
+    return ".".join(version), library._name

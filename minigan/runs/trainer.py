@@ -207,7 +207,7 @@ class Trainer:
 
     def _arithmetic(self) -> str:
         """What has to be equal for equal bits: also the number of terms in each sum."""
-        return blas_facts() + (f", {self.team.size} processes" if self.team.size > 1 else "")
+        return blas_facts(self.device) + (f", {self.team.size} processes" if self.team.size > 1 else "")
 
     def _check_smallest_batch(self) -> None:
         """Refuse batches of one image where a network has to normalise over them."""

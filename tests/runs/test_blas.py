@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from minigan.backend import GPUUnavailable
+from minigan.cuda import cublas
 from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute
 
 
@@ -73,3 +76,21 @@ def test_fast_kernels_take_the_threads_and_leave_blas_one() -> None:
         assert "fast kernels" in blas_facts()
         assert blas_facts().endswith("x2")
     assert "plain kernels" in blas_facts()
+
+
+def test_of_a_gpu_the_facts_are_its_own(strict, monkeypatch) -> None:
+    for kernels, switch, told in [("fast", "0", "TF32 off, fused kernels"), ("plain", "1", "TF32 on, plain kernels")]:
+        monkeypatch.setenv("CUPY_TF32", switch)
+        with compute(kernels, 1, 0):
+            assert blas_facts(strict) == (
+                f"CuPy {strict.xp.__version__} on stand-in for a GPU, cuBLAS 13.1.0, {told}, "
+                f"random numbers of NumPy {np.__version__}"
+            )
+
+
+def test_plain_kernels_of_a_gpu_do_without_our_own_cublas(strict, monkeypatch) -> None:
+    def missing(_xp):
+        raise GPUUnavailable("no cuBLAS")
+
+    monkeypatch.setattr(cublas, "_load", missing)
+    assert "cuBLAS unknown" in blas_facts(strict)

@@ -341,6 +341,7 @@ def everything(path):
     checkpoint, _ = read_newest(folder.checkpoints)
     tensors = {name: t.tobytes() for name, t in checkpoint.tensors.items()}
     pictures_of_samples = {file.name: file.read_bytes() for file in folder.sample_files()}
+    del checkpoint.facts["blas"]  # which names the device
     return tensors, checkpoint.facts, folder.metrics.read_bytes(), folder.vitals.read_bytes(), pictures_of_samples
 
 

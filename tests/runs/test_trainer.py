@@ -366,7 +366,7 @@ def test_a_full_disk_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch
 
 def test_other_linear_algebra_is_noted_on_resume(tmp_path, monkeypatch):
     play(tmp_path, steps=8)
-    monkeypatch.setattr(trainer, "blas_facts", lambda: "OtherBLAS x64")
+    monkeypatch.setattr(trainer, "blas_facts", lambda _device: "OtherBLAS x64")
     _, _, notes = play(tmp_path, resume=True)
     assert len(notes) == 1
     assert "this is OtherBLAS x64: it goes on, but not bit for bit" in notes[0]
