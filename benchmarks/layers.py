@@ -2,8 +2,8 @@
 
     python -m benchmarks.layers [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
 
-Plain and fast kernels take turns; CuPy joins where there is a GPU. The limits are measured first: the best matrix
-product and the best copy of large arrays. GFLOP/s count two operations a multiply-add of the definition, so that a
+Plain and fast kernels take turns; where there is a GPU its plain operations (CuPy) and its fused kernels join. The limits
+are measured first: the best matrix product and the best copy of large arrays, by whichever kernels of that processor. GFLOP/s count two operations a multiply-add of the definition, so that a
 convolution with fewer products can come out above the limit; GB/s count every array once, in and out.
 """
 
@@ -36,6 +36,7 @@ TOLERANCE = 1e-4  # relative distance of two places' results, in float32
 ENOUGH = 0.02  # seconds that one measurement takes at least
 SETTLE = 0.05  # seconds in which threads of the place before, which wait by spinning, fall asleep
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
+ON_GPU = ("CuPy", "fused")  # the names of the places there
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
 
 
@@ -98,9 +99,10 @@ def contexts(threads: int) -> dict[str, tuple[Device, Kernels]]:
         "fast": (CPU, lambda: compute("fast", threads, 0)),
     }
     try:
-        return places | {"CuPy": (select_device("gpu"), nullcontext)}
+        gpu = select_device("gpu")
     except GPUUnavailable:
         return places
+    return places | {"CuPy": (gpu, nullcontext), "fused": (gpu, lambda: compute("fast", threads, 0))}
 
 
 def tasks(recipes: list[Recipe]) -> Iterator[Task]:
@@ -327,8 +329,8 @@ def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]
 
 
 def best_of(limits: dict[str, float], name: str) -> float:
-    """The limit of the processor that a place computes on: on the CPU the better of both kinds of kernels."""
-    return limits[name] if name == "CuPy" else max(limits["plain"], limits["fast"])
+    """The limit of the processor that a place computes on: the better of both kinds of kernels."""
+    return max(limits[other] for other in limits if (other in ON_GPU) == (name in ON_GPU))
 
 
 if __name__ == "__main__":

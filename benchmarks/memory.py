@@ -20,7 +20,7 @@ from minigan.recipes.memory import round_bytes
 def prepared(recipe: Recipe, image_shape: tuple[int, ...]) -> Callable[[], object]:
     """What plays one round on random images when it is called."""
     images = np.random.default_rng(0).integers(0, 256, (2 * recipe.batch_size, *image_shape), dtype=np.uint8)
-    return start(recipe, images, CPU)[1]
+    return start(recipe, images, CPU).play
 
 
 def main(name: str) -> None:

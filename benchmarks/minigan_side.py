@@ -1,4 +1,4 @@
-"""minigan in a process of its own: plain or fast kernels, or a GPU."""
+"""minigan in a process of its own: plain or fast kernels; on a GPU plain or fused ones, or captured rounds."""
 
 import dataclasses
 import os
@@ -7,15 +7,19 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from benchmarks.machine import largest
-from benchmarks.rounds import digits, seconds_a_round, start
-from minigan.backend import CPU, select_device
+from benchmarks.rounds import digits, not_captured, seconds_a_round, start
+from minigan.backend import select_device
+from minigan.errors import UserError
 from minigan.recipes import Recipe
 from minigan.recipes.cost import cost
 from minigan.runs.blas import blas_facts, compute
+from minigan.runs.rounds import Rounds
 
 # Rounds whose losses are compared: that of G is after D's first update. In float32 a second round tells little, as Adam
 # magnifies rounding errors: those of dcgan-256 then differ by 1.4e-2. Narrow networks are compared longer in the tests.
 CHECKED = 1
+
+LOSSES = ("loss_d", "loss_g")
 
 SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)
 
@@ -26,32 +30,44 @@ def without_dropout(recipe: SomeRecipe) -> SomeRecipe:
     return dataclasses.replace(recipe, **shares)
 
 
-class MiniganSide:
-    """Plays rounds of one recipe."""
+class NotCaptured(UserError):
+    """Rounds that should be captured go operation by operation."""
 
-    def __init__(self, recipe: Recipe, kernels: str, threads: int, device: str = "cpu", tf32: bool = False) -> None:
-        self._recipe = recipe
-        if tf32:  # read by CuPy at each product
-            os.environ["CUPY_TF32"] = "1"
+
+class MiniganSide:
+    """Plays rounds of one recipe: operation by operation, or captured on a GPU."""
+
+    def __init__(
+        self, recipe: Recipe, kernels: str, threads: int, device: str = "cpu", tf32: bool = False, capture: bool = False
+    ) -> None:
+        self._recipe, self._capture = recipe, capture
+        if device != "cpu":  # CuPy reads it before its first product in float32, our own calls of cuBLAS at each
+            os.environ["CUPY_TF32"] = str(int(tf32))
         self._device = select_device(device)
         self._images = digits(recipe)
         self._open = ExitStack()  # to the end of the process
-        if self._device is CPU:
-            self._open.enter_context(compute(kernels, threads, cost(recipe, self._images.shape[1:]).round_macs))
+        self._open.enter_context(compute(kernels, threads, cost(recipe, self._images.shape[1:]).round_macs))
 
     def first_losses(self) -> list[float]:
         """Losses of D and G in the first rounds, without dropout."""
-        _, play = start(without_dropout(self._recipe), self._images, self._device)
-        return [float(metrics[name]) for metrics in (play() for _ in range(CHECKED)) for name in ("loss_d", "loss_g")]
+        with self._start(without_dropout(self._recipe)) as match:
+            return [float(measured[name]) for measured in (match.play() for _ in range(CHECKED)) for name in LOSSES]
 
     @cached_property
-    def _match(self) -> Any:
-        return start(self._recipe, self._images, self._device)
+    def _match(self) -> Rounds:
+        return self._open.enter_context(self._start(self._recipe))
+
+    def _start(self, recipe: Recipe) -> Rounds:
+        return start(recipe, self._images, self._device, capture=self._capture)
 
     def seconds_a_round(self, rounds: int) -> float:
-        return seconds_a_round(self._match[1], rounds, self._device.synchronize)
+        """Raises NotCaptured."""
+        seconds = seconds_a_round(self._match.play, rounds, self._device.synchronize)
+        if self._capture and (why := not_captured(self._match)):
+            raise NotCaptured(why)
+        return seconds
 
     def facts(self) -> dict[str, Any]:
         """What computed, and the process at its largest."""
-        what = blas_facts() if self._device is CPU else f"CuPy {self._device.xp.__version__} on {self._device.name}"
+        what = blas_facts(self._device) + (", captured rounds" if self._capture else "")
         return {"computed_by": what, "precision": "float32", "largest_bytes": largest()}

@@ -13,10 +13,10 @@ from minigan.data.batches import Batches
 from minigan.data.resize import fit
 from minigan.data.sources import load_images
 from minigan.errors import UsageError, did_you_mean
-from minigan.games.gan import Metrics, play_round
 from minigan.recipes import RECIPES, Recipe
-from minigan.runs.draws import SeededDraws
+from minigan.runs.captured import CapturedRounds, rounds
 from minigan.runs.feed import feed
+from minigan.runs.rounds import Rounds
 from minigan.runs.state import State
 from minigan.typing import Images
 
@@ -92,22 +92,28 @@ def digits(recipe: Recipe) -> np.ndarray:
 
 
 def start(
-    recipe: Recipe, images: Images, device: Device, precision: str = "float32"
-) -> tuple[State, Callable[[], Metrics]]:
-    """A state before the first round, and a function that plays the next one on a fresh batch."""
+    recipe: Recipe, images: Images, device: Device, precision: str = "float32", *, capture: bool = False
+) -> Rounds:
+    """The rounds of a new run, each on a fresh batch: operation by operation, or captured as in `minigan.train`.
+
+    Captured ones are played within their context; `not_captured` tells whether they are.
+    """
     images = recipe.training_part(images)
     batches = Batches(len(images), recipe.batch_size, SEED)
     dtype, game = np.dtype(precision), recipe.game()
     state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
     real = feed(images, batches, device)
+    if capture:
+        return rounds(recipe, game, state, real, SEED, "fast")
+    return Rounds(recipe, game, state, real, SEED)
 
-    def play() -> Metrics:
-        draws = SeededDraws(recipe, real, SEED, state.step, game.d_steps, dtype)
-        metrics = play_round(game, state.g, state.d, draws)
-        state.finish_round(recipe.average)
-        return metrics
 
-    return state, play
+def not_captured(played: Rounds) -> str:
+    """Why rounds that should be captured go operation by operation; empty if they are captured.
+
+    Ask after more than `captured.WARM_UP` rounds, and once: a refusal is told once.
+    """
+    return played.complaint() if isinstance(played, CapturedRounds) else played.words
 
 
 def seconds_a_round(play: Callable[[], object], rounds: int, synchronize: Callable[[], None]) -> float:

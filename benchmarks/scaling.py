@@ -100,7 +100,7 @@ class Measured(MiniganSide):
     def __init__(self, recipe: Recipe, kernels: str, threads: int) -> None:
         super().__init__(recipe, kernels, threads)
         small = widened(dataclasses.replace(recipe, batch_size=2), 0.25)
-        start(small, digits(small), CPU)[1]()  # what is loaded and compiled once is no part of a round
+        start(small, digits(small), CPU).play()  # what is loaded and compiled once is no part of a round
         self._before = largest()
 
     def memory(self) -> int:

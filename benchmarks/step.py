@@ -2,23 +2,26 @@
 
     python -m benchmarks.step [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
 
-On the CPU: minigan with plain and with fast kernels, PyTorch as it is published and tuned. On a GPU: minigan on
-CuPy, PyTorch eager and compiled. Without PyTorch its columns are left out. First the losses of a
-round are compared, from the same weights and batches.
+On the CPU: minigan with plain and with fast kernels, PyTorch as it is published and tuned. On a GPU: minigan with
+plain operations (CuPy), with fused kernels operation by operation, and with captured rounds; PyTorch eager and
+compiled. Without PyTorch its columns are left out. First the losses of a round are compared, from the same weights and
+batches. A side that breaks, or whose rounds are not captured, is no number in the table, but its reason below it; exit
+code 1 then.
 """
 
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tyro
 
 from benchmarks.machine import cores
-from benchmarks.processes import Remote, alternate
+from benchmarks.minigan_side import MiniganSide, NotCaptured
+from benchmarks.processes import ProcessFailed, Remote, alternate
 from benchmarks.report import Output, Report, Summary, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
@@ -30,6 +33,8 @@ from minigan.recipes import Recipe
 # Relative difference of the first losses, without and with TF32. Adam's first step is as long as the learning rate
 # for the smallest gradient too, whose sign is then a matter of rounding.
 TOLERANCE = {False: 1e-2, True: 1e-1}
+# PyTorch's columns, and the variants of benchmarks.torch_side in them.
+ON_CPU, ON_GPU = {"published": "published", "tuned": "tuned"}, {"eager": "tuned", "compiled": "compiled"}
 SPINS = 0.05  # share of a processor that a waiting process may use
 
 
@@ -75,7 +80,7 @@ def main(argv: list[str]) -> int:
         described(results, options, precision), results, threads=threads, precision=precision, device=options.device,
         blocks=options.blocks, tolerance=TOLERANCE[options.tf32], settings=list(options.set),
     )  # fmt: skip
-    return 0
+    return 1 if any(result["left_out"] for result in results) else 0
 
 
 def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | None, device: str) -> list[Recipe]:
@@ -92,10 +97,8 @@ def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | 
 def sides(options: Options, threads: int) -> dict[str, Make]:
     """What makes each side's process, by its name in the table; minigan first, the side to beat last."""
 
-    def minigan(kernels: str) -> Make:
-        from benchmarks.minigan_side import MiniganSide
-
-        return lambda recipe: Remote(MiniganSide, recipe, kernels, threads, options.device, options.tf32)
+    def minigan(kernels: str, capture: bool) -> Make:
+        return lambda recipe: Remote(MiniganSide, recipe, kernels, threads, options.device, options.tf32, capture)
 
     def pytorch(variant: str) -> Make:
         from benchmarks.torch_side import TorchSide
@@ -103,10 +106,10 @@ def sides(options: Options, threads: int) -> dict[str, Make]:
         return lambda recipe: Remote(TorchSide, recipe, variant, threads, options.device, options.tf32)
 
     if options.device == "cpu":
-        ours, theirs = {"minigan plain": "plain", "minigan fast": "fast"}, {"published": "published", "tuned": "tuned"}
+        ours, theirs = {"plain": ("plain", False), "fast": ("fast", False)}, ON_CPU
     else:
-        ours, theirs = {"minigan on CuPy": "plain"}, {"eager": "tuned", "compiled": "compiled"}
-    found = {name: minigan(kernels) for name, kernels in ours.items()}
+        ours, theirs = {"plain": ("plain", False), "fused": ("fast", False), "captured": ("fast", True)}, ON_GPU
+    found = {f"minigan {name}": minigan(*how) for name, how in ours.items()}
     if missing(options.device) == "":
         found |= {f"PyTorch {name}": pytorch(variant) for name, variant in theirs.items()}
     return found
@@ -125,13 +128,14 @@ def missing(device: str) -> str:
 
 
 def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[str, Any]:
-    """Check, warm up, and let the sides play in turns. Raises UserError if their first losses differ."""
+    """Warm up, check, and let the sides play in turns.
+
+    Raises UserError if their first losses differ, or if there is no side of minigan's.
+    """
     with ExitStack() as stack:
-        remotes = {name: stack.enter_context(make(recipe)) for name, make in makers.items()}
-        losses = {name: remote("first_losses") for name, remote in remotes.items()}
+        remotes, losses, once, left_out = warm(recipe, makers, stack)
         difference = compare(recipe, losses, TOLERANCE[options.tf32])
-        slowest = max(max(remote("seconds_a_round", 1) for _ in range(2)) for remote in remotes.values())
-        rounds = options.rounds or max(1, round(1 / slowest))
+        rounds = options.rounds or max(1, round(1 / max(once.values())))
         times = alternate(remotes, rounds, options.blocks)
         rows = {
             name: asdict(Summary.of(times[name]))
@@ -141,7 +145,38 @@ def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[s
         }
     print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
     constants = {"recipe": recipe.name, "constants": asdict(recipe)}
-    return constants | {"rounds": rounds, "difference_of_losses": difference, "sides": rows}
+    return constants | {
+        "rounds": rounds, "difference_of_losses": difference, "columns": list(makers), "sides": rows,
+        "left_out": left_out,
+    }  # fmt: skip
+
+
+class Warm(NamedTuple):
+    """The sides that can be timed, and the others."""
+
+    remotes: dict[str, Remote]
+    losses: dict[str, list[float]]  # of the first rounds
+    once: dict[str, float]  # seconds of a round, when all is compiled or captured
+    left_out: dict[str, tuple[str, str]]  # what stands in the table, and why
+
+
+def warm(recipe: Recipe, makers: dict[str, Make], stack: ExitStack) -> Warm:
+    """Start the sides; they end with the stack. Raises UserError if none of minigan's can be timed."""
+    found = Warm({}, {}, {}, {})
+    for name, make in makers.items():
+        try:
+            remote = stack.enter_context(make(recipe))
+            losses = remote("first_losses")
+            found.once[name] = min(remote("seconds_a_round", 1) for _ in range(2))
+        except (UserError, ProcessFailed) as err:
+            reason = str(err).strip().splitlines()[-1]
+            found.left_out[name] = ("not captured" if isinstance(err, NotCaptured) else "failed", reason)
+            print(f"{recipe.name}, {name}: {err}", file=sys.stderr, flush=True)
+        else:
+            found.remotes[name], found.losses[name] = remote, losses
+    if not any(name.startswith("minigan") for name in found.remotes):
+        raise UserError(f"{recipe.name}: {'; '.join(f'{name}: {why}' for name, (_, why) in found.left_out.items())}")
+    return found
 
 
 def compare(recipe: Recipe, losses: dict[str, list[float]], tolerance: float) -> float:
@@ -164,15 +199,16 @@ def compare(recipe: Recipe, losses: dict[str, list[float]], tolerance: float) ->
 
 def described(results: list[dict[str, Any]], options: Options, precision: str) -> str:
     """Both tables, and what should be known about them."""
-    names = list(results[0]["sides"])
+    names = results[0]["columns"]
     ours, theirs = [n for n in names if n.startswith("minigan")], [n for n in names if n.startswith("PyTorch")]
     head = ["ms a round", *names, *(f"{ours[-1]} / {name}" for name in theirs)]
     rows, details = [], []
     for result in results:
         each = {name: Summary.of(side["seconds"]) for name, side in result["sides"].items()}
         title = f"{result['recipe']}, batch {result['constants']['batch_size']}"
-        ratios = [f"{each[ours[-1]].median / each[name].median:.2f}" for name in theirs]
-        rows.append([title, *(milliseconds(each[name].median) for name in names), *ratios])
+        cells = [milliseconds(each[name].median) if name in each else result["left_out"][name][0] for name in names]
+        ratios = [ratio(each, ours[-1], name) for name in theirs]
+        rows.append([title, *cells, *ratios])
         for name, side in result["sides"].items():
             quartiles = f"{milliseconds(each[name].lower)} to {milliseconds(each[name].upper)}"
             memory = f"{side['largest_bytes'] / 2**20:.0f}"
@@ -183,10 +219,18 @@ def described(results: list[dict[str, Any]], options: Options, precision: str) -
         "The losses of the first round, from the same weights and batches and without dropout, differ by at most "
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]
-    computed = dict.fromkeys(f"{name}: {result['sides'][name]['computed_by']}" for result in results for name in names)
-    notes += ["; ".join(computed) + ".", *spinning(results), missing(options.device)]
+    computed = dict.fromkeys(
+        f"{name}: {side['computed_by']}" for result in results for name, side in result["sides"].items()
+    )
+    told = [f"{r['recipe']}, {name}, {short}: {why}." for r in results for name, (short, why) in r["left_out"].items()]
+    notes += ["; ".join(computed) + ".", *told, *spinning(results), missing(options.device)]
     spread = table(["ms a round, and the process", "quartiles", "best", "largest MiB"], details)
     return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), spread])
+
+
+def ratio(each: Mapping[str, Summary], mine: str, other: str) -> str:
+    """Of the medians; empty if one of them was left out."""
+    return f"{each[mine].median / each[other].median:.2f}" if {mine, other} <= each.keys() else ""
 
 
 def spinning(results: list[dict[str, Any]]) -> list[str]:

@@ -121,7 +121,7 @@ class TorchMatch:
     def __init__(
         self, recipe: Recipe, images: np.ndarray, variant: Variant, device: torch.device, precision: str = "float32"
     ) -> None:
-        state, _ = start(recipe, images, CPU, precision)
+        state = start(recipe, images, CPU, precision).state
         self.g, self.d = (net_of(player).to(device) for player in (state.g, state.d))
         if variant.tuned:
             channels_last(self.g, self.d)

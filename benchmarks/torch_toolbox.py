@@ -56,7 +56,7 @@ class ToolboxMatch:
     """Both players, and a round of their game; `tuned` as in `benchmarks.torch_side`."""
 
     def __init__(self, recipe: ToolboxMLP, images: np.ndarray, tuned: bool, precision: str = "float32") -> None:
-        state, _ = start(recipe, images, CPU, precision)
+        state = start(recipe, images, CPU, precision).state
         game, self._recipe, self._tuned = recipe.game(), recipe, tuned
         self.g, self.d = layer(state.g, "dense1"), Discriminator(state.d, recipe.drop)
         self._judge = self.d if recipe.copy_of_d == "frozen" else copy.deepcopy(self.d)

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import cpu_vs_gpu
-from benchmarks.cpu_vs_gpu import compare, crossover, described, draw
+from benchmarks.cpu_vs_gpu import compare, crossover, described, draw, played
 from benchmarks.rounds import chosen, widened
 from minigan.errors import UsageError
 from minigan.recipes import DCGAN64, MLPMnist
+from tests import strict_graph
 
 SMALL = ["mlp-mnist", "--set", "latent=2", "--widths", "0.02", "--batches", "2", "4", "--blocks", "2", "--threads", "1"]
 
@@ -39,6 +40,23 @@ def test_both_processors_play_in_turns(strict, monkeypatch) -> None:
     found = compare(recipe, strict, 1, 3)
     assert {name: len(times) for name, times in found["seconds"].items()} == {"cpu": 3, "gpu": 3}
     assert found["speed_up"] == pytest.approx(found["cpu"] / found["gpu"])
+    assert found["gpu_rounds"] == "rounds are captured"
+
+
+def test_where_a_capture_is_refused_it_is_told(strict, monkeypatch) -> None:
+    monkeypatch.setattr(cpu_vs_gpu, "BLOCK", 0.0)
+    monkeypatch.setattr(strict_graph.Stream, "begin_capture", refuse)
+    (recipe,) = chosen(["mlp-mnist"], ["hidden_g=3,3", "hidden_d=3,3"], 3)
+    refused = {"width": 1.0, "batch": 3} | compare(recipe, strict, 1, 1)
+    text = played([refused, refused | {"batch": 4, "gpu_rounds": "rounds are captured"}])
+    assert text == (
+        "On the GPU rounds go operation by operation, as the capture was refused: no (1 times, batch 3); "
+        "rounds are captured (1 times, batch 4)."
+    )
+
+
+def refuse(*_: object) -> None:
+    raise RuntimeError("no")
 
 
 def test_a_width_scales_all_layers() -> None:
@@ -60,7 +78,7 @@ def test_the_command_leaves_a_picture_a_table_and_numbers(tmp_path, capsys, monk
 def test_crossings_are_told_and_drawn(tmp_path) -> None:
     speed_ups = {0.5: [0.25, 0.5], 1.0: [0.5, 2.0], 2.0: [2.0, 4.0]}
     results = [
-        {"width": width, "batch": batch, "cpu": speed_up, "gpu": 1.0, "speed_up": speed_up}
+        {"width": width, "batch": batch, "cpu": speed_up, "gpu": 1.0, "speed_up": speed_up, "gpu_rounds": "all alike"}
         for width, values in speed_ups.items()
         for batch, speed_up in zip((16, 64), values, strict=True)
     ]
@@ -68,6 +86,7 @@ def test_crossings_are_told_and_drawn(tmp_path) -> None:
     assert "at 0.5 times the width not faster at all batch sizes measured" in text
     assert "at 1 times the width from batch 32 on" in text
     assert "at 2 times the width faster at all batch sizes measured" in text
+    assert text.endswith("On the GPU all alike.")
     draw(results, DCGAN64(), tmp_path / "p.png")
     assert (tmp_path / "p.png").exists()
 

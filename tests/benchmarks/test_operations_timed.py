@@ -1,14 +1,17 @@
 """Each operation alone: which there are, equal results everywhere, the table. No test asserts a time."""
 
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from benchmarks import layers
-from benchmarks.layers import TOLERANCE, contexts, drawing, first_array, limits_of, measure, tasks
+from benchmarks.layers import ON_GPU, TOLERANCE, best_of, contexts, drawing, first_array, limits_of, measure, tasks
 from benchmarks.rounds import chosen
+from minigan import ops
 from minigan.backend import CPU
+from minigan.cuda import cublas
 from minigan.errors import UserError
 from minigan.recipes.cost import cost
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
@@ -45,12 +48,29 @@ def test_the_work_of_a_net_is_what_its_recipe_counts() -> None:
 def test_they_compute_the_same_everywhere(name, settings, strict) -> None:
     """With plain and fast kernels, and with CuPy's stand-in without a single wait."""
     places = contexts(1)
-    assert list(places) == ["plain", "fast", "CuPy"]
+    assert list(places) == ["plain", "fast", "CuPy", "fused"]
     for task in tasks(chosen([name], settings, 8)):  # of two samples BatchNorm's gradient is nearly 0
-        assert [len(times) for times in measure(task, places, 2).values()] == [2, 2, 2]
-        call = task.prepare(drawing(strict))
-        with forbid_synchronisation(), forbid_dtype("float64"):
-            call()
+        assert [len(times) for times in measure(task, places, 2).values()] == [2, 2, 2, 2]
+        for kernels in (places[name][1] for name in ON_GPU):
+            with kernels():
+                call = task.prepare(drawing(strict))
+                with forbid_synchronisation(), forbid_dtype("float64"):
+                    call()
+
+
+def test_places_on_a_gpu_compute_differently(strict) -> None:
+    """Products by CuPy's cuBLAS or by our own calls of it."""
+    places, count = contexts(1), []
+    for name in ON_GPU:
+        with places[name][1](), patch.object(cublas, "_launch", lambda *_: count.append(name)):
+            ops.dense(strict.put(np.ones((2, 3), np.float32)), strict.put(np.ones((3, 4), np.float32)))
+    assert count == ["fused"]
+
+
+def test_the_limit_is_the_better_of_both_kernels_of_a_processor() -> None:
+    limits = {"plain": 1.0, "fast": 2.0, "CuPy": 40.0, "fused": 30.0}
+    assert [best_of(limits, name) for name in limits] == [2.0, 2.0, 40.0, 40.0]
+    assert best_of({"plain": 2.0, "fast": 1.0}, "fast") == 2.0
 
 
 def test_results_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

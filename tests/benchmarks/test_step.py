@@ -67,21 +67,22 @@ def test_pytorch_plays_the_same_game(name, settings, variant) -> None:
     (recipe,) = chosen([name], [*SMALL[name], *settings], 4)
     recipe = without_dropout(recipe)
     images = digits(recipe)
-    state, play = start(recipe, images, CPU, "float64")
+    ours = start(recipe, images, CPU, "float64")
+    state = ours.state
     cpu = torch.device("cpu")
     match = torch_side.TorchMatch(recipe, images, torch_side.VARIANTS[variant], cpu, "float64")
     used = recipe.training_part(images)
     real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
     for number in range(2):
-        metrics = play()
+        metrics = ours.play()
         draws = SeededDraws(recipe, real, SEED, number, recipe.game().d_steps, np.dtype("float64"))
         losses = match.play(torch_side.Given(draws, cpu))
         assert [loss.item() for loss in losses] == pytest.approx([metrics["loss_d"], metrics["loss_g"]], rel=1e-6)
     for player, net in ((state.g, match.g), (state.d, match.d)):
         theirs = dict(net.named_parameters())
-        for key, ours in state_dict(twin(player.net, player.theta.in_shape), player.theta).items():
+        for key, mine in state_dict(twin(player.net, player.theta.in_shape), player.theta).items():
             if key in theirs:  # the others are running statistics
-                np.testing.assert_allclose(theirs[key].detach().numpy(), ours, rtol=1e-4, atol=1e-6)
+                np.testing.assert_allclose(theirs[key].detach().numpy(), mine, rtol=1e-4, atol=1e-6)
 
 
 @needs_torch
@@ -98,11 +99,12 @@ def test_pytorch_plays_the_same_rounds_of_the_toolbox(copy, loss, tuned) -> None
     (recipe,) = chosen(["toolbox-mlp"], [*settings, f"copy_of_d={copy}", f"loss={loss}"], 10)
     recipe = without_dropout(recipe)
     images = digits(recipe)
-    state, play = start(recipe, images, CPU, "float64")
+    ours = start(recipe, images, CPU, "float64")
+    state = ours.state
     match = ToolboxMatch(recipe, images, tuned, "float64")
     real = feed(images, Batches(len(images), 10, SEED), CPU)
     for number in range(3):
-        metrics = play()
+        metrics = ours.play()
         draws = SeededDraws(recipe, real, SEED, number, 1, np.dtype("float64"))
         losses = match.play(Given(draws, torch.device("cpu")))
         assert [loss.item() for loss in losses] == pytest.approx([metrics["loss_d"], metrics["loss_g"]], rel=1e-9)
