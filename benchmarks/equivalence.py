@@ -3,9 +3,12 @@
     python -m benchmarks.equivalence [RECIPE ...] [--rounds N] [--json FILE] [--write docs/benchmarks.md]
 
 The reference is the plain code on NumPy in float64. Against it stand the fast kernels in float64, both in float32, and
-where there is a GPU CuPy in float64, float32 and TF32 (products of numbers with 10 bits behind the point, which tensor
-cores compute). Every side starts from the same numbers, which float32 holds exactly. Exit code 1 if a bound is
-exceeded. Without a GPU its columns are left out, and the table says so.
+where there is a GPU its plain operations (CuPy), its fused kernels and its captured rounds, each in float64, float32 and
+TF32 (products of numbers with 10 bits behind the point, which tensor cores compute). Every side starts from the same
+numbers, which float32 holds exactly. Exit code 1 if a bound is exceeded. Without a GPU its columns are left out, and
+the table says so.
+
+Sides on the CPU and captured rounds play twice, and must get the same bits.
 
 The error of an operation is ||y - r|| / ||r|| for its result y and the reference r; beside it stands the largest
 difference in units in the last place of the largest number of r, in the precision of y. Rounding errors of a product
@@ -17,12 +20,14 @@ has no such jumps.
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,21 +37,24 @@ import tyro
 
 from benchmarks.layers import Task, drawing, tasks
 from benchmarks.report import Output, Report, table, without_outputs
-from benchmarks.rounds import chosen, digits, start
+from benchmarks.rounds import chosen, digits, not_captured, start
 from minigan import cli, nn
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.errors import UsageError
+from minigan.games.gan import OwnRound
 from minigan.games.player import Player
 from minigan.recipes import Recipe
 from minigan.runs.blas import compute
+from minigan.runs.captured import WARM_UP
 
 TF32 = "CUPY_TF32"  # CuPy reads it before its first product in float32, and never again
 Precision = Literal["float64", "float32", "TF32"]
+Kernels = Callable[[], AbstractContextManager[None]]
 
 # Largest errors that rounding explains: of an operation that adds up many numbers, and of one on single numbers.
 SUMS = {"float64": 1e-13, "float32": 1e-5, "TF32": 1.5e-3}
 SINGLE = {"float64": 1e-14, "float32": 1e-6, "TF32": 1e-6}
-STATISTICS = ("batchnorm", "batchnorm_backward")  # they add up a batch, without products
+STATISTICS = ("batchnorm_leaky", "batchnorm_leaky_backward")  # they add up a batch, without products
 # Largest 1 - cosine of the angle between two gradients of a whole network, and the largest error of one without jumps.
 ANGLE = {"float64": 1e-12, "float32": 1e-3, "TF32": 1e-2}
 SMOOTH = {"float64": 1e-10, "float32": 1e-4, "TF32": 1e-2}
@@ -66,8 +74,10 @@ class Options(Output):
     """threads that compute on the CPU"""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.threads < 1:
-            raise UsageError("--rounds and --threads are at least 1")
+        if self.rounds <= WARM_UP:  # the first rounds are not captured
+            raise UsageError(f"--rounds {self.rounds} is out of range: the smallest is {WARM_UP + 1}")
+        if self.threads < 1:
+            raise UsageError(f"--threads {self.threads} is out of range: the smallest is 1")
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,14 @@ class Side:
 
     name: str
     device: Device
-    kernels: Callable[[], AbstractContextManager[None]]
+    kernels: Kernels
     precision: Precision
+    captured: bool = False  # whole rounds only: their operations are those of the fused kernels
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a second run must give the same bits; plain operations on a GPU are CuPy's business."""
+        return self.captured or self.device is CPU
 
     @property
     def dtype(self) -> np.dtype:
@@ -88,7 +104,7 @@ class Row(NamedTuple):
     """One comparison with the reference."""
 
     what: str
-    kind: str  # "operation", "gradient" or "weights"
+    kind: str  # "operation", "gradient", "weights" or "repeat"
     side: str
     error: float  # ||y - r|| / ||r||
     detail: float  # of an operation units in the last place, of a gradient 1 - cosine
@@ -110,32 +126,38 @@ def main(argv: list[str]) -> int:
 def sides(threads: int) -> list[Side]:
     """The reference, and what there is to compare with it; with TF32 switched on, that alone."""
 
-    def cpu(kernels: str) -> Callable[[], AbstractContextManager[None]]:
-        return lambda: compute(kernels, threads, 0)
-
-    reference = Side("plain float64", CPU, cpu("plain"), "float64")
+    plain, fast = partial(compute, "plain", threads, 0), partial(compute, "fast", threads, 0)
+    reference = Side("plain float64", CPU, plain, "float64")
     others = [
-        Side("fast float64", CPU, cpu("fast"), "float64"),
-        Side("plain float32", CPU, cpu("plain"), "float32"),
-        Side("fast float32", CPU, cpu("fast"), "float32"),
+        Side("fast float64", CPU, fast, "float64"),
+        Side("plain float32", CPU, plain, "float32"),
+        Side("fast float32", CPU, fast, "float32"),
     ]
     try:
         gpu = select_device("gpu")
     except GPUUnavailable:
         return [reference, *others]
     if is_tf32():
-        return [reference, Side("CuPy TF32", gpu, nullcontext, "TF32")]
-    others += [Side("CuPy float64", gpu, nullcontext, "float64"), Side("CuPy float32", gpu, nullcontext, "float32")]
-    return [reference, *others]
+        return [reference, *on_gpu(gpu, fast, "TF32")]
+    return [reference, *others, *on_gpu(gpu, fast, "float64"), *on_gpu(gpu, fast, "float32")]
+
+
+def on_gpu(gpu: Device, fast: Kernels, precision: Precision) -> list[Side]:
+    """The three ways to compute there."""
+    return [
+        Side(f"CuPy {precision}", gpu, nullcontext, precision),
+        Side(f"fused {precision}", gpu, fast, precision),
+        Side(f"captured {precision}", gpu, fast, precision, captured=True),
+    ]
 
 
 def is_tf32() -> bool:
-    """Whether CuPy multiplies float32 in TF32 in this process."""
+    """Whether a GPU multiplies float32 in TF32 in this process."""
     return os.environ.get(TF32, "0") != "0"
 
 
 def in_tf32(argv: Sequence[str]) -> list[Row]:
-    """The rows of a second process, in which CuPy multiplies in TF32."""
+    """The rows of a second process, in which a GPU multiplies in TF32."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "benchmarks.equivalence", *without_outputs(argv)]
@@ -160,7 +182,7 @@ def operation(task: Task, reference: Side, others: list[Side]) -> list[Row]:
     """One operation on the same arrays everywhere."""
     rows, expected = [], results_of(task, reference)
     bounds = SUMS if task.macs or task.name in STATISTICS else SINGLE
-    for side in others if expected else []:
+    for side in [side for side in others if not side.captured] if expected else []:
         found = results_of(task, side)
         error = max(distance(y, r) for y, r in zip(found, expected, strict=True))
         units = max(last_places(y, r) for y, r in zip(found, expected, strict=True))
@@ -179,24 +201,33 @@ def results_of(task: Task, side: Side) -> list[np.ndarray]:
 
 
 def training(recipe: Recipe, smooth: bool, reference: Side, others: list[Side], rounds: int) -> list[Row]:
-    """The gradients of the first round, and the weights after some more."""
+    """The gradients of the first round, the weights after some more, and whether a second run gets the same."""
     name = f"{recipe.name}, rectifiers replaced by tanh" if smooth else recipe.name
     expected, rows = trained(recipe, smooth, reference, rounds), []
-    for side in others:
+    by_operation = isinstance(recipe.game(), OwnRound)  # always
+    for side in [side for side in others if not (side.captured and by_operation)]:
         found = trained(recipe, smooth, side, rounds)
-        for who in expected.gradients:
+        if found.refused:
+            rows.append(Row(f"{name}: {found.refused}", "weights", side.name, math.inf, 0.0, False))
+            continue
+        for who in found.gradients:
             g, r = found.gradients[who], expected.gradients[who]
             error, angle = distance(g, r), 1 - cosine(g, r)
             ok = angle <= ANGLE[side.precision] and (not smooth or error <= SMOOTH[side.precision])
             rows.append(Row(f"{name}: first gradient of {who}", "gradient", side.name, error, angle, ok))
         moved = distance(found.path, expected.path)
         rows.append(Row(f"{name}: way after {rounds} rounds", "weights", side.name, moved, 0.0, np.isfinite(moved)))
+        if side.repeats:
+            again = trained(recipe, smooth, side, rounds).path
+            error, same = distance(again, found.path), np.array_equal(again, found.path)
+            rows.append(Row(f"{name}: the same twice", "repeat", side.name, error, 0.0, same))
     return rows
 
 
 class Trained(NamedTuple):
-    gradients: dict[str, np.ndarray]  # of each player's first update
+    gradients: dict[str, np.ndarray]  # of each player's first update; of captured rounds none, as nobody can look
     path: np.ndarray  # both players' weights at the end minus those at the start
+    refused: str  # why rounds were not captured
 
 
 def trained(recipe: Recipe, smooth: bool, side: Side, rounds: int) -> Trained:
@@ -209,16 +240,21 @@ def trained(recipe: Recipe, smooth: bool, side: Side, rounds: int) -> Trained:
 
         return keep
 
-    with side.kernels():
-        state, play = start(recipe, digits(recipe), side.device, str(side.dtype))
+    with (
+        side.kernels(),
+        start(recipe, digits(recipe), side.device, str(side.dtype), capture=side.captured) as match,
+    ):
+        state = match.state
         for who in ("g", "d"):
             player: Player = getattr(state, who)
             net = smoothed(player.net) if smooth else player.net
-            setattr(state, who, dataclasses.replace(player, net=net, observer=watch(who.upper())))
+            observer = None if side.captured else watch(who.upper())
+            setattr(state, who, dataclasses.replace(player, net=net, observer=observer))
         before = weights(state)
         for _ in range(rounds):
-            play()
-        return Trained(gradients, weights(state) - before)
+            match.play()
+        refused = not_captured(match) if side.captured else ""
+        return Trained(gradients, weights(state) - before, refused)
 
 
 def weights(state: Any) -> np.ndarray:
@@ -251,22 +287,21 @@ def cosine(y: np.ndarray, r: np.ndarray) -> float:
 
 def described(rows: list[Row], options: Options) -> str:
     """A table for operations, each with its worst shape, and one for networks."""
-    names = list(dict.fromkeys(row.side for row in rows))
     operations = [row for row in rows if row.kind == "operation"]
     networks = [row for row in rows if row.kind != "operation"]
     texts = [
-        table(["operation, its worst shape: error (last places)", *names], _lines(operations, names, _operation)),
-        table(["network: error (1 - cosine)", *names], _lines(networks, names, _network)),
+        _table("operation, its worst shape: error (last places)", operations, _operation),
+        _table("network: error (1 - cosine)", networks, _network),
     ]
     told = f"Batches of {options.batch_size}, {options.threads} thread(s). An exclamation mark exceeds its bound."
-    if not any(name.startswith("CuPy") for name in names):
-        told += " No GPU here: CuPy's columns are left out."
+    if not any(row.side.startswith("CuPy") for row in rows):
+        told += " No GPU here: its columns are left out."
     return "\n\n".join([*texts, told])
 
 
-def _lines(rows: list[Row], names: list[str], cell: Callable[[Row], str]) -> list[list[str]]:
-    """A line for each operation or comparison; of several shapes the worst."""
-    lines = []
+def _table(title: str, rows: list[Row], cell: Callable[[Row], str]) -> str:
+    """A line for each operation or comparison, of several shapes the worst; a column for each side."""
+    names, lines = list(dict.fromkeys(row.side for row in rows)), []
     for what in dict.fromkeys(_short(row) for row in rows):
         line = [what]
         for name in names:
@@ -274,7 +309,7 @@ def _lines(rows: list[Row], names: list[str], cell: Callable[[Row], str]) -> lis
             worst = max(found, key=lambda row: (not row.ok, row.error), default=None)
             line.append("" if worst is None else cell(worst) + ("" if worst.ok else " !"))
         lines.append(line)
-    return lines
+    return table([title, *names], lines)
 
 
 def _short(row: Row) -> str:
@@ -286,6 +321,8 @@ def _operation(row: Row) -> str:
 
 
 def _network(row: Row) -> str:
+    if row.kind == "repeat":
+        return "yes" if row.ok else f"no: {row.error:.1e}"
     return f"{row.error:.1e} ({max(row.detail, 0):.0e})" if row.kind == "gradient" else f"{row.error:.1e}"
 
 

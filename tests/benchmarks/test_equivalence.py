@@ -1,6 +1,7 @@
 """The comparison of processors: every side is there, equal ones pass, and a small fault on one of them is seen."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from benchmarks import equivalence
 from benchmarks.equivalence import Row, cosine, distance, last_places, sides, smoothed
 from minigan import nn, ops
+from tests import strict_graph
 
-SMALL = ["dcgan-28", "mlp-mnist", "--batch-size", "4", "--rounds", "2",
+SMALL = ["dcgan-28", "mlp-mnist", "--batch-size", "4", "--rounds", "3",
          "--set", "width=4", "width_d=3", "units=16", "hidden_g=8,8", "hidden_d=8,8", "latent=5"]  # fmt: skip
-TINY = ["mlp-mnist", "--batch-size", "4", "--rounds", "2", "--set", "hidden_g=8,8", "hidden_d=8,8", "latent=5"]
+TINY = ["mlp-mnist", "--batch-size", "4", "--rounds", "3", "--set", "hidden_g=8,8", "hidden_d=8,8", "latent=5"]
 ON_CPU = ["fast float64", "plain float32", "fast float32"]
+ON_GPU = [f"{way} {precision}" for precision in ("float64", "float32") for way in ("CuPy", "fused", "captured")]
 
 
 def rows(path: Path) -> list[Row]:
@@ -26,7 +29,7 @@ def test_on_the_cpu_all_is_well_and_the_missing_gpu_is_told(tmp_path, capsys, mo
     monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
     assert equivalence.main([*SMALL, "--json", str(tmp_path / "rows.json")]) == 0
     shown = capsys.readouterr()
-    assert "No GPU here: CuPy's columns are left out." in shown.out
+    assert "No GPU here: its columns are left out." in shown.out
     assert "not quiet" not in shown.out + shown.err  # no times here that a busy machine could spoil
     found = rows(tmp_path / "rows.json")
     assert list(dict.fromkeys(row.side for row in found)) == ON_CPU
@@ -39,24 +42,87 @@ def test_on_the_cpu_all_is_well_and_the_missing_gpu_is_told(tmp_path, capsys, mo
     assert networks == {
         f"{name}{variant}" for name in ("dcgan-28", "mlp-mnist") for variant in ("", ", rectifiers replaced by tanh")
     }
-    assert all(row.error > 0 for row in found if row.side == "plain float32" and row.kind != "operation")
+    assert all(row.error > 0 for row in found if row.side == "plain float32" and row.kind in ("gradient", "weights"))
+    twice = [row for row in found if row.what.endswith(": the same twice")]
+    assert {row.side for row in twice} == set(ON_CPU)
+    assert all(row.kind == "repeat" and row.ok and row.error == 0 for row in twice)
+    assert "yes |" in shown.out
 
 
 @pytest.mark.usefixtures("strict")
 def test_a_gpu_adds_its_sides_and_a_process_for_tf32(tmp_path, capsys, monkeypatch) -> None:
     tf32 = Row("dense: 1", "operation", "CuPy TF32", 1e-3, 1e3, True)
     monkeypatch.setattr(equivalence, "in_tf32", lambda _: [tf32])
-    assert equivalence.main([*SMALL, "--json", str(tmp_path / "rows.json")]) == 0
-    assert "No GPU" not in capsys.readouterr().out
+    assert equivalence.main([*TINY, "--json", str(tmp_path / "rows.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "No GPU" not in shown
+    operations, networks = (re.sub(" +", " ", line) for line in shown.splitlines() if line.endswith("32 |"))
+    assert operations.endswith("| CuPy float64 | fused float64 | CuPy float32 | fused float32 | CuPy TF32 |")
+    assert networks.endswith(f"| {' | '.join(ON_GPU)} |")
     found = rows(tmp_path / "rows.json")
-    assert list(dict.fromkeys(row.side for row in found)) == [*ON_CPU, "CuPy float64", "CuPy float32", "CuPy TF32"]
+    assert {row.side for row in found} == {*ON_CPU, *ON_GPU, "CuPy TF32"}
     assert found[-1] == tf32
+    for side in ("captured float64", "captured float32"):
+        kinds = [row.kind for row in found if row.side == side]
+        assert kinds == 2 * ["weights", "repeat"]  # also without rectifiers
+    assert {row.side for row in found if row.kind == "repeat"} == {*ON_CPU, "captured float64", "captured float32"}
+    # Captured rounds are those that fused kernels play operation by operation.
+    ways = {(row.side, row.what): row.error for row in found if row.kind == "weights"}
+    for (side, what), error in ways.items():
+        if side.startswith("captured"):
+            assert error == ways[side.replace("captured", "fused"), what]
+            assert error != ways[side.replace("captured", "CuPy"), what]
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_refused_capture_is_a_failure_with_its_reason(tmp_path, capsys, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])
+    monkeypatch.setattr(strict_graph.Stream, "begin_capture", refuse)
+    assert equivalence.main([*TINY, "--json", str(tmp_path / "rows.json")]) == 1
+    bad = [row for row in rows(tmp_path / "rows.json") if not row.ok]
+    assert {row.side for row in bad} == {"captured float64", "captured float32"}
+    assert all("the capture was refused: no such thing" in row.what for row in bad)
+    assert "the capture was refused: no such thing" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("strict")
+def test_rounds_that_give_other_bits_the_second_time_are_seen(tmp_path, capsys, monkeypatch) -> None:
+    real, calls = equivalence.trained, []
+
+    def drifting(recipe, smooth, side, rounds):
+        found = real(recipe, smooth, side, rounds)
+        calls.append(side.name)
+        last_digit = 1 + 1e-7 * (side.name == "captured float32") * calls.count(side.name)
+        return found._replace(path=found.path * last_digit)
+
+    monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])
+    monkeypatch.setattr(equivalence, "trained", drifting)
+    assert equivalence.main([*TINY, "--json", str(tmp_path / "rows.json")]) == 1
+    bad = [(row.side, row.kind) for row in rows(tmp_path / "rows.json") if not row.ok]
+    assert bad == 2 * [("captured float32", "repeat")]
+    assert "no: 1.0e-07 !" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_game_that_is_never_captured_has_no_such_sides(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])
+    words = ["toolbox-mlp", "--batch-size", "4", "--rounds", "3", "--set", "minibatch=2", "hidden_d=4", "latent=3"]
+    equivalence.main([*words, "--json", str(tmp_path / "rows.json")])
+    assert {row.side for row in rows(tmp_path / "rows.json") if row.kind == "weights"} == {
+        *ON_CPU,
+        *(side for side in ON_GPU if not side.startswith("captured")),
+    }
 
 
 @pytest.mark.usefixtures("strict")
 def test_where_tf32_is_on_float32_is_not_what_it_seems(monkeypatch) -> None:
     monkeypatch.setenv("CUPY_TF32", "1")
-    assert [(side.name, side.precision) for side in sides(1)[1:]] == [("CuPy TF32", "TF32")]
+    assert [(side.name, side.precision) for side in sides(1)[1:]] == [
+        ("CuPy TF32", "TF32"), ("fused TF32", "TF32"), ("captured TF32", "TF32"),
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -110,5 +176,7 @@ def test_smooth_networks_have_the_same_parameters_and_no_rectifiers() -> None:
 
 
 def test_impossible_numbers_are_refused() -> None:
-    with pytest.raises(equivalence.UsageError, match="at least 1"):
-        equivalence.main(["--rounds", "0"])
+    with pytest.raises(equivalence.UsageError, match="--rounds 2 is out of range: the smallest is 3"):
+        equivalence.main(["--rounds", "2"])
+    with pytest.raises(equivalence.UsageError, match="--threads 0 is out of range: the smallest is 1"):
+        equivalence.main(["--threads", "0"])
