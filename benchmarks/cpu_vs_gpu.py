@@ -2,8 +2,8 @@
 
     python -m benchmarks.cpu_vs_gpu [RECIPE] [--plot cpu-vs-gpu.png] [--json FILE] [--write docs/benchmarks.md]
 
-Both have their fast kernels, and the GPU's rounds are captured, where they can be. A width of 1 is the recipe as it was published; at 0.25 its layers have a quarter of the
-channels or units. Exit code 2 where there is no GPU.
+Both have their fast kernels, and the GPU's rounds are captured, where they can be. A width of 1 is the recipe as it was
+published; at 0.25 its layers have a quarter of the channels or units. Exit code 2 where there is no GPU.
 """
 
 import itertools

@@ -3,12 +3,10 @@
     python -m benchmarks.equivalence [RECIPE ...] [--rounds N] [--json FILE] [--write docs/benchmarks.md]
 
 The reference is the plain code on NumPy in float64. Against it stand the fast kernels in float64, both in float32, and
-where there is a GPU its plain operations (CuPy), its fused kernels and its captured rounds, each in float64, float32 and
-TF32 (products of numbers with 10 bits behind the point, which tensor cores compute). Every side starts from the same
-numbers, which float32 holds exactly. Exit code 1 if a bound is exceeded. Without a GPU its columns are left out, and
-the table says so.
-
-Sides on the CPU and captured rounds play twice, and must get the same bits.
+where there is a GPU its plain operations (CuPy), its fused kernels and its captured rounds, each in float64, float32
+and TF32 (products of numbers with 10 bits behind the point, which tensor cores compute). Every side starts from the
+same numbers, which float32 holds exactly. Exit code 1 if a bound is exceeded. Without a GPU its columns are left out,
+and the table says so. Sides on the CPU and captured rounds play twice, and must get the same bits.
 
 The error of an operation is ||y - r|| / ||r|| for its result y and the reference r; beside it stands the largest
 difference in units in the last place of the largest number of r, in the precision of y. Rounding errors of a product
@@ -27,8 +25,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 

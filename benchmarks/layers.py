@@ -2,9 +2,10 @@
 
     python -m benchmarks.layers [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
 
-Plain and fast kernels take turns; where there is a GPU its plain operations (CuPy) and its fused kernels join. The limits
-are measured first: the best matrix product and the best copy of large arrays, by whichever kernels of that processor. GFLOP/s count two operations a multiply-add of the definition, so that a
-convolution with fewer products can come out above the limit; GB/s count every array once, in and out.
+Plain and fast kernels take turns; where there is a GPU its plain operations (CuPy) and its fused kernels join. The
+limits are measured first: the best matrix product and the best copy of large arrays, by whichever kernels of that
+processor. GFLOP/s count two operations a multiply-add of the definition, so that a convolution with fewer products can
+come out above the limit; GB/s count every array once, in and out.
 """
 
 import math
@@ -312,20 +313,30 @@ def product(draw: Draw, size: int) -> Callable[[], object]:
 
 def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]) -> str:
     """The table: of products GFLOP/s, of the others GB/s, and the share of the limit."""
-    most = {key: {name: each[key] for name, each in limits.items()} for key in ("gflops", "gbytes")}
     rows = []
     for result in results:
-        work, unit = (2 * result["macs"], "gflops") if result["macs"] else (4 * result["numbers"], "gbytes")
         row = [f"{result['task']}: {result['shapes']}", "GFLOP/s" if result["macs"] else "GB/s"]
         for name, summary in result["times"].items():
-            rate = work / summary["median"] / 1e9
-            row += [milliseconds(summary["median"]), f"{rate:.3g}", f"{rate / best_of(most[unit], name):.0%}"]
+            reached = f"{share(result, limits, name):.0%}"
+            row += [milliseconds(summary["median"]), f"{rate(result, name):.3g}", reached]
         rows.append(row)
     head = ["operation", "rate in"]
     for name in limits:
         head += [f"{name}: ms", "rate", "of limit"]
     told = "; ".join(f"{name} {each['gflops']:.3g} GFLOP/s, {each['gbytes']:.3g} GB/s" for name, each in limits.items())
     return table(head, rows) + f"\n\nMedians, float32. The best matrix product and the best copy: {told}."
+
+
+def rate(result: dict[str, Any], name: str) -> float:
+    """GFLOP/s of a product, GB/s of another operation."""
+    work: int = 2 * result["macs"] or 4 * result["numbers"]
+    return work / float(result["times"][name]["median"]) / 1e9
+
+
+def share(result: dict[str, Any], limits: dict[str, dict[str, float]], name: str) -> float:
+    """Of the limit that an operation reaches in a place."""
+    unit = "gflops" if result["macs"] else "gbytes"
+    return rate(result, name) / best_of({other: each[unit] for other, each in limits.items()}, name)
 
 
 def best_of(limits: dict[str, float], name: str) -> float:

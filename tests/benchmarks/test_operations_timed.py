@@ -60,11 +60,12 @@ def test_they_compute_the_same_everywhere(name, settings, strict) -> None:
 
 def test_places_on_a_gpu_compute_differently(strict) -> None:
     """Products by CuPy's cuBLAS or by our own calls of it."""
-    places, count = contexts(1), []
+    places, used = contexts(1), {}
     for name in ON_GPU:
-        with places[name][1](), patch.object(cublas, "_launch", lambda *_: count.append(name)):
+        with places[name][1](), patch.object(cublas, "_launch") as launch:
             ops.dense(strict.put(np.ones((2, 3), np.float32)), strict.put(np.ones((3, 4), np.float32)))
-    assert count == ["fused"]
+        used[name] = launch.called
+    assert used == {"CuPy": False, "fused": True}
 
 
 def test_the_limit_is_the_better_of_both_kernels_of_a_processor() -> None:

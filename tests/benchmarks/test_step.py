@@ -2,20 +2,26 @@
 
 import importlib.util
 import json
+import os
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from benchmarks import step
-from benchmarks.minigan_side import CHECKED, MiniganSide, without_dropout
+from benchmarks.minigan_side import CHECKED, MiniganSide, NotCaptured, without_dropout
+from benchmarks.processes import ProcessFailed
 from benchmarks.rounds import SEED, chosen, digits, start
 from minigan.backend import CPU
+from minigan.cuda import cublas
 from minigan.data.batches import Batches
 from minigan.errors import UsageError, UserError
 from minigan.interchange.torch_layout import state_dict, twin
 from minigan.recipes import DCGAN64, RECIPES
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
+from tests import strict_graph
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="needs PyTorch")
@@ -27,6 +33,7 @@ SMALL = {
     "dcgan-upsample": ["width=3", "width_d=2", "latent=5", "size=32,32"],
     "dcgan-256": ["width=2", "latent=5", "size=64,64"],
 }
+OURS_ON_GPU = ["minigan plain", "minigan fused", "minigan captured"]
 GAMES = [
     *((name, ()) for name in SMALL),
     ("dcgan-64", ("fresh_fakes=True",)),
@@ -190,7 +197,8 @@ def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch
     assert list(step.sides(options, 1)) == ["minigan plain", "minigan fast"]
     times = {"seconds": [1.0, 2.0], "waiting": {"seconds": 1.0, "processor": 0.5}, "largest_bytes": 0}
     each = {name: times | {"computed_by": "hand"} for name in step.sides(options, 1)}
-    result = {"recipe": "x", "constants": {"batch_size": 1}, "difference_of_losses": 0.0, "sides": each}
+    result = {"recipe": "x", "constants": {"batch_size": 1}, "difference_of_losses": 0.0, "sides": each,
+              "columns": list(each), "left_out": {}}  # fmt: skip
     text = step.described([result], options, "float32")
     assert "PyTorch is not installed" in text
     assert "should sleep, but some used the processor: x, minigan plain 50%, x, minigan fast 50%" in text
@@ -201,10 +209,136 @@ def test_pytorch_without_a_gpu_is_left_out_beside_one(monkeypatch: pytest.Monkey
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy"]
+    assert list(step.sides(step.Options(device="gpu"), 1)) == OURS_ON_GPU
     assert "sees no GPU" in step.missing("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert list(step.sides(step.Options(device="gpu"), 1)) == ["minigan on CuPy", "PyTorch eager", "PyTorch compiled"]
+    assert list(step.sides(step.Options(device="gpu"), 1)) == [*OURS_ON_GPU, "PyTorch eager", "PyTorch compiled"]
+
+
+class Here:
+    """In the place of Remote: in this process, where the stand-in is."""
+
+    def __init__(self, make, *arguments) -> None:
+        self._subject = make(*arguments)
+
+    def __call__(self, method: str, *arguments):
+        return getattr(self._subject, method)(*arguments)
+
+    def waiting(self) -> dict[str, float]:
+        return {"seconds": 1.0, "processor": 0.0}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subject._open.close()
+
+
+@pytest.fixture
+def here(strict, monkeypatch):
+    monkeypatch.setattr(step, "Remote", Here)
+    monkeypatch.setattr(step, "missing", lambda _: "No PyTorch in this test.")
+    monkeypatch.setenv("CUPY_TF32", "0")  # the sides set it
+    return strict
+
+
+@pytest.mark.usefixtures("here")
+def test_on_a_gpu_there_are_three_ways(tmp_path, capsys) -> None:
+    assert step.main([*ARGUMENTS, "--device", "gpu", "--json", str(tmp_path / "step.json")]) == 0
+    (result,) = json.loads((tmp_path / "step.json").read_text())["results"]
+    assert list(result["sides"]) == OURS_ON_GPU
+    told = {name: side["computed_by"] for name, side in result["sides"].items()}
+    assert told["minigan fused"].startswith("CuPy ")
+    assert "TF32 off, fused kernels" in told["minigan fused"]
+    assert told["minigan captured"] == told["minigan fused"] + ", captured rounds"
+    assert result["left_out"] == {}
+    assert "| minigan plain | minigan fused | minigan captured |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("kernels", "capture"), [("plain", False), ("fast", False), ("fast", True)])
+def test_each_way_computes_as_it_says(kernels, capture) -> None:
+    """Products by CuPy or by our own calls of cuBLAS; rounds started by the host or by a graph."""
+    (recipe,) = chosen(["mlp-mnist"], SMALL["mlp-mnist"], 4)
+    with Here(MiniganSide, recipe, kernels, 1, "gpu", False, capture) as side, patch.object(cublas, "_launch") as ours:
+        for _ in range(2):
+            side("seconds_a_round", 1)
+        ours.reset_mock()
+        before = strict_graph.operations
+        side("seconds_a_round", 5)
+        operations = strict_graph.operations - before
+    assert ours.called == (kernels == "fast" and not capture)
+    assert (operations == 0) == capture
+
+
+@pytest.mark.usefixtures("here")
+def test_tf32_reaches_every_product() -> None:
+    (recipe,) = chosen(["mlp-mnist"], SMALL["mlp-mnist"], 4)
+    losses = {}
+    for tf32 in (False, True, False):
+        with Here(MiniganSide, recipe, "fast", 1, "gpu", tf32) as side:
+            assert os.environ["CUPY_TF32"] == str(int(tf32))  # where CuPy reads it
+            assert f"TF32 {'on' if tf32 else 'off'}" in side("facts")["computed_by"]
+            losses.setdefault(tf32, side("first_losses"))
+            assert side("first_losses") == losses[tf32]
+    assert losses[True] != losses[False]
+    assert losses[True] == pytest.approx(losses[False], rel=1e-2)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refused_capture_is_said_and_not_timed(tmp_path, monkeypatch, capsys) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    monkeypatch.setattr(strict_graph.Stream, "begin_capture", refuse)
+    assert step.main([*ARGUMENTS, "--device", "gpu", "--json", str(tmp_path / "step.json")]) == 1
+    (result,) = json.loads((tmp_path / "step.json").read_text())["results"]
+    assert list(result["sides"]) == OURS_ON_GPU[:2]
+    assert list(result["left_out"]) == OURS_ON_GPU[2:]
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[2].endswith("|     not captured |")
+    assert (
+        "mlp-mnist, minigan captured, not captured: rounds go operation by operation, as the capture was refused: "
+        "cudaErrorStreamCaptureUnsupported."
+    ) in shown
+
+
+@pytest.mark.usefixtures("here")
+def test_a_game_that_is_never_captured_is_not_timed_as_if_it_were() -> None:
+    (recipe,) = chosen(["toolbox-mlp"], ["minibatch=2", "hidden_d=4", "latent=3"], 4)
+    with (
+        Here(MiniganSide, recipe, "fast", 1, "gpu", False, True) as side,
+        pytest.raises(NotCaptured, match="toolbox-mlp draws batches within a round"),
+    ):
+        side("seconds_a_round", 1)
+
+
+def test_ratios_are_those_of_the_captured_rounds() -> None:
+    times = {"minigan plain": 8.0, "minigan fused": 4.0, "minigan captured": 1.0, "PyTorch eager": 2.0}
+    facts = {"waiting": {"seconds": 1.0, "processor": 0.0}, "largest_bytes": 0, "computed_by": "hand"}
+    result = {
+        "recipe": "x", "constants": {"batch_size": 1}, "difference_of_losses": 0.0,
+        "columns": [*times, "PyTorch compiled"], "left_out": {"PyTorch compiled": ("failed", "no compiler")},
+        "sides": {name: facts | {"seconds": [seconds]} for name, seconds in times.items()},
+    }  # fmt: skip
+    head, _, row, *_ = step.described([result], step.Options(device="gpu"), "float32").splitlines()
+    assert head.endswith("| minigan captured / PyTorch eager | minigan captured / PyTorch compiled |")
+    assert row.replace(" ", "") == "|x,batch1|8000|4000|1000|2000|failed|0.50||"
+
+
+def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None:
+    def broken(_recipe) -> None:
+        raise ProcessFailed("Traceback ...\nRuntimeError: no compiler\n")
+
+    makers = {"minigan fast": lambda recipe: Here(MiniganSide, recipe, "fast", 1), "PyTorch compiled": broken}
+    (recipe,) = chosen(["mlp-mnist"], SMALL["mlp-mnist"], 4)
+    with ExitStack() as stack:
+        found = step.warm(recipe, makers, stack)
+        assert found.remotes.keys() == found.losses.keys() == found.once.keys() == {"minigan fast"}
+        assert found.left_out == {"PyTorch compiled": ("failed", "RuntimeError: no compiler")}
+        with pytest.raises(UserError, match="mlp-mnist: PyTorch compiled: RuntimeError: no compiler"):
+            step.warm(recipe, {"PyTorch compiled": broken}, stack)
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
