@@ -66,7 +66,7 @@ Twins = dict[str, Callable[..., Any]]
 _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
-HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
+HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample", "updates")  # of kernels/, where they are
 GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
