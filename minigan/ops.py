@@ -70,7 +70,7 @@ GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "point
 
 
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, while there is one in use. What is no array counts as a GPU's."""
+    """The operation; its twin for arrays of that kind, while there is one in use. A generator is no array of NumPy's."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)

@@ -82,7 +82,7 @@ BUGS = [
     Bug("updates", "move_average", "*old * average[i]", "*fresh * average[i]"),
     # random numbers
     Bug("pcg64", "numbers", "+ (low < x.low)", ""),
-    Bug("pcg64", "numbers", "low < x.low", "low <= x.low"),
+    Bug("pcg64", "numbers", "low < x.low", "low > x.low"),
     Bug("pcg64", "numbers", "__umul64hi(x.low, y.low) +", ""),
     Bug("pcg64", "numbers", "+ x.high * y.low", ""),
     Bug("pcg64", "numbers", "plus(times(f.a, s), f.c)", "times(f.a, s)"),
