@@ -70,7 +70,7 @@ GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "point
 
 
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, while there is one in use. A generator is no array of NumPy's."""
+    """The operation; its twin for arrays of that kind, if one is in use. All but NumPy's arrays count as a GPU's."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
