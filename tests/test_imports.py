@@ -31,7 +31,8 @@ ROOMS = {
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
-    "runs": GROUND | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"},
+    "runs": GROUND
+    | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation", "cuda.pcg64"},
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},

@@ -293,6 +293,7 @@ GPU_ONLY = {
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY
+OF_NO_ARRAYS = {"draw_keep"}  # see tests/cuda/test_pcg64.py
 
 
 # How the numbers of an array may lie in memory.
