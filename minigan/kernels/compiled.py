@@ -20,8 +20,8 @@ from minigan.kernels.blocks import Grid
 UNROLLED = 64
 ROWS = 128  # summed in the precision of the numbers, before they are added in float64
 
-# Sums may be reordered; values that are not finite stay what they are, and are seen.
-# A division by zero gives what it gives in NumPy; looking for one would keep loops from handling sixteen numbers at once.
+# Sums may be reordered; values that are not finite stay what they are, and are seen. A division by zero gives what it
+# gives in NumPy: to look for one would keep loops from handling sixteen numbers at once.
 compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True)
 # Besides, a product with a coefficient of zero may be left out.
 compiled_linear = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
