@@ -36,7 +36,6 @@ from minigan.functional.batchnorm import (
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.dense import dense_bias_grad
-from minigan.functional.dropout import draw_keep
 from minigan.functional.gan_losses import (
     discriminator_hinge,
     discriminator_least_squares,
@@ -66,12 +65,12 @@ Twins = dict[str, Callable[..., Any]]
 _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
-HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample")  # of kernels/, where they are
+HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample", "updates")  # of kernels/, where they are
 GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, while there is one in use."""
+    """The operation; its twin for arrays of that kind, if one is in use. All but NumPy's arrays count as a GPU's."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
@@ -92,6 +91,7 @@ conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(con
 dense = _door(_dense.dense)
 dense_input_grad, dense_weight_grad = _door(_dense.dense_input_grad), _door(_dense.dense_weight_grad)
 discriminator_bce = _door(gan_losses.discriminator_bce)
+draw_keep = _door(_dropout.draw_keep)
 dropout, dropout_backward = _door(_dropout.dropout), _door(_dropout.dropout_backward)
 generator_minimax = _door(gan_losses.generator_minimax)
 generator_non_saturating = _door(gan_losses.generator_non_saturating)

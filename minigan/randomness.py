@@ -2,9 +2,9 @@
 
 Why: a generator that lives through a run is hidden state. It must be saved in each checkpoint,
 and one draw more or less (another layer, a skipped sample picture) shifts all that follow.
-Here a step makes the generator it needs from three numbers, so that nothing has to be saved, a
-resumed run is exact by construction, and because the numbers are drawn on the host, a CPU and a
-GPU get the same ones.
+Here a step makes the generator it needs from three numbers, so that nothing has to be saved, and a
+resumed run is exact by construction. A CPU and a GPU get the same numbers, because they are drawn on
+the host, or on the GPU by the same generator from the same state (cuda/pcg64.cu).
 """
 
 from enum import IntEnum
@@ -48,6 +48,19 @@ def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
     if not all(0 <= counter < WORD for counter in counters):
         raise ValueError(f"counters must be in 0 ... {WORD - 1}, got {counters}")
     return np.random.default_rng([seed, purpose, *counters])
+
+
+def state_words(rng: np.random.Generator) -> np.ndarray:
+    """The state of a generator, all that a GPU needs to draw its numbers: (4,) uint64, state and increment, of each the
+    low half first.
+
+    Raises ValueError for another kind than PCG64, and where half a word is left over from the last draw.
+    """
+    now = rng.bit_generator.state
+    if now["bit_generator"] != "PCG64" or now["has_uint32"]:
+        raise ValueError(f"expected a PCG64 between two words, got a {now['bit_generator']}")
+    wide = now["state"]["state"], now["state"]["inc"]
+    return np.array([half for number in wide for half in (number % 2**64, number >> 64)], np.uint64)
 
 
 def check_seed(seed: int) -> int:

@@ -22,6 +22,11 @@ static dim3 gridDim, blockDim, blockIdx, threadIdx;
 template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
 
+// The upper half of the product.
+static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned __int128)a * b >> 64;
+}
+
 namespace on_cpu {
 
 enum State { READY, WAITING, ENDED };
@@ -124,6 +129,7 @@ template <> struct Letter<double> { static const char value = 'd'; };
 template <> struct Letter<bool> { static const char value = '?'; };
 template <> struct Letter<int> { static const char value = 'i'; };
 template <> struct Letter<long long> { static const char value = 'q'; };
+template <> struct Letter<unsigned long long> { static const char value = 'Q'; };
 template <class T> struct Letters { static char* write(char* to) { return *to++ = Letter<T>::value, to; } };
 template <class T> struct Letters<T*> { static char* write(char* to) { return *to++ = '*', Letters<T>::write(to); } };
 template <class T> struct Letters<const T*> : Letters<T*> {};

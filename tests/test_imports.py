@@ -32,7 +32,8 @@ ROOMS = {
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND
-    | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation", "cuda.cublas"},
+    | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"}
+    | {"cuda.cublas", "cuda.pcg64"},
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},

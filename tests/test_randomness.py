@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.errors import UsageError
-from minigan.randomness import WORD, Purpose, check_seed, stream
+from minigan.randomness import WORD, Purpose, check_seed, state_words, stream
 
 words = st.integers(0, WORD - 1)
 purposes = st.sampled_from(Purpose)
@@ -77,6 +77,25 @@ def test_a_long_seed_would_collide_with_another_purpose():
     # Why seeds end at 2**32 - 1: beyond, NumPy cannot tell these two apart.
     long = np.random.default_rng([5 + 3 * WORD, 1]).bit_generator.random_raw()
     assert long == np.random.default_rng([5, 3, 1]).bit_generator.random_raw()
+
+
+def test_state_words_are_all_that_its_numbers_depend_on():
+    rng = stream(3, Purpose.DROPOUT, 5)
+    rng.random(6, dtype=np.float32)
+    state_low, state_high, step_low, step_high = map(int, state_words(rng))
+    again = np.random.PCG64()
+    again.state = again.state | {
+        "state": {"state": state_low + (state_high << 64), "inc": step_low + (step_high << 64)}
+    }
+    assert np.array_equal(np.random.Generator(again).random(9), rng.random(9))
+
+
+def test_state_words_of_another_kind_or_with_half_a_word_left_are_refused():
+    rng = stream(3, Purpose.DROPOUT, 5)
+    rng.random(1, dtype=np.float32)
+    for other in rng, np.random.Generator(np.random.PCG64DXSM(0)):
+        with pytest.raises(ValueError, match="expected a PCG64 between two words"):
+            state_words(other)
 
 
 @pytest.mark.parametrize("counter", [-1, WORD])

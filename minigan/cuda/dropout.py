@@ -1,13 +1,22 @@
-"""Dropout on a GPU, one launch each way (pointwise.cu); masks are drawn on the host, as everywhere."""
+"""Dropout on a GPU: the mask, and one launch each way (pointwise.cu)."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minigan.cuda.launch import contiguous, empty_like, launch_each
+from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.functional import dropout as plain
 from minigan.functional.dropout import DropoutCache
-from minigan.typing import Array
+from minigan.typing import Array, Shape
+
+
+def draw_keep(rng: Any, shape: Shape, rate: float) -> Array:
+    """See `minigan.functional.dropout.draw_keep`; drawn where the generator is."""
+    if isinstance(rng, DeviceGenerator):
+        return rng.draw_keep(shape, rate)
+    return plain.draw_keep(rng, shape, rate)
 
 
 def dropout(x: Array, keep: Array, scale: float) -> tuple[Array, DropoutCache]:

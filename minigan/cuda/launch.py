@@ -38,10 +38,10 @@ def _module(xp: ModuleType, file: str, dtype: str) -> Any:
     return xp.RawModule(code=source(file), options=("-std=c++17", f"-DREAL={REALS[dtype]}"))
 
 
-def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any) -> None:
-    """Launch the kernel of that file, in the precision of the first argument, an array."""
+def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, real: str = "") -> None:
+    """Launch the kernel of that file, in the precision `real`, or that of the first argument, an array."""
     first = arguments[0]
-    _kernel(array_module(first), file, kernel, first.dtype.name)(grid, block, arguments)
+    _kernel(array_module(first), file, kernel, real or first.dtype.name)(grid, block, arguments)
 
 
 def launch_each(file: str, kernel: str, *arguments: Any, n: int) -> None:

@@ -10,7 +10,7 @@ classic     one an element   x mask              x (1 - p)
 channel     one a channel    x mask / (1 - p)    x
 ==========  ===============  ==================  =======================================
 
-p is the probability of dropping. Randomness is an argument: the mask is drawn outside, on the host.
+p is the probability of dropping. Randomness is an argument: the mask is drawn outside.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class DropoutCache(NamedTuple):
 
 
 def draw_keep(rng: np.random.Generator, shape: Shape, rate: float) -> np.ndarray:
-    r"""Draw a mask on the host: each entry is True with probability :math:`1 - p`."""
+    r"""Draw a mask where the generator is, on the host: each entry is True with probability :math:`1 - p`."""
     return rng.random(shape, dtype=np.float32) >= rate
 
 

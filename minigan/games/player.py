@@ -57,11 +57,10 @@ class Player:
         return Player(self.net, self.optimiser, theta, theta.gradients(), self.optimiser.init_moments(theta))
 
     def update(self) -> None:
-        """One update from the gradients collected in `grads`, which start from zero again."""
+        """One update from the gradients collected in `grads`, which are zero after it."""
         self.team.average(self.grads.flat)
         if self.observer is not None:
             self.observer(self)
         self.updates += 1
         ready = None if self.coefficients is None else self.coefficients(self.updates)
         self.optimiser.update(self.theta, self.grads, self.moments, self.updates, ready)
-        self.grads.flat.fill(0)

@@ -20,10 +20,11 @@ from minigan.kernels.blocks import Grid
 UNROLLED = 64
 ROWS = 128  # summed in the precision of the numbers, before they are added in float64
 
-# Sums may be reordered; values that are not finite stay what they are, and are seen.
-compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True)
+# Sums may be reordered; values that are not finite stay what they are, and are seen. A division by zero gives what it
+# gives in NumPy: to look for one would keep loops from handling sixteen numbers at once.
+compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True)
 # Besides, a product with a coefficient of zero may be left out.
-compiled_linear = njit(nogil=True, fastmath=True, cache=True)
+compiled_linear = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 
 
 def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
@@ -290,3 +291,30 @@ def maxout_backward(dy, winner, out):  # type: ignore[no-untyped-def]
         for u in range(winner.shape[1]):
             for p in range(winner.shape[2]):
                 out[n, u, p] = dy[n, u] * winner[n, u, p]
+
+
+@compiled
+def sgd(theta, g, lr):  # type: ignore[no-untyped-def]
+    """theta <- theta - lr g, g <- 0; as the others below, with the numbers in the precision of the vectors."""
+    for i in range(theta.size):
+        theta[i] -= lr * g[i]
+        g[i] = 0
+
+
+@compiled
+def momentum(theta, g, velocity, lr, momentum):  # type: ignore[no-untyped-def]
+    """v <- momentum v - lr g, theta <- theta + v."""
+    for i in range(theta.size):
+        velocity[i] = momentum * velocity[i] - lr * g[i]
+        theta[i] += velocity[i]
+        g[i] = 0
+
+
+@compiled
+def adam(theta, g, m, v, step, correction, beta1, rest1, beta2, rest2, eps):  # type: ignore[no-untyped-def]
+    """See `minigan.optim.adam`; step = lr / (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t), rest = 1 - beta."""
+    for i in range(theta.size):
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        theta[i] -= step * m[i] / (correction * np.sqrt(v[i]) + eps)
+        g[i] = 0

@@ -1,4 +1,4 @@
-"""Activations and update rules on the workers, a piece at a time; the formulas are those of the plain versions."""
+"""Activations on the workers, a piece at a time; the formulas are those of the plain versions."""
 
 from collections.abc import Callable
 
@@ -76,13 +76,3 @@ def by_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.nd
 
     share(part, len(result), SMALL)
     return result.reshape(arrays[0].shape)
-
-
-def in_pieces(*vectors: np.ndarray, change: Callable[..., None]) -> None:
-    """See `minigan.ops.in_pieces`."""
-
-    def part(start: int, stop: int) -> None:
-        for some in pieces(start, stop, PIECE):
-            change(*(vector[some] for vector in vectors))
-
-    share(part, len(vectors[0]), SMALL)

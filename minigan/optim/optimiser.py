@@ -40,7 +40,7 @@ class Optimiser:
     def update(
         self, theta: Params, grads: Params, moments: Moments, t: int, coefficients: Coefficients | None = None
     ) -> None:
-        """Make update number t (1, 2, ...): change theta, moments and (decay, clipping) grads in place.
+        """Make update number t (1, 2, ...): change theta and moments in place, and set grads to zero.
 
         Caches made before it are refused by backward from now on. `coefficients` are those of t where they have been
         worked out already; t is then not looked at.
@@ -65,7 +65,10 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Change:
-    """An update of some numbers: a function that says which rule it is, for the kernels that know a faster way."""
+    """An update of some numbers: a function that says which rule it is, for the kernels that know a faster way.
+
+    The gradient has done its work and becomes zero.
+    """
 
     optimiser: Optimiser
     names: tuple[str, ...]  # of the moments
@@ -73,3 +76,4 @@ class Change:
 
     def __call__(self, theta: Array, g: Array, *moments: Array) -> None:
         self.optimiser.rule(theta, g, dict(zip(self.names, moments, strict=True)), *self.coefficients)
+        g.fill(0)  # while it is at hand

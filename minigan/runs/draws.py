@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from minigan.data import augment
-from minigan.randomness import Purpose, stream
+from minigan.randomness import Purpose, state_words, stream
 from minigan.recipes import Recipe
 from minigan.runs.feed import Feed
 from minigan.typing import Array
@@ -53,8 +53,14 @@ class HostDraws:
 
     def dropout(self, k: int) -> np.random.Generator:
         """Draws the masks of the k-th discriminator step; k = d_steps: of the generator step."""
-        rng = stream(self.seed, Purpose.DROPOUT, self.step, k)
-        return self.feed.team.draws(rng, self.recipe.batch_size // self.feed.team.size)
+        return self.feed.team.draws(self._masks(k), self.recipe.batch_size // self.feed.team.size)
+
+    def state_of_masks(self, k: int) -> np.ndarray:
+        """(4,) uint64: from which the device draws those masks itself, if there is one process."""
+        return state_words(self._masks(k))
+
+    def _masks(self, k: int) -> np.random.Generator:
+        return stream(self.seed, Purpose.DROPOUT, self.step, k)
 
     def _changes(self, k: int) -> augment.Changes:
         rng = stream(self.seed, Purpose.AUGMENT, self.step, k)

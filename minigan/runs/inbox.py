@@ -1,20 +1,20 @@
 """The numbers that rounds take from the host, brought to places on the device that never change.
 
-A replayed launch reads from the addresses that it was captured with. So images, latents, masks and learning rates of
-every round have to lie where those of the captured round lay.
+A replayed launch reads from the addresses that it was captured with. So images, latents, learning rates and the states
+of random generators of every round have to lie where those of the captured round lay.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import count
+from functools import partial
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from minigan.backend import Device
+from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.data.stream import WORKERS
 from minigan.optim import Coefficients
 from minigan.runs.draws import HostDraws, SeededDraws
@@ -23,37 +23,16 @@ from minigan.typing import Array, Shape
 AHEAD = 4  # rounds whose numbers are drawn in advance
 ALIGNMENT = 256  # bytes, that of CUDA's own allocations
 
-Masks = Callable[[int], np.random.Generator]
-
-
-class Item(Protocol):
-    """An array that each round has one of."""
-
-    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
-        """Its numbers in a round; `masks` are the generators of that round, each of which goes on where it stopped."""
-
 
 @dataclass(frozen=True)
-class Drawn:
-    """One of those that HostDraws has a method for."""
+class Item:
+    """An array that each round has one of, by the method that draws it."""
 
     method: Callable[[HostDraws, int], np.ndarray]
     k: int
 
-    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
+    def draw(self, host: HostDraws) -> np.ndarray:
         return self.method(host, self.k)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """U[0, 1) for the masks of step k, of the `call`-th dropout in it."""
-
-    k: int
-    call: int
-    shape: Shape
-
-    def draw(self, host: HostDraws, masks: Masks) -> np.ndarray:
-        return masks(self.k).random(self.shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,13 +76,13 @@ class Inbox:
 
     def learn(self, host: HostDraws) -> None:
         """From here to `settle`, note what is asked for and take the numbers of this round."""
-        self._host, self._masks = host, cache(host.dropout)
+        self._host = host
 
     def take(self, item: Item) -> Array:
         """The array on the device."""
         if self._stretch is not None:
             return self._places[item].of(self._stretch)
-        numbers = item.draw(self._host, self._masks)
+        numbers = item.draw(self._host)
         self._places[item] = self._next_place(numbers.shape, numbers.dtype)
         return self._device.put(numbers)
 
@@ -155,9 +134,8 @@ class Inbox:
         """Draw the numbers of a round, in a thread."""
         parcel, host = self._parcels[step % AHEAD], self._draws(step)
         parcel.copied.synchronize()  # the round before that had this memory
-        masks = cache(host.dropout)
         for item, place in self._places.items():
-            place.of(parcel.numbers)[...] = item.draw(host, masks)
+            place.of(parcel.numbers)[...] = item.draw(host)
         return parcel
 
 
@@ -168,22 +146,10 @@ class InboxDraws(SeededDraws):
     inbox: Inbox
 
     def dropout(self, k: int) -> Any:
-        return InboxMasks(self.inbox, k)
+        return DeviceGenerator(partial(self._there, HostDraws.state_of_masks, k))
 
     def _images(self, k: int) -> Array:
         return self.feed.images[self._there(HostDraws.indices, k)]
 
     def _there(self, draw: Callable[[HostDraws, int], np.ndarray], k: int) -> Array:
-        return self.inbox.take(Drawn(draw, k))
-
-
-class InboxMasks:
-    """Stands where a generator does; of its methods it has the one that layers use, and gives arrays on the device."""
-
-    def __init__(self, inbox: Inbox, k: int) -> None:
-        self._inbox, self._k, self._calls = inbox, k, count()
-
-    def random(self, size: Shape, dtype: Any) -> Array:
-        if dtype != np.float32:
-            raise TypeError(f"the inbox has masks in float32, not in {np.dtype(dtype)}")
-        return self._inbox.take(Uniform(self._k, next(self._calls), size))
+        return self.inbox.take(Item(draw, k))

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import Device, array_module
-from minigan.cuda import batchnorm, launch, losses
+from minigan.cuda import batchnorm, launch, losses, pcg64
 from tests import strict_cupy
 from tests.kernels.twins import ALL_TWINS, Arrays
 
@@ -17,6 +17,7 @@ from tests.kernels.twins import ALL_TWINS, Arrays
 SIZES = [
     (launch, "THREADS", 4), (launch, "BLOCKS", 3), (losses, "THREADS", 8),
     (batchnorm, "LANES", 2), (batchnorm, "LANES_OF_SUMS", 3), (batchnorm, "BLOCKS", 4),
+    (pcg64, "THREADS", 3), (pcg64, "WORDS", 2), (pcg64, "MOST_THREADS", 9),
 ]  # fmt: skip
 
 

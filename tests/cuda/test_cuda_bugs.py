@@ -12,6 +12,7 @@ from minigan.cuda import launch
 from tests.cuda.gpu import fast_gpu, on_gpu, small_launches
 from tests.cuda.test_fused_rectifier import apart, in_one
 from tests.cuda.test_fused_updates import RULES, after_updates, arrays
+from tests.cuda.test_pcg64 import agree
 from tests.kernels.twins import ALL_TWINS, draw, errors
 from tests.strategies import error
 from tests.strict_kernels import BadLaunch, compiler
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands
 
 
 class Bug(NamedTuple):
-    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, or "rectifier"."""
+    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, "rectifier", or "numbers"."""
 
     file: str
     notices: str
@@ -79,6 +80,34 @@ BUGS = [
     Bug("updates", "adam", "*correction * sqrt", "sqrt"),
     Bug("updates", "adam", "rest2 * g[i] * g[i]", "rest2 * g[i]"),
     Bug("updates", "move_average", "*old * average[i]", "*fresh * average[i]"),
+    # random numbers
+    Bug("pcg64", "numbers", "+ (low < x.low)", ""),
+    Bug("pcg64", "numbers", "low < x.low", "low > x.low"),
+    Bug("pcg64", "numbers", "__umul64hi(x.low, y.low) +", ""),
+    Bug("pcg64", "numbers", "+ x.high * y.low", ""),
+    Bug("pcg64", "numbers", "plus(times(f.a, s), f.c)", "times(f.a, s)"),
+    Bug("pcg64", "numbers", "if (k % 2)", ""),
+    Bug("pcg64", "numbers", "k > 0;", "k > 1;"),
+    Bug("pcg64", "numbers", "moved(f.c, f)}", "plus(f.c, f.c)}"),
+    Bug("pcg64", "numbers", "times(f.a, f.a)", "f.a"),
+    Bug("pcg64", "numbers", "s.high ^ s.low", "s.high"),
+    Bug("pcg64", "numbers", ">> 58", ">> 59"),
+    Bug("pcg64", "numbers", "-turn & 63", "64 - turn & 31"),
+    Bug("pcg64", "numbers", "0x4385DF649FCCF645", "0x4385DF649FCCF64D"),
+    Bug("pcg64", "numbers", "0x2360ED051FC65DA4", "0x2360ED051FC65DA5"),
+    Bug("pcg64", "numbers", "{state[2], state[3]}", "{state[3], state[2]}"),
+    Bug("pcg64", "numbers", "first / 2 +", ""),
+    Bug("pcg64", "numbers", "+ threadIdx.x) * words", "+ threadIdx.x) * (words + 1)"),
+    Bug("pcg64", "numbers", ">= first + n) return", ">= n) return"),
+    Bug("pcg64", "numbers", "k < words;", "k < words - 1;"),
+    Bug("pcg64", "numbers", "s = moved(s, f);\n        const word bits = output(s);",
+        "const word bits = output(s);\n        s = moved(s, f);"),
+    Bug("pcg64", "numbers", "(unsigned)bits, (unsigned)(bits >> 32)", "(unsigned)(bits >> 32), (unsigned)bits"),
+    Bug("pcg64", "numbers", "+ half - first", "+ half"),
+    Bug("pcg64", "numbers", "0 <= i && i < n", "i < n"),
+    Bug("pcg64", "numbers", "0 <= i && i < n", "0 <= i"),
+    Bug("pcg64", "numbers", "(halves[half] >> 8) * 0x1p-24f", "halves[half] * 0x1p-32f"),
+    Bug("pcg64", "numbers", "u >= rate", "u > rate"),
 ]  # fmt: skip
 
 
@@ -115,9 +144,11 @@ def differs(notices: str, seed: int) -> bool:
             with small_launches():
                 found = in_one(*given)
             return not all(error(*both, floor=1.0) < 1e-10 for both in zip(found, apart(*given), strict=True))
-        a, extra = draw(notices, seed, np.float32)
         try:
             with small_launches(), fast_gpu() as device:
+                if notices == "numbers":
+                    return not agree(device, seed, [5, 40, 9, 23, 1], skipped=seed)
+                a, extra = draw(notices, seed, np.float32)
                 found = on_gpu(device, notices, a, extra)
         except BadLaunch:  # which names what the kernel did outside its arrays
             return True

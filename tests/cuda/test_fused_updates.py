@@ -1,39 +1,19 @@
 """Update rules in one launch change what the plain rules change, wherever their coefficients come from."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from minigan.cuda import launch
 from minigan.nn import Dense, init_params
-from minigan.optim import SGD, Adam, ExponentialDecay, LinearRamp, Momentum, RMSprop
+from minigan.optim import SGD
 from tests.cuda.gpu import fast_gpu, small_launches
+from tests.optim.updates import LR, RULES, Backwards, after_updates
 from tests.strategies import normal
 from tests.strict_kernels import compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
 
-LR = ExponentialDecay(0.1, 1.5)
-RULES = {
-    "sgd": SGD(LR),
-    "momentum": Momentum(LR, LinearRamp(0.5, 0.9, 5)),
-    "rmsprop": RMSprop(LR, rho=0.7),
-    "adam": Adam(LR, beta1=0.5, beta2=0.8),
-}
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-
-
-def after_updates(rule, number, dtype=np.float64, device=None, ready=None):
-    """Parameters and moments after so many updates with the same gradients, on the host or on a device."""
-    place = {} if device is None else {"device": device}
-    theta = init_params(Dense(7), (11,), np.random.default_rng(0), dtype=dtype, **place)
-    grads, moments = theta.gradients(), rule.init_moments(theta)
-    for t in range(1, number + 1):
-        g = normal([1, t], *theta.flat.shape).astype(dtype)
-        grads.flat[...] = g if device is None else device.put(g)
-        rule.update(theta, grads, moments, t, ready and ready(theta.flat, rule.coefficients(t)))
-    return [vector if device is None else vector.get() for vector in (theta.flat, *moments.values())]
 
 
 def arrays(like, numbers):
@@ -68,12 +48,6 @@ def test_one_launch_an_update(rule, monkeypatch):
 
 def test_a_rule_of_one_s_own_is_followed():
     """Even where it has the moments and the coefficients of one that is known."""
-
-    @dataclass(frozen=True)
-    class Backwards(SGD):
-        def rule(self, theta, g, moments, *coefficients):
-            theta += coefficients[0] * g
-
     expected = after_updates(Backwards(LR), 3)
     with fast_gpu() as device:
         found = after_updates(Backwards(LR), 3, device=device)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from minigan.kernels import batchnorm, blocks, conv, dense, pointwise, resample, winograd, workers
+from minigan.kernels import batchnorm, blocks, conv, dense, pointwise, resample, updates, winograd, workers
 from minigan.kernels.loops import COMPILED
 from minigan.kernels.toom_cook import toom_cook
 from tests.kernels.twins import TWINS, draw, errors, fast
@@ -132,7 +132,7 @@ BUGS = [
     Bug("sigmoid: a sign", pointwise._sigmoid, "np.negative(x)", "np.positive(x)"),
     Bug("tanh: sigmoid", pointwise.tanh, "plain.tanh", "plain.sigmoid"),
     Bug("tanh backward: of the wrong array", pointwise.tanh_backward, "ActivationCache(y)", "ActivationCache(piece)"),
-    Bug("updates: the last number of a part is left out", pointwise.in_pieces, "pieces(start, stop,",
+    Bug("updates: the last number of a part is left out", updates._by_pieces, "pieces(start, stop,",
         "pieces(start, stop - 1,"),
 ]  # fmt: skip
 

@@ -15,15 +15,16 @@ import numpy as np
 
 from minigan import ops
 from minigan.functional.patches import Geometry
-from minigan.kernels import batchnorm, blocks, conv, dense, maxout, pointwise, resample, winograd
+from minigan.kernels import batchnorm, blocks, conv, dense, maxout, pointwise, resample, updates, winograd
 from minigan.kernels.loops import COMPILED
 from tests.strategies import normal
 
 # Where the loops are used.
-ROOMS = (batchnorm, conv, maxout, pointwise, winograd)
+ROOMS = (batchnorm, conv, maxout, pointwise, updates, winograd)
 # Limits that no small array reaches, and values which it does: several pieces, partial ones, several workers.
 LIMITS = [
     (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
+    (updates, "PIECE", 24), (updates, "SMALL", 5),
     (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (resample, "IMAGES", 1),
     (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "OVERHEAD", 0), (winograd, "MOVE", 0),
     (winograd, "TRANSFORM", 0), (winograd, "TURNED", 3),
@@ -292,6 +293,7 @@ GPU_ONLY = {
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY
+OF_NO_ARRAYS = {"draw_keep"}  # see tests/cuda/test_pcg64.py
 
 
 # How the numbers of an array may lie in memory.

@@ -23,7 +23,7 @@ from minigan.runs.checkpoint import read_newest
 from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
 from minigan.runs.gauge import Watch
-from minigan.runs.inbox import AHEAD, Inbox
+from minigan.runs.inbox import AHEAD, ALIGNMENT, Inbox
 from minigan.runs.options import RunOptions
 from minigan.runs.rounds import Rounds
 from minigan.runs.state import State
@@ -135,6 +135,18 @@ def test_a_replayed_round_is_one_copy_and_one_launch(recipe, strict):
     assert strict_graph.operations == before
     assert (counts.waits, counts.copies) == ([], ["set"] * ROUNDS)
     assert graph.launches == ROUNDS + 1
+
+
+def test_what_is_delivered_does_not_grow_with_the_masks(strict):
+    """Images, z, the state of a generator, coefficients: a place each, where masks would be 48,000 numbers."""
+
+    def delivered(recipe):
+        run = players(recipe, strict)
+        play(run, captured.WARM_UP + 1)
+        return run._inbox._size
+
+    wide = dataclasses.replace(MAXOUT, hidden_d=3000)
+    assert delivered(wide) == delivered(MAXOUT) == 4 * ALIGNMENT
 
 
 def test_two_rounds_go_before_the_capture_and_the_third_is_played_once(strict):

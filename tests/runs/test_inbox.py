@@ -10,7 +10,7 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import MLPMnist
 from minigan.runs.draws import HostDraws, SeededDraws
 from minigan.runs.feed import feed
-from minigan.runs.inbox import AHEAD, ALIGNMENT, Drawn, Inbox, InboxDraws, Uniform
+from minigan.runs.inbox import AHEAD, ALIGNMENT, Inbox, InboxDraws, Item
 from tests.strict_cupy import counting
 
 F4 = np.dtype("float32")
@@ -83,14 +83,14 @@ def test_places_do_not_overlap_and_are_aligned_as_cudas_own(inbox):
 
 
 def test_host_memory_is_not_overwritten_before_the_device_has_copied_it(inbox, monkeypatch):
-    early, draw = [], Drawn.draw
+    early, draw = [], Item.draw
 
-    def careful(self, host, masks):
+    def careful(self, host):
         if not inbox._parcels[host.step % AHEAD].copied.waited:
             early.append(host.step)
-        return draw(self, host, masks)
+        return draw(self, host)
 
-    monkeypatch.setattr(Drawn, "draw", careful)
+    monkeypatch.setattr(Item, "draw", careful)
     for step in range(6, 6 + 3 * AHEAD):
         inbox.deliver(step, (0, 0, 0))
         assert not inbox._parcels[step % AHEAD].copied.waited or step + AHEAD in inbox._pending
@@ -100,20 +100,23 @@ def test_host_memory_is_not_overwritten_before_the_device_has_copied_it(inbox, m
 def test_what_was_not_asked_for_in_the_learnt_round_has_no_place(draws, inbox):
     inbox.deliver(6, (0, 0, 0))
     with pytest.raises(KeyError):
-        inbox.take(Drawn(HostDraws.z_d, 1))
-    with pytest.raises(KeyError):
-        inbox.take(Uniform(0, 3, (1,)))
+        inbox.take(Item(HostDraws.z_d, 1))
     with pytest.raises(TypeError, match="float64"):
         from_inbox(draws, inbox, 6).dropout(0).random((3, 5), dtype=np.float64)
 
 
 def test_an_error_of_a_thread_is_that_of_the_round(inbox, monkeypatch):
-    def fails(_self, _host, _masks):
+    def fails(_self, _host):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Uniform, "draw", fails)
+    monkeypatch.setattr(Item, "draw", fails)
     with pytest.raises(MemoryError, match="no room"):
         inbox.deliver(6, (0, 0, 0))
+
+
+def test_of_masks_the_state_is_delivered_and_nothing_else(inbox):
+    masks = {item.k: place for item, place in inbox._places.items() if item.method == HostDraws.state_of_masks}
+    assert {k: (place.shape, place.dtype) for k, place in masks.items()} == dict.fromkeys((0, 1), ((4,), np.uint64))
 
 
 def test_masks_in_pieces_are_those_of_the_generator(draws):

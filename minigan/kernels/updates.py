@@ -1,0 +1,44 @@
+"""Update rules on the workers: in one pass where loops are compiled, else piece by piece by the plain formula."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minigan.kernels.blocks import PIECE, pieces
+from minigan.kernels.loops import loops
+from minigan.kernels.workers import share
+
+SMALL = 1 << 14  # numbers below which a second worker gains nothing
+# Those with a compiled loop, by the name of their class in minigan.optim; one that is derived from it has another name,
+# and may do something else. With each its moments and its constants, in the order of the loop.
+RULES: dict[str, tuple[str, tuple[str, ...], Callable[[Any], tuple[float, ...]]]] = {
+    "SGD": ("sgd", (), lambda _: ()),
+    "Momentum": ("momentum", ("velocity",), lambda _: ()),
+    "Adam": ("adam", ("m", "v"), lambda rule: (rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2, rule.eps)),
+}
+
+
+def in_pieces(*vectors: np.ndarray, change: Callable[..., None]) -> None:
+    """See `minigan.ops.in_pieces`."""
+    together = _in_one_pass(vectors, change) or partial(_by_pieces, vectors, change)
+    share(together, len(vectors[0]), SMALL)
+
+
+def _in_one_pass(vectors: tuple[np.ndarray, ...], change: Any) -> Callable[[int, int], None] | None:
+    """The update of a part of the vectors by a compiled loop, if there is one for this rule."""
+    name, moments, constants = RULES.get(type(getattr(change, "optimiser", None)).__name__, ("", (), None))
+    loop = getattr(loops, name, None)
+    if loop is None or constants is None:
+        return None
+    theta, g, *others = vectors
+    named = dict(zip(change.names, others, strict=True))
+    ordered = [theta, g, *(named[moment] for moment in moments)]
+    numbers = [theta.dtype.type(number) for number in (*change.coefficients, *constants(change.optimiser))]
+    return lambda start, stop: loop(*(vector[start:stop] for vector in ordered), *numbers)
+
+
+def _by_pieces(vectors: tuple[np.ndarray, ...], change: Callable[..., None], start: int, stop: int) -> None:
+    for some in pieces(start, stop, PIECE):
+        change(*(vector[some] for vector in vectors))

@@ -1,0 +1,114 @@
+"""Random numbers drawn on a GPU are NumPy's to the bit, from any place of any sequence on."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigan import ops
+from minigan.cuda.pcg64 import DeviceGenerator
+from minigan.functional.dropout import draw_keep
+from minigan.randomness import state_words
+from tests.cuda.gpu import fast_gpu, small_launches
+from tests.strategies import seeds
+from tests.strict_cupy import counting
+from tests.strict_kernels import compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+
+SIZES = st.lists(st.integers(0, 70), max_size=5)
+
+
+def on_device(device, rng):
+    state = device.put(state_words(rng))
+    return DeviceGenerator(lambda: state)
+
+
+def agree(device, seed, sizes, skipped=0):
+    """Whether numbers and masks of these sizes in turns are NumPy's, after so many words."""
+    host, again = (np.random.default_rng(seed) for _ in range(2))
+    there = on_device(device, host)
+    there._drawn = 2 * skipped
+    host.bit_generator.advance(skipped)
+    again.bit_generator.advance(skipped)
+    rates = np.append(again.random(sum(sizes), dtype=np.float32)[::7], 0.5)  # also a rate that is drawn itself
+    for number, size in enumerate(sizes):
+        expected = host.random(size, dtype=np.float32)
+        if number % 2:
+            found = there.random((size,), np.float32)
+        else:
+            rate = float(rates[number % len(rates)])
+            expected, found = expected >= rate, ops.draw_keep(there, (size,), rate)
+        assert found.dtype == expected.dtype
+        if not np.array_equal(found.get(), expected):
+            return False
+    return True
+
+
+@given(seed=seeds, sizes=SIZES, skipped=st.sampled_from([0, 1, 2**20 - 1, 2**61 - 400]))
+def test_draws_in_any_pieces_are_those_of_numpy(seed, sizes, skipped):
+    with small_launches(), fast_gpu() as device:
+        assert agree(device, seed, sizes, skipped)
+
+
+def test_masks_of_full_size_are_those_of_numpy(monkeypatch):
+    """Odd places, several blocks; and more words for a thread where there are too many for all."""
+    with fast_gpu() as device:
+        assert agree(device, 0, [78_401, 24_000, 0, 1, 24_001])
+        monkeypatch.setattr("minigan.cuda.pcg64.MOST_THREADS", 100)
+        assert agree(device, 1, [3, 20_001])
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_draws_what_numpy_draws(gpu):
+    with ops.fast_kernels(1):
+        for seed, sizes in enumerate(([1], [3, 1, 0, 2, 7], [78_400, 24_001, 24_000, 5], [3, 2_000_001])):
+            assert agree(gpu, seed, sizes)
+            assert agree(gpu, seed, sizes, 2**61 - 2**21)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_draws_from_the_state_that_it_finds_when_it_replays(gpu):
+    first, second = np.random.default_rng(1), np.random.default_rng(2)
+    state = gpu.put(state_words(first))
+    stream, pool = gpu.xp.cuda.Stream(non_blocking=True), gpu.xp.cuda.MemoryPool()
+    gpu.synchronize()
+    with stream, gpu.xp.cuda.using_allocator(pool.malloc), ops.fast_kernels(1):
+        ops.draw_keep(DeviceGenerator(lambda: state), (1,), 0.5)  # compiles
+        there = DeviceGenerator(lambda: state)
+        stream.begin_capture()
+        masks = [ops.draw_keep(there, shape, 0.5) for shape in ((100, 785), (7, 1, 3))]
+        graph = stream.end_capture()
+        state.set(state_words(second))
+        graph.launch(stream)
+        stream.synchronize()
+    for mask in masks:
+        assert np.array_equal(mask.get(), draw_keep(second, mask.shape, 0.5))
+
+
+def test_a_mask_is_one_launch_and_no_copy():
+    with fast_gpu() as device:
+        there = on_device(device, np.random.default_rng(0))
+        with counting() as counts:
+            ops.draw_keep(there, (100, 1, 1, 5), 0.5)
+        assert (counts.waits, counts.copies) == ([], [])
+
+
+def test_a_generator_of_the_host_draws_there_with_fast_kernels_too():
+    with fast_gpu():
+        found = ops.draw_keep(np.random.default_rng(0), (3, 5), 0.4)
+    assert np.array_equal(found, draw_keep(np.random.default_rng(0), (3, 5), 0.4))
+
+
+def test_the_state_is_asked_for_once_and_not_before_it_is_needed(strict):
+    asked = []
+    state = strict.put(state_words(np.random.default_rng(0)))
+    there = DeviceGenerator(lambda: asked.append(1) or state)
+    assert asked == []
+    there.random((2,), np.float32), there.random((2,), np.float32)
+    assert asked == [1]
+
+
+def test_other_numbers_are_refused(strict):
+    with pytest.raises(TypeError, match="float32, not in float64"):
+        on_device(strict, np.random.default_rng(0)).random((3,), np.float64)
