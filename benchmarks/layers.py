@@ -224,16 +224,24 @@ def pointwise(name: str, x: Shape, *constants: float) -> list[Task]:
 
 
 def adam(parameters: int) -> Task:
-    """One update of a flat vector."""
+    """One update of a flat vector, and the gradient made anew: after an update it is zero.
+
+    Of zeros alone the moments would soon be denormal numbers, which take a processor many times as long.
+    """
     rule = Adam(lr=2e-4, beta1=0.5)
 
     def prepare(draw: Draw) -> Callable[[], object]:
         theta = nn.Params(draw((parameters,)), {"w": (parameters,)}, {}, ())
         grads, moments = theta.gradients(), rule.init_moments(theta)
-        grads["w"] = draw((parameters,))
-        return lambda: rule.update(theta, grads, moments, 1)
 
-    return Task("Adam", shown((parameters,)), 0, 7 * parameters, prepare)  # reads theta, g, m, v; writes theta, m, v
+        def call() -> None:
+            grads.flat.fill(1e-3)
+            rule.update(theta, grads, moments, 1)
+
+        return call
+
+    # Reads theta, g, m, v; writes theta, m, v, and g twice.
+    return Task("Adam", shown((parameters,)), 0, 9 * parameters, prepare)
 
 
 def shown(shape: Shape) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import layers
-from benchmarks.layers import ON_GPU, TOLERANCE, best_of, contexts, drawing, first_array, limits_of, measure, tasks
+from benchmarks.layers import ON_GPU, TOLERANCE, adam, best_of, contexts, drawing, first_array, limits_of, measure, tasks
 from benchmarks.rounds import chosen
 from minigan import ops
 from minigan.backend import CPU
@@ -80,6 +80,20 @@ def test_results_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> N
     task = next(iter(tasks(chosen(["mlp-mnist"], [], 2))))
     with pytest.raises(UserError, match=r"fast differs from the plain version by 2\.0e-04"):
         measure(task, contexts(1), 1)
+
+
+def test_adam_s_moments_stay_numbers_however_often_it_is_called() -> None:
+    made = []
+
+    def draw(shape):
+        made.append(np.ones(shape, np.float32))
+        return made[-1]
+
+    call = adam(3).prepare(draw)
+    for _ in range(300):
+        before = made[0].copy()
+        call()
+    assert (before - made[0] > 1e-5).all()  # of a gradient that stays zero: nothing moves any more
 
 
 def test_of_a_result_with_a_cache_the_result_is_compared() -> None:
