@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from benchmarks import layers
-from benchmarks.layers import ON_GPU, TOLERANCE, adam, best_of, contexts, drawing, first_array, limits_of, measure, tasks
+from benchmarks.layers import (
+    ON_GPU,
+    TOLERANCE,
+    adam,
+    best_of,
+    contexts,
+    drawing,
+    first_array,
+    limits_of,
+    measure,
+    tasks,
+)
 from benchmarks.rounds import chosen
 from minigan import ops
 from minigan.backend import CPU
