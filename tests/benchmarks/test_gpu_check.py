@@ -11,6 +11,7 @@ from benchmarks import equivalence, gpu_check, layers, step
 from minigan.backend import CPU, GPUUnavailable, select_device
 from minigan.errors import UserError
 from minigan.gradcheck.cases import builders
+from tests.strict_kernels import compiler
 
 
 @pytest.fixture
@@ -189,6 +190,24 @@ def test_a_stage_in_a_process_of_its_own_is_that_stage(tmp_path, monkeypatch, ca
         gpu_check.Result("gradients", "its process ended with exit code 1", ok=False)
     ]
     assert "no GPU: CuPy is not usable (not for this test)" in capfd.readouterr().err
+
+
+STAND_IN = """
+import sys
+from minigan.cuda import cublas
+from tests import strict_cublas, strict_cupy
+sys.modules["cupy"], library = strict_cupy.MODULE, strict_cublas.Library()
+cublas._load = lambda _: library
+"""
+
+
+@pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+def test_where_there_is_a_gpu_its_lines_come_back(tmp_path, monkeypatch) -> None:
+    (tmp_path / "cupy.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (result,) = gpu_check.in_own_process("crossover", gpu_check.Options(out=tmp_path, quick=True), 60.0)
+    assert (result.what, result.ok) == ("GPU against CPU", True)
+    assert result.value.endswith("; rounds are captured")
 
 
 def test_both_parts_of_the_tests_are_run_and_told(tmp_path, monkeypatch, capfd) -> None:
