@@ -12,11 +12,15 @@ from minigan.runs.metrics import Row
 PLAIN_SECONDS = 10  # between two lines off a terminal
 
 
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread that looks after a bar which stands still for long: it would outlive the run
+
+
 class Progress:
     """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
 
     def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
-        self._bar = tqdm(
+        self._bar = _Bar(
             total=goal, initial=step, unit="step", dynamic_ncols=True, leave=False,
             disable=hidden or not sys.stderr.isatty(),
         )  # fmt: skip
