@@ -21,7 +21,7 @@ def test_why_there_is_no_cublas_is_told(monkeypatch):
     def missing(_xp):
         raise GPUUnavailable("no cuBLAS (libcublas.so.13: cannot open); install it with: pip install nvidia-cublas")
 
-    monkeypatch.setattr(cublas, "_load", missing)
+    monkeypatch.setattr(cublas, "load", missing)
     assert info.gpu_lines()[1] == (
         "cuBLAS: none; (libcublas.so.13: cannot open); install it with: pip install nvidia-cublas; "
         "--kernels plain does without"

@@ -129,7 +129,7 @@ def _as_it_lies(array: Array) -> _Matrix | None:
 def _launch(xp: Any, left: _Matrix, right: _Matrix, target: _Matrix, out: Array, depth: int, add: bool) -> None:
     """Column by column: the transposed `out` is the transposed second factor times the transposed first."""
     numbers = _NUMBERS[out.dtype.name]
-    compute = _TF32 if out.dtype.name == "float32" and _in_tf32() else numbers.compute
+    compute = _TF32 if out.dtype.name == "float32" and in_tf32() else numbers.compute
     columns, rows = out.shape[-1], out.shape[-2]
     if max(columns, rows, depth, left.leading, right.leading, target.leading) > LARGEST:
         raise ValueError(f"cuBLAS takes sizes up to {LARGEST}, not {rows} x {depth} x {columns}")
@@ -147,7 +147,7 @@ def _launch(xp: Any, left: _Matrix, right: _Matrix, target: _Matrix, out: Array,
         )  # fmt: skip
 
 
-def _in_tf32() -> bool:
+def in_tf32() -> bool:
     """The switch that CuPy has for its own products."""
     return os.environ.get("CUPY_TF32", "0") != "0"
 
@@ -164,7 +164,7 @@ class _Handle:
     """
 
     def __init__(self, xp: Any) -> None:
-        self._cuda, self._library = xp.cuda, _load(xp)
+        self._cuda, self._library = xp.cuda, load(xp)
         for name, arguments in _SIGNATURES.items():
             getattr(self._library, name).argtypes = arguments
         self._library.cublasGetStatusString.restype = ctypes.c_char_p
@@ -205,7 +205,7 @@ def _handle(xp: Any) -> _Handle:
     return _handles[key]
 
 
-def _load(xp: Any) -> Any:
+def load(xp: Any) -> Any:
     """libcublas as NVIDIA's pathfinder finds it, which CuPy from version 14 on uses too; else by its name."""
     try:
         path = import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublas").abs_path

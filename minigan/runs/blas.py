@@ -70,7 +70,7 @@ def gpu_facts(gpu: Device) -> str:
         version, _ = cublas_library(gpu)
     except GPUUnavailable:  # plain kernels leave the products to CuPy
         version = "unknown"
-    tf32 = "on" if cublas._in_tf32() else "off"
+    tf32 = "on" if cublas.in_tf32() else "off"
     return (
         f"CuPy {gpu.xp.__version__} on {gpu_name(gpu)}, cuBLAS {version}, TF32 {tf32}, "
         f"{ops.kernels_in_use(gpu.xp)}, random numbers of NumPy {np.__version__}"
@@ -79,7 +79,7 @@ def gpu_facts(gpu: Device) -> str:
 
 def cublas_library(gpu: Device) -> tuple[str, str]:
     """Version and path of the cuBLAS that the fused kernels' products go to. Raises GPUUnavailable if there is none."""
-    library = cublas._load(gpu.xp)
+    library = cublas.load(gpu.xp)
     version = []
     for part in range(3):  # libraryPropertyType: MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL
         number = c_int()

@@ -197,7 +197,7 @@ import sys
 from minigan.cuda import cublas
 from tests import strict_cublas, strict_cupy
 sys.modules["cupy"], library = strict_cupy.MODULE, strict_cublas.Library()
-cublas._load = lambda _: library
+cublas.load = lambda _: library
 """
 
 

@@ -240,7 +240,7 @@ def test_each_thread_has_a_handle_of_its_own(library):
 
 
 VERSION_12 = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(runtimeGetVersion=lambda: 12090)))
-load = cublas._load  # the real one: the stand-in takes its place in the tests
+load = cublas.load  # the real one: the stand-in takes its place in the tests
 
 
 def test_the_library_is_the_one_that_pathfinder_finds():
@@ -278,7 +278,7 @@ BUGS = [
     Bug("the step of a batch forgotten", cublas._as_it_lies, "steps[0] if steps else 0", "0"),
     Bug("always added", cublas._launch, "numbers.one if add else", "numbers.one if True else"),
     Bug("never added", cublas._launch, "numbers.one if add else", "numbers.zero if add else"),
-    Bug("always in TF32", cublas._launch, "and _in_tf32()", "and True"),
+    Bug("always in TF32", cublas._launch, "and in_tf32()", "and True"),
     Bug("the workspace before the stream", cublas._Handle._move, '"cublasSetWorkspace_v2", self._library.cublasSetWorkspace_v2(self._pointer, workspace, WORKSPACE)',
         '"cublasSetStream_v2", self._library.cublasSetStream_v2(self._pointer, stream)'),
     Bug("the stream never changes", cublas._Handle.call, "stream != self._stream", "self._stream is None"),

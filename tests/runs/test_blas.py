@@ -92,5 +92,5 @@ def test_plain_kernels_of_a_gpu_do_without_our_own_cublas(strict, monkeypatch) -
     def missing(_xp):
         raise GPUUnavailable("no cuBLAS")
 
-    monkeypatch.setattr(cublas, "_load", missing)
+    monkeypatch.setattr(cublas, "load", missing)
     assert "cuBLAS unknown" in blas_facts(strict)
