@@ -34,7 +34,7 @@ from minigan.runs.blas import compute
 from minigan.typing import Array, Shape
 
 TOLERANCE = 1e-4  # relative distance of two places' results, in float32
-FLIPS = 1e-2  # where a number within rounding of 0 is on one side of the rectifier in one place, on the other in another
+FLIPS = 1e-2  # where a number within rounding of 0 may be on either side of the rectifier
 ENOUGH = 0.02  # seconds that one measurement takes at least
 SETTLE = 0.05  # seconds in which threads of the place before, which wait by spinning, fall asleep
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
