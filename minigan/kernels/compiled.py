@@ -39,8 +39,12 @@ def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray
 
 
 def _loops_for(matrix: np.ndarray, image: np.ndarray) -> tuple[Callable, Callable]:
-    channels = image.shape[3]
-    return _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name, channels if channels < UNROLLED else 0)
+    return _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name, _if_few(image.shape[3]))
+
+
+def _if_few(length: int) -> int:
+    """The length of a row that gets loops of its own, else 0."""
+    return length if length < UNROLLED else 0
 
 
 @cache
@@ -107,7 +111,7 @@ def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> 
     """See `blocks.cut_windows`."""
     n, height = image.shape[:2]
     flat = out.reshape(*out.shape[:4], -1)
-    cut = _window_loops(flat.shape[3], flat.shape[4])[0]
+    cut, _ = _window_loops(_if_few(flat.shape[4]))
     cut(image.reshape(n, height, -1), stride[0], stride[1] * image.shape[3], flat)
 
 
@@ -115,20 +119,18 @@ def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray)
     """See `blocks.add_windows`."""
     n, height = image.shape[:2]
     flat = windows.reshape(*windows.shape[:4], -1)
-    add = _window_loops(flat.shape[3], flat.shape[4])[1]
+    _, add = _window_loops(_if_few(flat.shape[4]))
     add(flat, stride[0], stride[1] * image.shape[3], image.reshape(n, height, -1))
 
 
 @cache
-def _window_loops(kh: int, run: int) -> tuple[Callable, Callable]:
-    """The two loops for windows of kh rows, each of which is `run` numbers side by side in the image.
-
-    Both are constants for the compiler: see `UNROLLED`.
-    """
+def _window_loops(few: int) -> tuple[Callable, Callable]:
+    """The two loops for windows whose rows are so many numbers side by side in the image; 0: many."""
 
     @compiled
     def cut_loop(image, stride, step, windows):  # type: ignore[no-untyped-def]
-        n, p, q = windows.shape[:3]
+        n, p, q, kh = windows.shape[:4]
+        run = few or windows.shape[4]
         for sample in range(n):
             for i in range(p):
                 for j in range(q):
@@ -138,7 +140,8 @@ def _window_loops(kh: int, run: int) -> tuple[Callable, Callable]:
 
     @compiled
     def add_loop(windows, stride, step, image):  # type: ignore[no-untyped-def]
-        n, p, q = windows.shape[:3]
+        n, p, q, kh = windows.shape[:4]
+        run = few or windows.shape[4]
         for sample in range(n):
             for i in range(p):
                 for j in range(q):
