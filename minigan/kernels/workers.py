@@ -17,16 +17,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minigan.kernels.placement import Placement
+
 T = TypeVar("T")
 
 # A queue of the standard library's C code: handing a part over takes a third of the time that its executors take.
 _tasks: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()
 _others: list[threading.Thread] = []  # the caller is a worker too
+_placement = Placement([])
 _local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
 
 def set_threads(count: int) -> None:
     """How many workers share the work from now on; 1: the caller does it alone, and no thread is left."""
+    global _placement
     for _ in _others:
         _tasks.put(None)
     for other in _others:
@@ -34,6 +38,7 @@ def set_threads(count: int) -> None:
     _others[:] = [threading.Thread(target=_serve, name="minigan", daemon=True) for _ in range(count - 1)]
     for other in _others:
         other.start()
+    _placement = Placement(_others)
 
 
 def threads() -> int:
@@ -63,6 +68,7 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
             errors.append(err)
         ended.put(part)
 
+    _placement.keep_off_the_caller()
     for part in range(1, parts):
         _tasks.put(partial(copy_context().run, one, part))
     one(0)

@@ -1,5 +1,6 @@
-"""Work shared by threads: order, errors, scratch memory, and no way to wait for each other for ever."""
+"""Work shared by threads: order, errors, scratch memory, places, and no way to wait for each other for ever."""
 
+import os
 import threading
 import time
 import warnings
@@ -7,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minigan.kernels import workers
+from minigan.kernels import placement, workers
 from minigan.kernels.workers import scratch, share
 
 on_two_threads = pytest.mark.usefixtures("two_threads")
@@ -138,3 +139,76 @@ def test_scratch_memory_of_different_uses_shapes_and_types():
     assert scratch("one", (1000,), np.float64).shape == (1000,)
     assert scratch("one", (0, 3), np.float32).shape == (0, 3)
     assert scratch("one", (4,), np.float64).flags.aligned
+
+
+class Processors:
+    """Says that the caller is on processor `here`, and that the process may use some; remembers who was moved where."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, allowed: set[int]) -> None:
+        self.here, self.moved = 0, []
+        monkeypatch.setattr(placement, "_asks_the_system", lambda: lambda: self.here)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed, raising=False)
+        monkeypatch.setattr(os, "sched_setaffinity", self.move, raising=False)
+
+    def move(self, thread: int, where: set[int]) -> None:
+        self.moved.append((thread, where))
+
+
+@pytest.fixture
+def of_workers():
+    """Identities of the workers of a pool that is made by then."""
+    yield lambda: [thread.native_id for thread in workers._others]
+    workers.set_threads(1)
+
+
+def test_workers_are_kept_off_the_caller_s_processor(monkeypatch, of_workers):
+    processors = Processors(monkeypatch, {0, 1, 4, 5})
+    workers.set_threads(3)
+    for processors.here, others in ((4, {0, 1, 5}), (0, {1, 4, 5})):
+        processors.moved.clear()
+        share(lambda *_: None, 3)
+        assert processors.moved == [(worker, others) for worker in of_workers()]
+        share(lambda *_: None, 3)
+        assert len(processors.moved) == 2  # not again, as long as the caller stays
+
+
+def test_a_new_pool_has_to_be_placed_again(monkeypatch, of_workers):
+    processors = Processors(monkeypatch, {0, 1})
+    for _ in range(2):
+        workers.set_threads(2)
+        share(lambda *_: None, 2)
+        assert processors.moved.pop() == (of_workers()[0], {1})
+
+
+@pytest.mark.parametrize("allowed", [set(), {0}, {0, 1}], ids=["unknown", "one", "fewer than threads"])
+@pytest.mark.usefixtures("of_workers")
+def test_workers_go_where_they_like_if_there_is_no_room(monkeypatch, allowed):
+    processors = Processors(monkeypatch, allowed)
+    workers.set_threads(3)
+    assert share(lambda start, _: start, 3) == [0, 1, 2]
+    assert not processors.moved
+
+
+@pytest.mark.usefixtures("of_workers")
+def test_a_worker_that_cannot_be_placed_works_on(monkeypatch):
+    class Refusing(Processors):
+        def move(self, *_):
+            raise OSError("not allowed")
+
+    Refusing(monkeypatch, {0, 1})
+    workers.set_threads(2)
+    assert share(lambda start, _: start, 2) == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system tells nothing about processors")
+@pytest.mark.usefixtures("of_workers")
+def test_threads_of_this_system_are_placed():
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("one processor")
+    workers.set_threads(2)
+    barrier = threading.Barrier(2)
+    places = share(lambda *_: (barrier.wait(timeout=20), os.sched_getaffinity(0))[1], 2)
+    assert places[0] == allowed  # the caller's are left alone
+    assert places[1] < allowed
+    assert len(places[1]) == len(allowed) - 1
