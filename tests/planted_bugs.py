@@ -45,10 +45,12 @@ BUGS = [
     Bug("dense: dx without the transpose's pairing", dense.dense_input_grad, "w.T", "w.T[:, ::-1]"),
     Bug("dense: dw averaged over the batch", dense.dense_weight_grad, "cache.x.T @ dy", "cache.x.T @ dy / len(dy)"),
     Bug("dense: dw of the first sample only", dense.dense_weight_grad, "cache.x.T @ dy", "cache.x[:1].T @ dy[:1]"),
+    Bug("dense: dw overwrites what was there", dense.dense_weight_grad, "total += dw", "total[...] = dw"),
     Bug("dense: db averaged", dense.dense_bias_grad, "sum(axis=0)", "mean(axis=0)"),
     Bug("dense: db over all outputs", dense.dense_bias_grad, "dy.sum(axis=0)", "dy.sum(axis=0) * 0 + dy.sum()"),
     Bug("dense: sign of dx", dense.dense_input_grad, "dy @", "-dy @"),
-    Bug("dense layer overwrites dw", nn.Dense.backward, 'grads["w"] +=', 'grads["w"] ='),
+    Bug("dense layer overwrites dw", nn.Dense.backward, 'ops.dense_weight_grad(dy, cache, grads["w"])',
+        'grads["w"][...] = ops.dense_weight_grad(dy, cache)'),
     Bug("dense layer overwrites db", nn.Dense.backward, 'grads["b"] +=', 'grads["b"] ='),
     Bug("dense layer forgets db", nn.Dense.backward, "if self.bias:", "if not self.bias and False:"),
     # batch normalisation

@@ -18,6 +18,6 @@ def dense_input_grad(dy: Array, w: Array) -> Array:
     return product(dy, w.T)
 
 
-def dense_weight_grad(dy: Array, cache: DenseCache) -> Array:
-    """See `minigan.functional.dense.dense_weight_grad`."""
-    return product(cache.x.T, dy)
+def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) -> Array:
+    """See `minigan.functional.dense.dense_weight_grad`; the product itself adds to the total."""
+    return product(cache.x.T, dy, total, add=total is not None)

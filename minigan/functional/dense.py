@@ -32,14 +32,18 @@ def dense_input_grad(dy: Array, w: Array) -> Array:
     return dy @ w.T  # (N, I)
 
 
-def dense_weight_grad(dy: Array, cache: DenseCache) -> Array:
+def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) -> Array:
     r"""Gradient with respect to w, summed over the samples.
 
     .. math:: dw_{io} = \sum_n x_{ni}\, dy_{no} \qquad\Longleftrightarrow\qquad dw = x^\top dy
 
-    Parameters: dy (N, O). Returns dw (I, O).
+    Parameters: dy (N, O); total (I, O), an array that dw is added to in place. Returns dw (I, O), or total.
     """
-    return cache.x.T @ dy  # (I, O)
+    dw = cache.x.T @ dy  # (I, O)
+    if total is None:
+        return dw
+    total += dw
+    return total
 
 
 def dense_bias_grad(dy: Array) -> Array:

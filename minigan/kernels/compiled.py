@@ -270,21 +270,31 @@ def leaky_backward(dy, y, slope, out):  # type: ignore[no-untyped-def]
         out[i] = dy[i] if y[i] > 0 else factor * dy[i]
 
 
-@compiled
-def maxout(groups, largest, winner):  # type: ignore[no-untyped-def]
+def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:
     """See `blocks.maxout`."""
-    for n in range(groups.shape[0]):
-        for u in range(groups.shape[1]):
-            best = groups[n, u, 0]
-            for p in range(1, groups.shape[2]):
-                value = groups[n, u, p]
-                best = value if (value > best) | (value != value) else best  # what is no number stays
-            free = True  # no jumps: the processor could not foresee them
-            for p in range(groups.shape[2]):
-                won = free & (groups[n, u, p] == best)
-                winner[n, u, p] = won
-                free &= not won
-            largest[n, u] = best
+    _maxout_loop(groups.shape[2])(groups, largest, winner)
+
+
+@cache
+def _maxout_loop(pieces: int) -> Callable:
+    """The loop for groups of so many: of a length that is a constant, every comparison is written out."""
+
+    @compiled
+    def loop(groups, largest, winner):  # type: ignore[no-untyped-def]
+        for n in range(groups.shape[0]):
+            for u in range(groups.shape[1]):
+                best = groups[n, u, 0]
+                for p in range(1, pieces):
+                    value = groups[n, u, p]
+                    best = value if (value > best) | (value != value) else best  # what is no number stays
+                free = True  # no jumps: the processor could not foresee them
+                for p in range(pieces):
+                    won = free & (groups[n, u, p] == best)
+                    winner[n, u, p] = won
+                    free &= not won
+                largest[n, u] = best
+
+    return loop
 
 
 @compiled

@@ -3,16 +3,21 @@
 import numpy as np
 
 from minigan.functional.dense import DenseCache
-from minigan.kernels.workers import share
+from minigan.kernels.workers import scratch, share
 
 PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
 
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, DenseCache]:
     """See `minigan.functional.dense.dense`."""
-    y = _columns(x, w)
-    if b is not None:
-        y += b
+    y = np.empty((len(x), w.shape[1]), x.dtype)
+
+    def part(i: int, j: int) -> None:
+        np.matmul(x, w[:, i:j], out=y[:, i:j])
+        if b is not None:
+            y[:, i:j] += b[i:j]
+
+    share(part, w.shape[1], _smallest(x))
     return y, DenseCache(x)
 
 
@@ -27,23 +32,19 @@ def dense_input_grad(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
     return dx
 
 
-def dense_weight_grad(dy: np.ndarray, cache: DenseCache) -> np.ndarray:
+def dense_weight_grad(dy: np.ndarray, cache: DenseCache, total: np.ndarray | None = None) -> np.ndarray:
     """See `minigan.functional.dense.dense_weight_grad`."""
-    return _columns(cache.x.T, dy) if dy.shape[1] >= cache.x.shape[1] else _rows(cache.x.T, dy)
+    rows = cache.x.T  # (I, N), some of them a worker
+    dw = np.empty((len(rows), dy.shape[1]), dy.dtype) if total is None else total
 
+    def part(i: int, j: int) -> None:
+        if total is None:
+            np.matmul(rows[i:j], dy, out=dw[i:j])
+        else:
+            dw[i:j] += np.matmul(rows[i:j], dy, out=scratch("weight gradient", dw[i:j].shape, dw.dtype))
 
-def _columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product a b, some columns a worker."""
-    product = np.empty((len(a), b.shape[1]), a.dtype)
-    share(lambda i, j: np.matmul(a, b[:, i:j], out=product[:, i:j]), b.shape[1], _smallest(a))
-    return product
-
-
-def _rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product a b, some rows a worker."""
-    product = np.empty((len(a), b.shape[1]), a.dtype)
-    share(lambda i, j: np.matmul(a[i:j], b, out=product[i:j]), len(a), _smallest(b))
-    return product
+    share(part, len(rows), _smallest(dy))
+    return dw
 
 
 def _smallest(whole: np.ndarray) -> int:

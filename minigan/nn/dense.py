@@ -50,7 +50,7 @@ class Dense(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if grads is not None:
-            grads["w"] += ops.dense_weight_grad(dy, cache)
+            ops.dense_weight_grad(dy, cache, grads["w"])  # adds to it
             if self.bias:
                 grads["b"] += ops.dense_bias_grad(dy)
         return ops.dense_input_grad(dy, theta["w"]) if need_dx else None

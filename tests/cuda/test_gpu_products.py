@@ -169,7 +169,7 @@ def test_dense_layers_multiply_three_times_and_copy_nothing():
         with patch.object(xp, "ascontiguousarray", None):
             _, cache = ops.dense(x, w)
             ops.dense_input_grad(dy, w)
-            ops.dense_weight_grad(dy, cache)
+            ops.dense_weight_grad(dy, cache, xp.zeros((3, 2)))
     assert [name for name in library.calls if "Gemm" in name] == ["cublasGemmEx"] * 3
 
 
@@ -254,6 +254,7 @@ def test_rounds_on_the_gpu_end_at_the_weights_of_the_host(recipe):
 BUGS = [
     Bug("dense: the input gradient by the weights as they are", dense.dense_input_grad, "w.T", "w.reshape(w.T.shape)"),
     Bug("dense: the bias taken off", dense.dense, "y += b", "y -= b"),
+    Bug("dense: what was there is overwritten", dense.dense_weight_grad, "add=total is not None", "add=False"),
     Bug("conv: the second product overwrites", conv.conv2d, "number > 0", "False"),
     Bug("conv: the first product adds to what was there", conv.conv2d, "number > 0", "True"),
     Bug("conv: what the first product leaves out is not cleared", conv.conv2d_input_grad, "du[:, written:] = 0", "pass"),

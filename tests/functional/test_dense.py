@@ -52,3 +52,11 @@ def test_the_gradients_of_two_batches_add_up_to_that_of_both():
     x, w, dy = normal(0, 6, 3), normal(1, 3, 2), normal(2, 6, 2)
     halves = [dense_weight_grad(dy[part], dense(x[part], w)[1]) for part in (slice(0, 2), slice(2, 6))]
     assert_agrees(halves[0] + halves[1], dense_weight_grad(dy, dense(x, w)[1]))
+
+
+def test_a_weight_gradient_is_added_to_what_is_there():
+    x, w, dy, total = normal(0, 6, 3), normal(1, 3, 2), normal(2, 6, 2), normal(3, 3, 2)
+    _, cache = dense(x, w)
+    expected = total + dense_weight_grad(dy, cache)
+    assert dense_weight_grad(dy, cache, total) is total
+    assert_agrees(total, expected)

@@ -122,9 +122,14 @@ BUGS = [
     Bug("conv: bias gradient of the first worker", conv.conv2d_bias_grad, "np.sum(sums, axis=0)", "sums[0]"),
     Bug("conv: channel by channel, every image is the first", conv._depthwise, "_padded(x[some]", "_padded(x[:1]"),
     # dense, activations, updates
-    Bug("dense: columns of the second worker", dense._columns, "b[:, i:j]", "(i == 0) * b[:, i:j]"),
-    Bug("dense: rows of the second worker", dense._rows, "a[i:j]", "(i == 0) * a[i:j]"),
-    Bug("dense: the bias taken off", dense.dense, "y += b", "y -= b"),
+    Bug("dense: columns of the second worker", dense.dense, "w[:, i:j]", "(i == 0) * w[:, i:j]"),
+    Bug("dense: the bias taken off", dense.dense, "y[:, i:j] += b", "y[:, i:j] -= b"),
+    Bug("dense: the bias of the first worker", dense.dense, "+= b[i:j]", "+= b[: j - i]"),
+    Bug("dense: weight gradient of the second worker", dense.dense_weight_grad, "np.matmul(rows[i:j], dy, out=dw[i:j])",
+        "np.matmul((i == 0) * rows[i:j], dy, out=dw[i:j])"),
+    Bug("dense: what was there is overwritten", dense.dense_weight_grad, "dw[i:j] += np", "dw[i:j] = np"),
+    Bug("dense: the weight gradient of the first worker is added", dense.dense_weight_grad, "+= np.matmul(rows[i:j]",
+        "+= np.matmul(rows[: j - i]"),
     Bug("relu: leaky", pointwise.relu, "0.0", "0.01"),
     Bug("relu backward: leaky", pointwise.relu_backward, "0.0", "0.01"),
     Bug("pieces of activations: always the first", pointwise.by_pieces, "array[some]",
@@ -140,6 +145,7 @@ if COMPILED:
     from minigan.kernels import compiled
 
     tile_loops, window_loops = compiled._tile_loops.__wrapped__, compiled._window_loops.__wrapped__
+    maxout_loop = compiled._maxout_loop.__wrapped__
     COMPILED_BUGS = [
         Bug("gather: the last tile is dropped", tile_loops, "for t in range(image.shape[0] * rows * columns):\n"
             "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
@@ -157,6 +163,9 @@ if COMPILED:
         Bug("windows: the last number of a row is dropped", window_loops, "for c in range(run):\n"
             "                            windows", "for c in range(run - 1):\n                            windows"),
         Bug("windows: overlapping ones overwrite each other", window_loops, "c] += windows", "c] = windows"),
+        Bug("maxout: several winners", maxout_loop, "free &= not won", "pass"),
+        Bug("maxout: the last piece is forgotten", maxout_loop, "range(1, pieces)", "range(1, pieces - 1)"),
+        Bug("maxout: the smallest", maxout_loop, "value > best", "value < best"),
         Bug("maxout backward: all win", compiled.maxout_backward.py_func, "* winner[n, u, p]", ""),
         Bug("windows: the step of a row for a column", compiled.add_windows, "stride[1] *", "stride[0] *"),
         Bug("channel by channel: added to what was there", compiled._depthwise_loop.py_func, "out[...] = 0", "pass"),
@@ -191,7 +200,7 @@ def interpreted() -> Iterator[ModuleType]:
         for decorator in ("compiled", "compiled_linear"):
             stack.enter_context(patch.object(compiled, decorator, lambda loop: loop))
         stack.enter_context(patch.object(compiled, "ROWS", 4))
-        for made in (compiled._tile_loops, compiled._window_loops):
+        for made in (compiled._tile_loops, compiled._window_loops, compiled._maxout_loop):
             stack.callback(made.cache_clear)
             made.cache_clear()
         yield compiled

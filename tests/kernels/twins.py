@@ -89,6 +89,12 @@ def _in_pieces(a: Arrays, _: None) -> list[np.ndarray]:
     return [theta, moment]
 
 
+def _dense_weight_grad(a: Arrays, _: None) -> list[np.ndarray]:
+    cache, total = ops.dense(a["x"], a["w"])[1], a["total"].copy()
+    assert ops.dense_weight_grad(a["dy"], cache, total) is total
+    return [ops.dense_weight_grad(a["dy"], cache), total]
+
+
 def _batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
     y, cache = ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)
     return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat, np.full(1, cache.samples, y.dtype)]
@@ -216,8 +222,7 @@ TWINS = {
         lambda rng: _dense_shapes(rng, dy="NO", w="IO"), sums=True,
     ),
     "dense_weight_grad": Twin(
-        lambda a, _: [ops.dense_weight_grad(a["dy"], ops.dense(a["x"], a["w"])[1])],
-        lambda rng: _dense_shapes(rng, x="NI", dy="NO", w="IO"), sums=True,
+        _dense_weight_grad, lambda rng: _dense_shapes(rng, x="NI", dy="NO", w="IO", total="IO"), sums=True
     ),
     "batchnorm": Twin(_batchnorm, _norm_shapes, tolerance=16),
     "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),

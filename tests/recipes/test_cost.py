@@ -33,7 +33,7 @@ SMALL = [
 MULTIPLIED: dict[str, Callable[..., int]] = {
     "dense": lambda x, w, *_: len(x) * w.size,
     "dense_input_grad": lambda dy, w: len(dy) * w.size,
-    "dense_weight_grad": lambda dy, cache: len(dy) * dy.shape[1] * cache.x.shape[1],
+    "dense_weight_grad": lambda dy, cache, *_: len(dy) * dy.shape[1] * cache.x.shape[1],
     "conv2d": lambda x, w, geometry: len(x) * int(np.prod(geometry.out_size(x.shape[1:3], w.shape[:2]))) * w.size,
     "conv2d_input_grad": lambda dy, w, *_: dy[..., 0].size * w.size,
     "conv2d_weight_grad": lambda x, dy, kernel, geometry: (
