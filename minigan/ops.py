@@ -65,17 +65,24 @@ Twins = dict[str, Callable[..., Any]]
 _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
-HOST_ROOMS = ("batchnorm", "conv", "dense", "maxout", "pointwise", "resample", "updates")  # of kernels/, where they are
+HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
 GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
+def _twins_for(first: Any) -> Twins:
+    """Those of a GPU for all but NumPy's arrays; what a generator draws goes where the networks are."""
+    if isinstance(first, np.ndarray) or (isinstance(first, np.random.Generator) and not _gpu_twins):
+        return _host_twins
+    return _gpu_twins
+
+
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, if one is in use. All but NumPy's arrays count as a GPU's."""
+    """The operation; its twin for arrays of that kind, if one is in use."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
     def call(first: Any, *others: Any, **options: Any) -> Any:
-        twins = _host_twins if isinstance(first, np.ndarray) else _gpu_twins
+        twins = _twins_for(first)
         return (twins.get(plain.__name__) or plain)(first, *others, **options)
 
     return call  # type: ignore[return-value]

@@ -212,6 +212,13 @@ def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray)
         np.multiply(dy[part], factor, out=out[part])
 
 
+def masked(x: np.ndarray, keep: np.ndarray, scale: float, out: np.ndarray) -> None:
+    """scale x where keep is true, else 0 (what is not finite stays so): flat arrays."""
+    for part in pieces(0, len(x), PIECE):
+        np.multiply(x[part], keep[part], out=out[part])
+        out[part] *= x.dtype.type(scale)
+
+
 def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:
     """The largest of each group, and where it is, the first one if several are equal.
 

@@ -270,6 +270,14 @@ def leaky_backward(dy, y, slope, out):  # type: ignore[no-untyped-def]
         out[i] = dy[i] if y[i] > 0 else factor * dy[i]
 
 
+@compiled
+def masked(x, keep, scale, out):  # type: ignore[no-untyped-def]
+    """See `blocks.masked`."""
+    factor = x.dtype.type(scale)
+    for i in range(x.size):
+        out[i] = x[i] * x.dtype.type(keep[i]) * factor
+
+
 def maxout(groups: np.ndarray, largest: np.ndarray, winner: np.ndarray) -> None:
     """See `blocks.maxout`."""
     _maxout_loop(groups.shape[2])(groups, largest, winner)

@@ -10,7 +10,7 @@ from minigan.kernels.blocks import PIECE, pieces
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 
-SMALL = 1 << 14  # numbers below which a second worker gains nothing
+SMALL = 1 << 17  # numbers below which a second worker gains nothing: waking it takes as long
 
 
 def relu(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:

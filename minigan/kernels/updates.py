@@ -10,7 +10,7 @@ from minigan.kernels.blocks import PIECE, pieces
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 
-SMALL = 1 << 14  # numbers below which a second worker gains nothing
+SMALL = 1 << 17  # numbers below which a second worker gains nothing: waking it takes as long
 # Those with a compiled loop, by the name of their class in minigan.optim; one that is derived from it has another name,
 # and may do something else. With each its moments and its constants, in the order of the loop.
 RULES: dict[str, tuple[str, tuple[str, ...], Callable[[Any], tuple[float, ...]]]] = {

@@ -115,7 +115,9 @@ def stretched(x: Array) -> Array:
     xp = array_module(x)
     low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)  # (N, 1)
     varies = high > low
-    return xp.where(varies, (x - low) / xp.where(varies, high - low, xp.ones_like(low)), x)
+    y = x - xp.where(varies, low, xp.zeros_like(low))
+    y /= xp.where(varies, high - low, xp.ones_like(low))
+    return y
 
 
 def _dense(inputs: int, units: int) -> Dense:

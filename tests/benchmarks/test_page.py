@@ -14,7 +14,7 @@ from minigan.recipes import RECIPES
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("step", "layers", "scaling", "cpu_vs_gpu", "equivalence")
+COMMANDS = ("step", "train", "layers", "scaling", "cpu_vs_gpu", "equivalence")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -149,7 +149,7 @@ def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     from minigan.kernels import compiled
 
     used = ["gather", "scatter", "cut_windows", "add_windows", "depthwise", "moments", "column_sums", "scale_shift"]
-    used += ["product_sums", "combine", "leaky", "leaky_backward", "maxout", "maxout_backward"]
+    used += ["product_sums", "combine", "leaky", "leaky_backward", "masked", "maxout", "maxout_backward"]
     public = {name for name in vars(blocks) if callable(vars(blocks)[name]) and not name.startswith("_")}
     assert set(used) == public - {"Grid", "Norm", "pieces", "merge_moments", "Iterator", "NamedTuple", "scratch"}
     assert all(callable(getattr(compiled, name)) for name in used)

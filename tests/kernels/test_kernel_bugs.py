@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from minigan.kernels import batchnorm, blocks, conv, dense, pointwise, resample, updates, winograd, workers
+from minigan.kernels import batchnorm, blocks, conv, dense, dropout, pointwise, resample, updates, winograd, workers
 from minigan.kernels.loops import COMPILED
 from minigan.kernels.toom_cook import toom_cook
 from tests.kernels.twins import TWINS, draw, errors, fast
@@ -58,7 +58,10 @@ BUGS = [
     Bug("share: what the last worker returns is dropped", workers.share, "return values", "return values[:-1]"),
     Bug("share: the last part is not done", workers.share, "values[part] = work(", "values[part] = part < parts - 1 and work("),
     Bug("share: parts begin one too late", workers.share, "work(bounds[part]", "work(bounds[part] + 1"),
-    # maxout and upsampling
+    # dropout, maxout and upsampling
+    Bug("masked: no scale", blocks.masked, "out[part] *= x", "x"),
+    Bug("masked: by the first piece of the mask", blocks.masked, "keep[part]", "keep[: part.stop - part.start]"),
+    Bug("dropout: the mask of the first worker", dropout._masked, "mask[a:b]", "mask[: b - a]"),
     Bug("maxout: several winners", blocks.maxout, "&= ~found", "|= False"),
     Bug("maxout: the last piece is forgotten", blocks.maxout, "range(1, groups.shape[2])",
         "range(1, groups.shape[2] - 1)"),
@@ -163,6 +166,8 @@ if COMPILED:
         Bug("windows: the last number of a row is dropped", window_loops, "for c in range(run):\n"
             "                            windows", "for c in range(run - 1):\n                            windows"),
         Bug("windows: overlapping ones overwrite each other", window_loops, "c] += windows", "c] = windows"),
+        Bug("masked: no scale", compiled.masked.py_func, " * factor", ""),
+        Bug("masked: all are kept", compiled.masked.py_func, " * x.dtype.type(keep[i])", ""),
         Bug("maxout: several winners", maxout_loop, "free &= not won", "pass"),
         Bug("maxout: the last piece is forgotten", maxout_loop, "range(1, pieces)", "range(1, pieces - 1)"),
         Bug("maxout: the smallest", maxout_loop, "value > best", "value < best"),

@@ -15,16 +15,16 @@ import numpy as np
 
 from minigan import ops
 from minigan.functional.patches import Geometry
-from minigan.kernels import batchnorm, blocks, conv, dense, maxout, pointwise, resample, updates, winograd
+from minigan.kernels import batchnorm, blocks, conv, dense, dropout, maxout, pointwise, resample, updates, winograd
 from minigan.kernels.loops import COMPILED
 from tests.strategies import normal
 
 # Where the loops are used.
-ROOMS = (batchnorm, conv, maxout, pointwise, updates, winograd)
+ROOMS = (batchnorm, conv, dropout, maxout, pointwise, updates, winograd)
 # Limits that no small array reaches, and values which it does: several pieces, partial ones, several workers.
 LIMITS = [
     (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
-    (updates, "PIECE", 24), (updates, "SMALL", 5),
+    (updates, "PIECE", 24), (updates, "SMALL", 5), (dropout, "SMALL", 5),
     (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (resample, "IMAGES", 1),
     (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "OVERHEAD", 0), (winograd, "MOVE", 0),
     (winograd, "TRANSFORM", 0), (winograd, "TURNED", 3),
@@ -202,6 +202,18 @@ def _upsample_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...
     return {"x": (n, height, width, channels), "dy": (n, factor * height, factor * width, channels)}, factor
 
 
+def _dropout_shapes(rng: np.random.Generator, numbers: str) -> tuple[dict[str, tuple[int, ...]], float]:
+    """A mask for each of the numbers, or one for each channel."""
+    shape = _image_shapes(rng)["x"]
+    by_channel = len(shape) > 1 and rng.random() < 0.5
+    return {numbers: shape, "keep": (shape[0], *(1 for _ in shape[1:-1]), shape[-1]) if by_channel else shape}, 1.25
+
+
+def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
+    cache = ops.dropout(0 * a["dy"], a["keep"] > 0, scale)[1]
+    return [ops.dropout_backward(a["dy"], cache)]
+
+
 TWINS = {
     "conv2d": Twin(_conv2d, _conv_shapes, sums=True, tolerance=80),
     "conv2d_input_grad": Twin(
@@ -243,28 +255,16 @@ TWINS = {
     "maxout_backward": Twin(
         lambda a, p: [ops.maxout_backward(a["dy"], ops.maxout(a["x"], p)[1])], _maxout_shapes, tolerance=0
     ),
+    "dropout": Twin(
+        lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], lambda rng: _dropout_shapes(rng, "x"), tolerance=1
+    ),
+    "dropout_backward": Twin(_dropout_backward, lambda rng: _dropout_shapes(rng, "dy"), tolerance=1),
     "upsample_nearest": Twin(lambda a, f: [ops.upsample_nearest(a["x"], f)], _upsample_shapes, tolerance=0),
     "upsample_nearest_backward": Twin(lambda a, f: [ops.upsample_nearest_backward(a["dy"], f)], _upsample_shapes),
     "in_pieces": Twin(
         _in_pieces, lambda rng: (dict.fromkeys(["theta", "gradient", "moment"], (int(rng.integers(1, 200)),)), None)
     ),
 }  # fmt: skip
-
-
-def _dropout_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
-    """A mask for each number, or one for each channel."""
-    shape = _image_shapes(rng)["x"]
-    by_channel = len(shape) > 1 and rng.random() < 0.5
-    return {
-        "x": shape,
-        "dy": shape,
-        "keep": (shape[0], *(1 for _ in shape[1:-1]), shape[-1]) if by_channel else shape,
-    }, 1.25
-
-
-def _dropout_backward(a: Arrays, scale: float) -> list[np.ndarray]:
-    cache = ops.dropout(a["x"], a["keep"] > 0, scale)[1]
-    return [ops.dropout_backward(a["dy"], cache)]
 
 
 def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
@@ -289,8 +289,6 @@ GPU_ONLY = {
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
     "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
-    "dropout": Twin(lambda a, s: [ops.dropout(a["x"], a["keep"] > 0, s)[0]], _dropout_shapes, tolerance=1),
-    "dropout_backward": Twin(_dropout_backward, _dropout_shapes, tolerance=1),
     "move_average": Twin(
         _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
     ),
@@ -298,7 +296,7 @@ GPU_ONLY = {
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY
-OF_NO_ARRAYS = {"draw_keep"}  # see tests/cuda/test_pcg64.py
+OF_NO_ARRAYS = {"draw_keep"}  # see test_fast_dropout.py and tests/cuda/test_pcg64.py
 
 
 # How the numbers of an array may lie in memory.
