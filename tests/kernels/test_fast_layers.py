@@ -10,29 +10,7 @@ from minigan.backend import CPU, Device
 from minigan.functional.patches import Geometry
 from minigan.gradcheck import all_problems, check
 from tests.kernels.twins import fast
-from tests.nn.test_contract import (
-    test_arrays_have_the_shapes_that_were_told,
-    test_backward_changes_neither_its_gradient_nor_parameters_nor_cache,
-    test_caches_of_several_passes_live_side_by_side,
-    test_forward_changes_neither_parameters_nor_input,
-    test_gradients_are_added_to_what_is_there,
-    test_strides_do_not_matter,
-    test_the_precision_is_kept,
-    test_without_a_place_for_gradients_the_input_gradient_is_the_same,
-    test_without_an_input_gradient_the_parameter_gradients_are_the_same,
-)
-
-__all__ = [
-    "test_arrays_have_the_shapes_that_were_told",
-    "test_backward_changes_neither_its_gradient_nor_parameters_nor_cache",
-    "test_caches_of_several_passes_live_side_by_side",
-    "test_forward_changes_neither_parameters_nor_input",
-    "test_gradients_are_added_to_what_is_there",
-    "test_strides_do_not_matter",
-    "test_the_precision_is_kept",
-    "test_without_a_place_for_gradients_the_input_gradient_is_the_same",
-    "test_without_an_input_gradient_the_parameter_gradients_are_the_same",
-]
+from tests.nn.promises import *  # noqa: F403
 
 PROBLEMS = [problem.name for problem in all_problems()]
 
