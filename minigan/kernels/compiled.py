@@ -9,6 +9,7 @@ Compiled code is kept on disk, beside this file or in the user's cache folder.
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,17 +30,30 @@ compiled_linear = njit(nogil=True, fastmath=True, error_model="numpy", cache=Tru
 
 def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
     """See `blocks.gather`."""
-    _loops_for(matrix, image)[0](image, out, *grid)
+    _gather_loop(_constants(matrix, image))(image, out, *grid)
     return out
 
 
 def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
     """See `blocks.scatter`."""
-    _loops_for(matrix, image)[1](tiles, image, *grid)
+    _scatter_loop(_constants(matrix, image))(tiles, image, *grid)
 
 
-def _loops_for(matrix: np.ndarray, image: np.ndarray) -> tuple[Callable, Callable]:
-    return _tile_loops(matrix.tobytes(), matrix.shape, matrix.dtype.name, _if_few(image.shape[3]))
+class Constants(NamedTuple):
+    """What the two loops over tiles are compiled for."""
+
+    matrix: bytes  # L (n, k)
+    shape: tuple[int, int]
+    dtype: str
+    few: int  # channels, where they are few, or 0
+
+    def left(self) -> tuple[np.ndarray, int, int]:
+        """L, n and k."""
+        return np.frombuffer(self.matrix, self.dtype).reshape(self.shape), *self.shape
+
+
+def _constants(matrix: np.ndarray, image: np.ndarray) -> Constants:
+    return Constants(matrix.tobytes(), matrix.shape, matrix.dtype.name, _if_few(image.shape[3]))
 
 
 def _if_few(length: int) -> int:
@@ -48,16 +62,13 @@ def _if_few(length: int) -> int:
 
 
 @cache
-def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str, few: int) -> tuple[Callable, Callable]:
-    """The two loops for one matrix L (n, k), first over the columns of a tile and then over its rows.
-
-    `few` is the number of channels, where they are few, or 0.
-    """
-    left = np.frombuffer(matrix, dtype).reshape(shape)
-    n, k = shape
+def _gather_loop(constants: Constants) -> Callable:
+    """`gather` by one matrix, first over the columns of a tile and then over its rows."""
+    left, n, k = constants.left()
+    few = constants.few
 
     @compiled_linear
-    def gather_loop(image, tiles, rows, columns, step, stride):  # type: ignore[no-untyped-def]
+    def loop(image, tiles, rows, columns, step, stride):  # type: ignore[no-untyped-def]
         channels = few or image.shape[3]
         half = np.empty((n, k, channels), image.dtype)
         for t in range(image.shape[0] * rows * columns):
@@ -80,8 +91,17 @@ def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str, few: int) -> 
                                 value += left[j, m] * half[i, m, c]
                             tiles[i * n + j, t, phase * channels + c] = value
 
+    return loop
+
+
+@cache
+def _scatter_loop(constants: Constants) -> Callable:
+    """`scatter` by one matrix, likewise."""
+    left, n, k = constants.left()
+    few = constants.few
+
     @compiled_linear
-    def scatter_loop(tiles, image, rows, columns, step, stride):  # type: ignore[no-untyped-def]
+    def loop(tiles, image, rows, columns, step, stride):  # type: ignore[no-untyped-def]
         channels = few or image.shape[3]
         half = np.empty((k, n, channels), image.dtype)
         for t in range(image.shape[0] * rows * columns):
@@ -104,7 +124,7 @@ def _tile_loops(matrix: bytes, shape: tuple[int, int], dtype: str, few: int) -> 
                                 value += left[m, j] * half[i, m, c]
                             image[sample, top + stride * i, first + stride * j, c] += value
 
-    return gather_loop, scatter_loop
+    return loop
 
 
 def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:

@@ -147,22 +147,17 @@ BUGS = [
 if COMPILED:
     from minigan.kernels import compiled
 
-    tile_loops, window_loops = compiled._tile_loops.__wrapped__, compiled._window_loops.__wrapped__
+    gather_loop, scatter_loop = compiled._gather_loop.__wrapped__, compiled._scatter_loop.__wrapped__
+    window_loops = compiled._window_loops.__wrapped__
     maxout_loop = compiled._maxout_loop.__wrapped__
     COMPILED_BUGS = [
-        Bug("gather: the last tile is dropped", tile_loops, "for t in range(image.shape[0] * rows * columns):\n"
-            "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
-            "            for phase in range(stride * stride):\n"
-            "                top, first = step * a + phase // stride, step * b + phase % stride\n"
-            "                for j in range(k):", "for t in range(image.shape[0] * rows * columns - 1):\n"
-            "            place, b = divmod(t, columns)\n            sample, a = divmod(place, rows)\n"
-            "            for phase in range(stride * stride):\n"
-            "                top, first = step * a + phase // stride, step * b + phase % stride\n"
-            "                for j in range(k):"),
-        Bug("gather: rows of the matrix exchanged", tile_loops, "left[j, 0] * half[i, 0, c]", "left[i, 0] * half[i, 0, c]"),
-        Bug("scatter: overlapping tiles overwrite each other", tile_loops, "c] += value", "c] = value"),
-        Bug("scatter: a row of the tile forgotten", tile_loops, "for i in range(1, n)", "for i in range(2, n)"),
-        Bug("tiles: the phases exchanged", tile_loops, "step * a + phase // stride", "step * a + phase % stride"),
+        Bug("gather: the last tile is dropped", gather_loop, "range(image.shape[0] * rows * columns)",
+            "range(image.shape[0] * rows * columns - 1)"),
+        Bug("gather: rows of the matrix exchanged", gather_loop, "left[j, 0] * half[i, 0, c]", "left[i, 0] * half[i, 0, c]"),
+        Bug("scatter: overlapping tiles overwrite each other", scatter_loop, "c] += value", "c] = value"),
+        Bug("scatter: a row of the tile forgotten", scatter_loop, "for i in range(1, n)", "for i in range(2, n)"),
+        Bug("gather: the phases exchanged", gather_loop, "step * a + phase // stride", "step * a + phase % stride"),
+        Bug("scatter: the phases exchanged", scatter_loop, "step * a + phase // stride", "step * a + phase % stride"),
         Bug("windows: the last number of a row is dropped", window_loops, "for c in range(run):\n"
             "                            windows", "for c in range(run - 1):\n                            windows"),
         Bug("windows: overlapping ones overwrite each other", window_loops, "c] += windows", "c] = windows"),
@@ -205,7 +200,7 @@ def interpreted() -> Iterator[ModuleType]:
         for decorator in ("compiled", "compiled_linear"):
             stack.enter_context(patch.object(compiled, decorator, lambda loop: loop))
         stack.enter_context(patch.object(compiled, "ROWS", 4))
-        for made in (compiled._tile_loops, compiled._window_loops, compiled._maxout_loop):
+        for made in (compiled._gather_loop, compiled._scatter_loop, compiled._window_loops, compiled._maxout_loop):
             stack.callback(made.cache_clear)
             made.cache_clear()
         yield compiled
