@@ -132,7 +132,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
 
     Those of a GPU are used if one has been selected before (`minigan.backend.select_device`).
     """
-    from minigan.kernels import workers  # not before: compiled loops take time to load
+    from minigan.kernels import kept, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()
     workers.set_threads(threads)
@@ -147,6 +147,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
             twins.clear()
             twins.update(those)
         workers.set_threads(threads_before)
+        kept.forget()
 
 
 def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:

@@ -30,7 +30,7 @@ POINTS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object for each (m, r)
 class ToomCook:
     """The three matrices for m outputs and r taps, in float64; n = m + r - 1."""
 

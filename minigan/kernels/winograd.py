@@ -23,6 +23,7 @@ import numpy as np
 
 from minigan.functional.patches import Geometry
 from minigan.kernels.blocks import Grid, pieces
+from minigan.kernels.kept import made_of
 from minigan.kernels.loops import loops
 from minigan.kernels.toom_cook import ToomCook, toom_cook
 from minigan.kernels.workers import scratch, share
@@ -108,8 +109,10 @@ class Plan:
         """U = G g G^T for each pair of channels, (n n, s s I, O): w (k, k, I, O)."""
         g, s, r = self.form.g.astype(w.dtype), self.stride, self.form.r
         inputs, outputs = w.shape[2:]
-        taps = np.zeros((r * s, r * s, inputs, outputs), w.dtype)
-        taps[: self.kernel, : self.kernel] = w
+        taps = w
+        if self.kernel < r * s:
+            taps = np.zeros((r * s, r * s, inputs, outputs), w.dtype)
+            taps[: self.kernel, : self.kernel] = w
         phases = taps.reshape(r, s, r, s, inputs, outputs).transpose(0, 2, 1, 3, 4, 5).reshape(r * r, -1)
         matrix = np.kron(g, g)  # (n n, r r)
         u = np.empty((len(matrix), phases.shape[1]), w.dtype)
@@ -120,8 +123,10 @@ class Plan:
         """The adjoint of `weights`: G^T dU G, (k, k, I, O)."""
         g, s, r = self.form.g.astype(du.dtype), self.stride, self.form.r
         outputs = du.shape[2]
-        phases = (np.kron(g, g).T @ du.reshape(len(du), -1)).reshape(r, r, s, s, -1, outputs)
-        taps = phases.transpose(0, 2, 1, 3, 4, 5).reshape(r * s, r * s, -1, outputs)
+        matrix, places = np.kron(g, g).T, du.reshape(len(du), -1)  # (r r, n n)
+        phases = np.empty((r * r, places.shape[1]), du.dtype)
+        share(lambda a, b: np.matmul(matrix, places[:, a:b], out=phases[:, a:b]), places.shape[1], smallest=1 << 15)
+        taps = phases.reshape(r, r, s, s, -1, outputs).transpose(0, 2, 1, 3, 4, 5).reshape(r * s, r * s, -1, outputs)
         return taps[: self.kernel, : self.kernel]
 
     def images(self, number: int) -> int:
@@ -177,7 +182,7 @@ def plan(batch: int, size: Shape, kernel: Shape, geometry: Geometry, inputs: int
 
 def conv2d(x: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
     """See `minigan.functional.conv.conv2d`."""
-    u = plan.weights(w)  # (n n, s s I, O)
+    u = made_of(w, plan.weights, (plan.form, plan.stride))  # (n n, s s I, O)
     y = np.empty((len(x), *plan.places, w.shape[3]), x.dtype)
 
     def part(start: int, stop: int) -> None:
@@ -190,7 +195,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
 
 def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_input_grad`."""
-    u = plan.weights(w).swapaxes(1, 2)  # (n n, O, s s I)
+    u = made_of(w, plan.weights, (plan.form, plan.stride)).swapaxes(1, 2)  # (n n, O, s s I)
     if len(dy) * plan.tiling[0] * plan.tiling[1] > TURNED:
         u = np.ascontiguousarray(u)
     dx = np.zeros((len(dy), *plan.size, w.shape[2]), dy.dtype)
