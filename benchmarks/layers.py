@@ -36,7 +36,7 @@ from minigan.typing import Array, Shape
 TOLERANCE = 1e-4  # relative distance of two places' results, in float32
 FLIPS = 1e-2  # where a number within rounding of 0 may be on either side of the rectifier
 ENOUGH = 0.02  # seconds that one measurement takes at least
-SETTLE = 0.05  # seconds in which threads of the place before, which wait by spinning, fall asleep
+SETTLE = 0.15  # seconds in which threads of the place before, which wait by spinning, fall asleep
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 ON_GPU = ("CuPy", "fused")  # the names of the places there
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds

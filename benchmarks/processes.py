@@ -16,6 +16,7 @@ from typing import Any
 from minigan.errors import UserError
 
 GOODBYE = 5.0  # seconds that a process gets to end by itself
+SETTLE = 0.25  # seconds before a block: OpenBLAS's threads wait for a tenth of one, spinning, after their last product
 
 
 class ProcessFailed(Exception):
@@ -102,11 +103,15 @@ def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...
 
 
 def alternate(sides: Mapping[str, Remote], rounds: int, blocks: int) -> dict[str, list[float]]:
-    """Seconds a round of each side, one number a block; the sides take turns, and so does the first of a turn."""
+    """Seconds a round of each side, one number a block; the sides take turns, and so does the first of a turn.
+
+    Each begins when the threads of the one before are asleep.
+    """
     times: dict[str, list[float]] = {name: [] for name in sides}
     order = list(sides)
     for _ in range(blocks):
         for name in order:
+            time.sleep(SETTLE)
             times[name].append(sides[name]("seconds_a_round", rounds))
         order = order[1:] + order[:1]
     return times

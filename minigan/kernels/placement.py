@@ -25,17 +25,17 @@ class Placement:
     def __init__(self, workers: Sequence[threading.Thread]) -> None:
         self._workers = workers
         self._processor = _asks_the_system()
-        self._allowed = os.sched_getaffinity(0) if self._processor else set()
         self._kept_off = -1
         # With more threads than processors some have to share one, and the caller's is as good as another.
-        self._needed = 0 < len(workers) < len(self._allowed)
+        self._needed = self._processor is not None and 0 < len(workers) < len(os.sched_getaffinity(0))
 
     def keep_off_the_caller(self) -> None:
         """To be called before each waking, as the caller may have moved: to ask takes a tenth of a microsecond."""
         if not self._needed or not self._processor or (here := self._processor()) == self._kept_off:
             return
         self._kept_off = here
+        others = os.sched_getaffinity(0) - {here}  # of those that the user allows now
         for worker in self._workers:
             if worker.native_id is not None:
-                with suppress(OSError):  # it has ended, or the process may use other processors now: it stays as it is
-                    os.sched_setaffinity(worker.native_id, self._allowed - {here})
+                with suppress(OSError):  # it has ended, or there are no others left: it stays where it may be
+                    os.sched_setaffinity(worker.native_id, others)
