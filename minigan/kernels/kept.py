@@ -4,6 +4,7 @@ Nobody tells when weights change, so they are compared with a copy, number by nu
 of the transformation.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from minigan.kernels.workers import share
 
-KEEP = 96 << 20  # bytes of all that is kept, and of the copies
+KEEP = 48 << 20  # bytes of all that is kept, and of the copies
 
 
 class Kept(NamedTuple):
@@ -20,21 +21,27 @@ class Kept(NamedTuple):
     weights: np.ndarray
     made: np.ndarray
 
+    @property
+    def size(self) -> int:
+        return self.weights.nbytes + self.made.nbytes
 
-_kept: dict[tuple[Hashable, ...], Kept] = {}  # by what was done, where the weights lie, and what they look like
+
+Key = tuple[Hashable, ...]  # what is done, where the weights lie, and what they look like
+_kept: dict[Key, Kept] = {}
+_calls: Counter[Key] = Counter()
 
 
 def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashable) -> np.ndarray:
     """``make(w)``, from the last call if no number of w has changed; `how` tells one way to make it from another.
 
-    It is to be read only. What comes first stays, as far as there is room, until `forget`: to replace it would not help
-    a network that needs more, as each pass comes back to the same layer when it has seen all others.
+    It is to be read only, until the next call. Where there is no room for all, what is asked for most often is kept.
     """
     key = (how, w.__array_interface__["data"][0], w.shape, w.strides, w.dtype)
+    _calls[key] += 1
     kept = _kept.get(key)
     if kept is None:
         kept = Kept(w, make(w))
-        if sum(array.nbytes for each in (*_kept.values(), kept) for array in each) <= KEEP:
+        if _has_room(kept.size, _calls[key]):
             _kept[key] = Kept(w.copy(), kept.made)
     elif not _same(kept.weights, w):
         kept.made[...] = make(w)
@@ -42,9 +49,26 @@ def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashab
     return kept.made
 
 
+def _has_room(size: int, calls: int) -> bool:
+    """Whether there is room for so many bytes, if need be after dropping what is asked for less than half as often.
+
+    Half, because things that are asked for equally often would push each other out in turns.
+    """
+    rare = [key for key in sorted(_kept, key=_calls.__getitem__) if 2 * _calls[key] < calls]
+    taken = sum(kept.size for kept in _kept.values())
+    if taken - sum(_kept[key].size for key in rare) + size > KEEP:
+        return False
+    for key in rare:
+        if taken + size <= KEEP:
+            break
+        taken -= _kept.pop(key).size
+    return True
+
+
 def forget() -> None:
     """Give the memory back."""
     _kept.clear()
+    _calls.clear()
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -71,12 +71,29 @@ def test_what_was_made_in_another_way_or_of_other_weights_is_something_else(maki
 def test_memory_is_limited_and_given_back(making, monkeypatch):
     weights = [normal(seed, 8) for seed in range(3)]
     monkeypatch.setattr(kept, "KEEP", 2 * (8 + 8) * 8)
-    for _ in range(2):
+    for _ in range(5):
         for w in weights:
             assert (made_of(w, making, "double") == 2 * w).all()
-    assert making.calls == 3 + 1  # there is no room for the third
+    assert making.calls == 2 + 5  # there is no room for the third, and it is not asked for more often than the others
     kept.forget()
     assert not kept._kept
+
+
+def test_what_is_asked_for_more_often_is_kept_instead(making, monkeypatch):
+    """As the weights of D, which judges real images and fakes, instead of those of G; large ones for several small."""
+    small, large = [normal(seed, 8) for seed in range(4)], normal(4, 24)
+    monkeypatch.setattr(kept, "KEEP", 4 * (8 + 8) * 8)
+    for w in [*small, *small[1:], large, large, large, large]:
+        made_of(w, making, "double")
+    assert (
+        making.calls == 4 + 4
+    )  # there is room for the large one when three of the small ones have been asked for less
+    made_of(large, making, "double")
+    assert making.calls == 4 + 4 + 1
+    made_of(large, making, "double")
+    assert making.calls == 4 + 4 + 1
+    assert {each.weights.size for each in kept._kept.values()} == {8, 24}
+    assert sum(each.size for each in kept._kept.values()) <= kept.KEEP
 
 
 def test_nothing_is_left_when_fast_kernels_are_not_in_use_any_more():
