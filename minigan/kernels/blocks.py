@@ -8,7 +8,7 @@ channel; `scatter` computes :math:`L^\top F L` and adds it to the pixels of the 
 
 .. math:: \langle L D L^\top, F \rangle = \langle D, L^\top F L \rangle
 
-Here both are products with one matrix, :math:`L \otimes L`.
+Here each is two matrix products, one from either side.
 """
 
 from collections.abc import Iterator
@@ -46,10 +46,18 @@ def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -
     for i, j, a, b in np.ndindex(k, k, s, s):
         tiles[i, j, :, :, :, a, b] = image[_places(i, j, a, b, grid)]
     whole = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)  # else a product has no room
-    np.matmul(np.kron(matrix, matrix), tiles.reshape(k * k, -1), out=whole.reshape(len(out), -1))
+    _both_sides(matrix, tiles.reshape(k, k, -1), whole.reshape(len(matrix), len(matrix), -1))
     if whole is not out:
         out[...] = whole
     return out
+
+
+def _both_sides(left: np.ndarray, tiles: np.ndarray, out: np.ndarray) -> None:
+    """left D left^T of many D at once: left (n, k), D in tiles (k, k, M), out (n, n, M)."""
+    n, k = left.shape
+    for some in pieces(0, tiles.shape[2], max(1, PIECE // (n * k))):
+        half = np.matmul(left, tiles[:, :, some].reshape(k, -1))  # (n, k m): the rows of D
+        np.matmul(left, half.reshape(n, k, -1), out=out[:, :, some])  # and its columns
 
 
 def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
@@ -59,7 +67,7 @@ def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray
     """
     k, s = matrix.shape[1], grid.stride
     pixels = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, image.shape[3]), image.dtype)
-    np.matmul(np.kron(matrix, matrix).T, tiles.reshape(len(tiles), -1), out=pixels.reshape(k * k, -1))
+    _both_sides(matrix.T, tiles.reshape(len(matrix), len(matrix), -1), pixels.reshape(k, k, -1))
     for i, j, a, b in np.ndindex(k, k, s, s):
         image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]
 

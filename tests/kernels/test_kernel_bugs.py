@@ -19,7 +19,9 @@ Plan = winograd.Plan
 
 BUGS = [
     # the loops in NumPy
-    Bug("gather: a sign", blocks.gather, "np.kron(matrix, matrix)", "np.kron(matrix, abs(matrix))"),
+    Bug("both sides: a sign", blocks._both_sides, "np.matmul(left, half", "np.matmul(abs(left), half"),
+    Bug("both sides: the first piece again", blocks._both_sides, "tiles[:, :, some]", "tiles[:, :, : some.stop - some.start]"),
+    Bug("scatter: the matrix of gather", blocks.scatter, "_both_sides(matrix.T,", "_both_sides(np.rot90(matrix.T, 2),"),
     Bug("scatter: overlapping tiles overwrite each other", blocks.scatter, "+= pixels", "= pixels"),
     Bug("scatter: the last row of tiles is dropped", blocks.scatter,
         "image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]",
