@@ -44,8 +44,10 @@ def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashab
         if _has_room(kept.size, _calls[key]):
             _kept[key] = Kept(w.copy(), kept.made)
     elif not _same(kept.weights, w):
+        del _kept[key]  # whoever interrupts the next two lines leaves neither half done
         kept.made[...] = make(w)
         kept.weights[...] = w
+        _kept[key] = kept
     return kept.made
 
 

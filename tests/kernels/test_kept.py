@@ -59,6 +59,20 @@ def test_weights_that_are_no_numbers_are_never_taken_for_old_ones(making):
     assert making.calls == 3
 
 
+def test_nothing_half_done_is_kept(making):
+    """Interrupted when the new weights are transformed and not yet copied; then those of before are back."""
+    w = normal(0, 3, 4)
+    before = w.copy()
+    made_of(w, making, "double")
+    (entry,) = kept._kept.values()
+    entry.weights.flags.writeable = False
+    w[0, 0] += 1
+    with pytest.raises(ValueError, match="read-only"):
+        made_of(w, making, "double")
+    w[...] = before
+    np.testing.assert_array_equal(made_of(w, making, "double"), 2 * before)
+
+
 def test_what_was_made_in_another_way_or_of_other_weights_is_something_else(making):
     memory = normal(0, 4, 4)
     views = [memory, memory.T, memory[:2], memory.view(np.int64), memory.reshape(2, 8)]  # all begin at one address
