@@ -27,11 +27,12 @@ class Placement:
         self._processor = _asks_the_system()
         self._kept_off = -1
         # With more threads than processors some have to share one, and the caller's is as good as another.
-        self._needed = self._processor is not None and 0 < len(workers) < len(os.sched_getaffinity(0))
+        if self._processor and not 0 < len(workers) < len(os.sched_getaffinity(0)):
+            self._processor = None
 
     def keep_off_the_caller(self) -> None:
         """To be called before each waking, as the caller may have moved: to ask takes a tenth of a microsecond."""
-        if not self._needed or not self._processor or (here := self._processor()) == self._kept_off:
+        if self._processor is None or (here := self._processor()) == self._kept_off:
             return
         self._kept_off = here
         others = os.sched_getaffinity(0) - {here}  # of those that the user allows now
