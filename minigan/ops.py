@@ -132,10 +132,11 @@ def fast_kernels(threads: int) -> Iterator[None]:
 
     Those of a GPU are used if one has been selected before (`minigan.backend.select_device`).
     """
-    from minigan.kernels import kept, workers  # not before: compiled loops take time to load
+    from minigan.kernels import kept, memory, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()
     workers.set_threads(threads)
+    kept_before = memory.keep_freed(True)
     _host_twins.update(_twins_in("kernels", HOST_ROOMS))
     if gpu_in_use():
         _gpu_twins.update(_twins_in("cuda", GPU_ROOMS))
@@ -148,6 +149,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
             twins.update(those)
         workers.set_threads(threads_before)
         kept.forget()
+        memory.keep_freed(kept_before)
 
 
 def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:

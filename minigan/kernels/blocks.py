@@ -36,19 +36,29 @@ def pieces(start: int, stop: int, size: int) -> Iterator[slice]:
         yield slice(at, min(at + size, stop))
 
 
-def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
+def surround(image: np.ndarray, top: int, left: int, out: np.ndarray) -> np.ndarray:
+    """Write the images into `out` at (top, left), without what reaches over it, and zeros around them; returns out."""
+    inner = out[:, top : top + image.shape[1], left : left + image.shape[2]]
+    bottom, right = top + inner.shape[1], left + inner.shape[2]
+    inner[...] = image[:, : bottom - top, : right - left]
+    for border in (out[:, :top], out[:, bottom:], out[:, top:bottom, :left], out[:, top:bottom, right:]):
+        border.fill(0)
+    return out
+
+
+def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray, first: int = 0) -> np.ndarray:
     """Every tile D as L D L^T.
 
-    Parameters: image (N, H, W, C); matrix L (n, k); out (n n, N rows columns, stride^2 C). Returns out.
+    Parameters: image (N, H, W, C); matrix L (n, k); out (n n, tiles, stride^2 C), in which these N rows columns
+    begin with the tile `first`. Returns out. It lies in memory without gaps: for a part of an array, compiled code
+    would have to move its numbers one by one.
     """
     k, s, channels = matrix.shape[1], grid.stride, image.shape[3]
     tiles = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, channels), image.dtype)
     for i, j, a, b in np.ndindex(k, k, s, s):
         tiles[i, j, :, :, :, a, b] = image[_places(i, j, a, b, grid)]
-    whole = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)  # else a product has no room
-    _both_sides(matrix, tiles.reshape(k, k, -1), whole.reshape(len(matrix), len(matrix), -1))
-    if whole is not out:
-        out[...] = whole
+    part = out[:, first : first + tiles.size // (k * k * out.shape[2])]
+    _both_sides(matrix, tiles.reshape(k, k, -1), part.reshape(len(matrix), len(matrix), -1))
     return out
 
 

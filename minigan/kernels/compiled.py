@@ -19,6 +19,7 @@ from minigan.kernels.blocks import Grid
 # Of a row of unknown length, compiled code takes 64 numbers at a time and the rest one by one: of the 15 of a window of
 # 5 x 5 colours, all. So short rows have loops of their own, for which the length is a constant.
 UNROLLED = 64
+LANES = 16  # the same for the channels of a tile, whose loops take so many at a time
 ROWS = 128  # summed in the precision of the numbers, before they are added in float64
 
 # Sums may be reordered; values that are not finite stay what they are, and are seen. A division by zero gives what it
@@ -28,9 +29,9 @@ compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, err
 compiled_linear = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 
 
-def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray) -> np.ndarray:
+def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray, first: int = 0) -> np.ndarray:
     """See `blocks.gather`."""
-    _gather_loop(_constants(matrix, image))(image, out, *grid)
+    _gather_loop(_constants(matrix, image))(image, out, first, *grid)
     return out
 
 
@@ -53,22 +54,26 @@ class Constants(NamedTuple):
 
 
 def _constants(matrix: np.ndarray, image: np.ndarray) -> Constants:
-    return Constants(matrix.tobytes(), matrix.shape, matrix.dtype.name, _if_few(image.shape[3]))
+    return Constants(matrix.tobytes(), matrix.shape, matrix.dtype.name, _if_below(LANES, image.shape[3]))
 
 
-def _if_few(length: int) -> int:
+def _if_below(limit: int, length: int) -> int:
     """The length of a row that gets loops of its own, else 0."""
-    return length if length < UNROLLED else 0
+    return length if length < limit else 0
 
 
 @cache
 def _gather_loop(constants: Constants) -> Callable:
-    """`gather` by one matrix, first over the columns of a tile and then over its rows."""
+    """`gather` by one matrix, first over the columns of a tile and then over its rows.
+
+    A loop over channels computes one number of each: with all of them at once it is too long to be handled sixteen
+    channels at a time.
+    """
     left, n, k = constants.left()
     few = constants.few
 
     @compiled_linear
-    def loop(image, tiles, rows, columns, step, stride):  # type: ignore[no-untyped-def]
+    def loop(image, tiles, before, rows, columns, step, stride):  # type: ignore[no-untyped-def]
         channels = few or image.shape[3]
         half = np.empty((n, k, channels), image.dtype)
         for t in range(image.shape[0] * rows * columns):
@@ -77,19 +82,19 @@ def _gather_loop(constants: Constants) -> Callable:
             for phase in range(stride * stride):
                 top, first = step * a + phase // stride, step * b + phase % stride
                 for j in range(k):
-                    for c in range(channels):
-                        for i in range(n):
+                    for i in range(n):
+                        for c in range(channels):
                             value = left[i, 0] * image[sample, top, first + stride * j, c]
                             for m in range(1, k):
                                 value += left[i, m] * image[sample, top + stride * m, first + stride * j, c]
                             half[i, j, c] = value
                 for i in range(n):
-                    for c in range(channels):
-                        for j in range(n):
+                    for j in range(n):
+                        for c in range(channels):
                             value = left[j, 0] * half[i, 0, c]
                             for m in range(1, k):
                                 value += left[j, m] * half[i, m, c]
-                            tiles[i * n + j, t, phase * channels + c] = value
+                            tiles[i * n + j, before + t, phase * channels + c] = value
 
     return loop
 
@@ -110,15 +115,15 @@ def _scatter_loop(constants: Constants) -> Callable:
             for phase in range(stride * stride):
                 top, first = step * a + phase // stride, step * b + phase % stride
                 for j in range(n):
-                    for c in range(channels):
-                        for m in range(k):
+                    for m in range(k):
+                        for c in range(channels):
                             value = left[0, m] * tiles[j, t, phase * channels + c]
                             for i in range(1, n):
                                 value += left[i, m] * tiles[i * n + j, t, phase * channels + c]
                             half[m, j, c] = value
                 for i in range(k):
-                    for c in range(channels):
-                        for j in range(k):
+                    for j in range(k):
+                        for c in range(channels):
                             value = left[0, j] * half[i, 0, c]
                             for m in range(1, n):
                                 value += left[m, j] * half[i, m, c]
@@ -131,7 +136,7 @@ def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> 
     """See `blocks.cut_windows`."""
     n, height = image.shape[:2]
     flat = out.reshape(*out.shape[:4], -1)
-    cut, _ = _window_loops(_if_few(flat.shape[4]))
+    cut, _ = _window_loops(_if_below(UNROLLED, flat.shape[4]))
     cut(image.reshape(n, height, -1), stride[0], stride[1] * image.shape[3], flat)
 
 
@@ -139,7 +144,7 @@ def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray)
     """See `blocks.add_windows`."""
     n, height = image.shape[:2]
     flat = windows.reshape(*windows.shape[:4], -1)
-    _, add = _window_loops(_if_few(flat.shape[4]))
+    _, add = _window_loops(_if_below(UNROLLED, flat.shape[4]))
     add(flat, stride[0], stride[1] * image.shape[3], image.reshape(n, height, -1))
 
 

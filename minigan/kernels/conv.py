@@ -11,7 +11,7 @@ import numpy as np
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.kernels import winograd
-from minigan.kernels.blocks import pieces
+from minigan.kernels.blocks import pieces, surround
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import scratch, share
 from minigan.typing import Shape
@@ -180,10 +180,8 @@ def _padded(x: np.ndarray, geometry: Geometry) -> np.ndarray:
     """The images with zeros around them, in scratch memory; themselves where there is nothing to add."""
     if not any(geometry.padding) and x.flags.c_contiguous:
         return x
-    padded = scratch("padded", _padded_shape(x, geometry), x.dtype)
-    padded.fill(0)
-    _inner(padded, x.shape[1:3], geometry)[...] = x
-    return padded
+    top, _, left, _ = geometry.padding
+    return surround(x, top, left, scratch("padded", _padded_shape(x, geometry), x.dtype))
 
 
 def _all_windows(x: np.ndarray, kernel: Shape, places: Shape, geometry: Geometry) -> np.ndarray:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan.functional.patches import Geometry
-from minigan.kernels.blocks import Grid, pieces
+from minigan.kernels.blocks import Grid, pieces, surround
 from minigan.kernels.kept import made_of
 from minigan.kernels.loops import loops
 from minigan.kernels.toom_cook import ToomCook, toom_cook
@@ -34,7 +34,7 @@ WEIGHT_TILES = 1024  # the same for the weight gradient, which adds a whole set 
 TURNED = 3000  # tiles of an input gradient above which BLAS multiplies turned weights sooner if they are copied first
 OVERHEAD = 100  # rows of a matrix product whose time goes into making and reading its weights
 MOVE = 30  # multiply-adds in the time that a number of a window takes from and to memory,
-TRANSFORM = 60  # and one of a tile, which is transformed on the way,
+TRANSFORM = 30  # and one of a tile, which is transformed on the way,
 LANES = 16  # so many channels at once, if they are fewer too
 
 
@@ -66,15 +66,13 @@ class Plan:
         """The tiles of the output."""
         return Grid(*self.tiling, self.form.m, 1)
 
-    def input_tiles(self, x: np.ndarray, v: np.ndarray | None = None) -> np.ndarray:
-        """V = B^T D B of every tile, (n n, tiles, s s I): x (N, H, W, I) with its border of zeros."""
+    def input_tiles(self, x: np.ndarray, v: np.ndarray | None = None, first: int = 0) -> np.ndarray:
+        """V = B^T D B of every tile, (n n, tiles, s s I), here or in v from `first` on: x (N, H, W, I)."""
         padded = scratch("padded", (len(x), *self._padded_size(), x.shape[3]), x.dtype)
-        padded.fill(0)
-        inner = self._inner(padded)
-        inner[...] = x[:, : inner.shape[1], : inner.shape[2]]
+        surround(x, self.top, self.left, padded)
         if v is None:
             v = scratch("input tiles", self._tiles_shape(len(x), self.stride**2 * x.shape[3]), x.dtype)
-        return loops.gather(padded, self.form.bt.astype(x.dtype), self.inputs, v)
+        return loops.gather(padded, self.form.bt.astype(x.dtype), self.inputs, v, first)
 
     def add_inputs(self, dv: np.ndarray, dx: np.ndarray) -> None:
         """The adjoint of `input_tiles`: B dV B^T of every tile, into dx (N, H, W, I)."""
@@ -84,17 +82,14 @@ class Plan:
         inner = self._inner(padded)
         dx[:, : inner.shape[1], : inner.shape[2]] = inner
 
-    def output_tiles(self, dy: np.ndarray, e: np.ndarray | None = None) -> np.ndarray:
-        """E = A dY A^T of every tile, (n n, tiles, O): dy (N, P, Q, O)."""
+    def output_tiles(self, dy: np.ndarray, e: np.ndarray | None = None, first: int = 0) -> np.ndarray:
+        """E = A dY A^T of every tile, (n n, tiles, O), here or in e from `first` on: dy (N, P, Q, O)."""
         whole = self._whole_tiles(dy.shape)
         if whole != dy.shape:
-            padded = scratch("whole tiles", whole, dy.dtype)
-            padded.fill(0)
-            padded[:, : dy.shape[1], : dy.shape[2]] = dy
-            dy = padded
+            dy = surround(dy, 0, 0, scratch("whole tiles", whole, dy.dtype))
         if e is None:
             e = scratch("output tiles", self._tiles_shape(len(dy), dy.shape[3]), dy.dtype)
-        return loops.gather(dy, self.form.at.T.astype(dy.dtype), self.outputs, e)
+        return loops.gather(dy, self.form.at.T.astype(dy.dtype), self.outputs, e, first)
 
     def add_outputs(self, product: np.ndarray, y: np.ndarray) -> None:
         """The adjoint of `output_tiles`: Y = A^T (V U) A of every tile, into y (N, P, Q, O)."""
@@ -224,9 +219,8 @@ def _add_weight_products(x: np.ndarray, dy: np.ndarray, plan: Plan, du: np.ndarr
 
     def transform(start: int, stop: int) -> None:
         for some in pieces(start, stop, plan.images(TILES)):
-            places = slice(some.start * tiles, some.stop * tiles)
-            plan.input_tiles(x[some], v[:, places])
-            plan.output_tiles(dy[some], e[:, places])
+            plan.input_tiles(x[some], v, some.start * tiles)
+            plan.output_tiles(dy[some], e, some.start * tiles)
 
     def multiply(start: int, stop: int) -> None:
         for place in range(start, stop):

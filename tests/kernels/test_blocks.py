@@ -13,6 +13,7 @@ from tests.kernels.twins import loops_there_are
 from tests.strategies import normal, seeds
 
 all_loops = pytest.mark.parametrize("loops", loops_there_are().values(), ids=loops_there_are())
+few = st.integers(1, 4)
 some_examples = settings(max_examples=15)
 
 
@@ -25,7 +26,7 @@ def grids(draw):
     stride = draw(st.integers(1, 2))
     grid = Grid(draw(st.integers(1, 3)), draw(st.integers(1, 3)), stride * draw(st.integers(1, k)), stride)
     size = [grid.step * (count - 1) + stride * k + draw(st.integers(0, 1)) for count in (grid.rows, grid.columns)]
-    images, channels, seed = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(seeds)
+    images, channels, seed = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 3, 17])), draw(seeds)
     tiles = (n * n, images * grid.rows * grid.columns, stride**2 * channels)
     return matrix, grid, normal([seed, 0], images, *size, channels), normal([seed, 1], *tiles)
 
@@ -49,6 +50,18 @@ def test_gather_is_what_its_formula_says(loops, case):
     matrix, grid, image, tiles = case
     found = loops.gather(image, matrix, grid, np.empty_like(tiles))
     np.testing.assert_allclose(found, tile_by_tile(image, matrix, grid), rtol=1e-11, atol=1e-11)
+
+
+@all_loops
+@some_examples
+@given(case=grids(), before=st.integers(0, 2), after=st.integers(0, 2))
+def test_gather_writes_its_part_of_an_array_and_nothing_else(loops, case, before, after):
+    matrix, grid, image, tiles = case
+    whole = np.full((len(tiles), before + tiles.shape[1] + after, tiles.shape[2]), 7.0)
+    alone = loops.gather(image, matrix, grid, np.empty_like(tiles))
+    assert loops.gather(image, matrix, grid, whole, before) is whole
+    np.testing.assert_array_equal(whole[:, before : before + tiles.shape[1]], alone)
+    assert (np.delete(whole, range(before, before + tiles.shape[1]), axis=1) == 7).all()
 
 
 @all_loops
@@ -144,6 +157,14 @@ def test_pieces_cover_a_range_once(start, length, size):
     assert all(some.stop - some.start <= size for some in found)
 
 
+@given(size=st.tuples(few, few), place=st.tuples(few, few), room=st.tuples(st.integers(4, 7), st.integers(4, 7)))
+def test_images_are_surrounded_by_zeros_and_cut_off(size, place, room):
+    image = normal(0, 2, *size, 3)
+    found = blocks.surround(image, *place, np.full((2, *room, 3), np.nan))
+    whole = np.pad(image, ((0, 0), *((before, 7) for before in place), (0, 0)))
+    np.testing.assert_array_equal(found, whole[:, : room[0], : room[1]])
+
+
 @pytest.mark.skipif(not COMPILED, reason="numba is not installed: there are no compiled loops")
 def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     from minigan.kernels import compiled
@@ -151,5 +172,6 @@ def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     used = ["gather", "scatter", "cut_windows", "add_windows", "depthwise", "moments", "column_sums", "scale_shift"]
     used += ["product_sums", "combine", "leaky", "leaky_backward", "masked", "maxout", "maxout_backward"]
     public = {name for name in vars(blocks) if callable(vars(blocks)[name]) and not name.startswith("_")}
-    assert set(used) == public - {"Grid", "Norm", "pieces", "merge_moments", "Iterator", "NamedTuple", "scratch"}
+    apart = {"Grid", "Norm", "pieces", "surround", "merge_moments", "Iterator", "NamedTuple", "scratch"}
+    assert set(used) == public - apart
     assert all(callable(getattr(compiled, name)) for name in used)

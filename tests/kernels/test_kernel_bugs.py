@@ -19,6 +19,12 @@ Plan = winograd.Plan
 
 BUGS = [
     # the loops in NumPy
+    Bug("surround: the border keeps what was there", blocks.surround, "border.fill(0)", "pass"),
+    Bug("surround: the border above keeps what was there", blocks.surround, "(out[:, :top], ", "("),
+    Bug("surround: the border below keeps what was there", blocks.surround, "out[:, bottom:], ", ""),
+    Bug("surround: the border on the left keeps what was there", blocks.surround, "out[:, top:bottom, :left], ", ""),
+    Bug("surround: the border on the right keeps what was there", blocks.surround, ", out[:, top:bottom, right:]", ","),
+    Bug("gather: every part where the first one is", blocks.gather, "out[:, first : first +", "out[:, :"),
     Bug("both sides: a sign", blocks._both_sides, "np.matmul(left, half", "np.matmul(abs(left), half"),
     Bug("both sides: the first piece again", blocks._both_sides, "tiles[:, :, some]", "tiles[:, :, : some.stop - some.start]"),
     Bug("scatter: the matrix of gather", blocks.scatter, "_both_sides(matrix.T,", "_both_sides(np.rot90(matrix.T, 2),"),
@@ -102,10 +108,9 @@ BUGS = [
         "geometry.padding[1], geometry.padding[3]"),
     Bug("plan: top and left exchanged", winograd.plans, "geometry.padding[0], geometry.padding[2]",
         "geometry.padding[2], geometry.padding[0]"),
-    Bug("plan: the border keeps what was there", Plan.input_tiles, "padded.fill(0)", "pass"),
+    Bug("plan: the image without its padding", Plan.input_tiles, "surround(x, self.top, self.left,", "surround(x, 0, 0,"),
     Bug("plan: input gradients are added to what was there", Plan.add_inputs, "padded.fill(0)", "pass"),
     Bug("plan: outputs are added to what was there", Plan.add_outputs, "target.fill(0)", "pass"),
-    Bug("plan: beyond the output keeps what was there", Plan.output_tiles, "padded.fill(0)", "pass"),
     Bug("plan: kernel flipped", Plan.weights, "= w\n", "= w[::-1, ::-1]\n"),
     Bug("plan: phases of the weights exchanged", Plan.weights, "transpose(0, 2, 1, 3, 4, 5)", "transpose(0, 2, 3, 1, 4, 5)"),
     Bug("plan: taps cut off on the wrong side", Plan.weight_gradient, "taps[: self.kernel, : self.kernel]",
@@ -115,11 +120,13 @@ BUGS = [
     Bug("tiles: every chunk is the first", winograd.conv2d_weight_grad, "first=some.start == 0", "first=True"),
     Bug("tiles: output gradients of the first images for all", winograd._add_weight_products, "plan.output_tiles(dy[some]",
         "plan.output_tiles(dy[: some.stop - some.start]"),
+    Bug("tiles: every piece where the first one is", winograd._add_weight_products, "plan.input_tiles(x[some], v, some.start",
+        "plan.input_tiles(x[some], v, 0"),
     Bug("tiles: images of a piece in reverse order", winograd.conv2d, "plan.input_tiles(x[some])",
         "plan.input_tiles(x[some][::-1])"),
     # convolution by windows
     Bug("conv: padding on the wrong side", conv._inner, "top, _, left, _ =", "_, top, _, left ="),
-    Bug("conv: the border keeps what was there", conv._padded, "padded.fill(0)", "pass"),
+    Bug("conv: zeros on the wrong side", conv._padded, "top, _, left, _ =", "_, top, _, left ="),
     Bug("conv: input gradients are added to what was there", conv.conv2d_input_grad, "padded.fill(0)", "pass"),
     Bug("conv: weight gradient of the second piece overwrites", conv.conv2d_weight_grad, "total +=", "total ="),
     Bug("conv: weight gradient of the first worker", conv.conv2d_weight_grad, "np.sum(share(part, len(x)), axis=0)",
@@ -155,6 +162,7 @@ if COMPILED:
     COMPILED_BUGS = [
         Bug("gather: the last tile is dropped", gather_loop, "range(image.shape[0] * rows * columns)",
             "range(image.shape[0] * rows * columns - 1)"),
+        Bug("gather: every part where the first one is", gather_loop, "before + t", "t"),
         Bug("gather: rows of the matrix exchanged", gather_loop, "left[j, 0] * half[i, 0, c]", "left[i, 0] * half[i, 0, c]"),
         Bug("scatter: overlapping tiles overwrite each other", scatter_loop, "c] += value", "c] = value"),
         Bug("scatter: a row of the tile forgotten", scatter_loop, "for i in range(1, n)", "for i in range(2, n)"),
