@@ -18,7 +18,8 @@ import numpy as np
 
 from minigan.kernels.workers import scratch
 
-PIECE = 1 << 15  # numbers that a pass works on at a time: 128 KiB of float32
+PIECE = 1 << 16  # numbers that a pass works on at a time: 256 KiB of float32
+ROWS = 1 << 13  # of which a column is summed in the precision of the numbers, before the sum is added in float64
 
 
 class Grid(NamedTuple):
@@ -129,7 +130,7 @@ def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     .. math:: \mu = \mu_a + \delta\, \tfrac{n_b}{n}, \qquad M = M_a + M_b + \delta^2\, \tfrac{n_a n_b}{n}
     """
     mean, spread = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+    for part in _blocks_of(rows):
         piece, before = rows[part], part.start
         local = column_sums(piece) / len(piece)
         centred = piece - local.astype(rows.dtype)
@@ -149,9 +150,14 @@ def merge_moments(a: tuple, b: tuple) -> tuple[np.ndarray, np.ndarray]:
 def column_sums(rows: np.ndarray) -> np.ndarray:
     """The sum of each column, (C,) float64: rows (R, C), by pieces."""
     total = np.zeros(rows.shape[1])
-    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+    for part in _blocks_of(rows):
         total += np.ones(part.stop - part.start, rows.dtype) @ rows[part]
     return total
+
+
+def _blocks_of(rows: np.ndarray) -> Iterator[slice]:
+    """Pieces of the rows (R, C), of so few rows that a sum of a column keeps its digits."""
+    return pieces(0, len(rows), max(1, min(ROWS, PIECE // rows.shape[1])))
 
 
 class Norm(NamedTuple):
@@ -167,7 +173,7 @@ def scale_shift(rows: np.ndarray, norm: Norm, slope: float, out: np.ndarray) -> 
 
     A slope of 1 is no activation.
     """
-    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+    for part in _blocks_of(rows):
         piece = np.subtract(rows[part], norm.mean, out=out[part])
         piece *= norm.gain
         piece += norm.beta
@@ -178,7 +184,7 @@ def scale_shift(rows: np.ndarray, norm: Norm, slope: float, out: np.ndarray) -> 
 def product_sums(dy: np.ndarray, rows: np.ndarray, norm: Norm, slope: float) -> tuple[np.ndarray, np.ndarray]:
     """Sums of da and of da (x - mean) over the rows, with da = f'(a) dy; both (C,) float64: dy and rows (R, C)."""
     total, product = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+    for part in _blocks_of(rows):
         distance = rows[part] - norm.mean
         da = _through(dy[part], distance, norm, slope)
         ones = np.ones(len(distance), rows.dtype)
@@ -191,7 +197,7 @@ def combine(
     dy: np.ndarray, rows: np.ndarray, norm: Norm, slope: float, tilt: np.ndarray, shift: np.ndarray, out: np.ndarray
 ) -> None:
     """da gain - (x - mean) tilt - shift, with da = f'(a) dy: dy, rows and out (R, C), tilt and shift (C,)."""
-    for part in pieces(0, len(rows), max(1, PIECE // rows.shape[1])):
+    for part in _blocks_of(rows):
         distance = rows[part] - norm.mean
         piece = np.multiply(_through(dy[part], distance, norm, slope), norm.gain, out=out[part])
         distance *= tilt
@@ -225,8 +231,9 @@ def leaky_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray)
     """dy where y is positive, else slope dy: flat arrays."""
     for part in pieces(0, len(dy), PIECE):
         factor = np.greater(y[part], 0).astype(dy.dtype)  # 1 or 0, then 1 or slope
-        factor *= dy.dtype.type(1 - slope)
-        factor += dy.dtype.type(slope)
+        if slope:
+            factor *= dy.dtype.type(1 - slope)
+            factor += dy.dtype.type(slope)
         np.multiply(dy[part], factor, out=out[part])
 
 
