@@ -79,8 +79,7 @@ class Plan:
         padded = scratch("padded", (len(dx), *self._padded_size(), dx.shape[3]), dx.dtype)
         padded.fill(0)
         loops.scatter(dv, self.form.bt.astype(dx.dtype), self.inputs, padded)
-        inner = self._inner(padded)
-        dx[:, : inner.shape[1], : inner.shape[2]] = inner
+        surround(self._inner(padded), 0, 0, dx)
 
     def output_tiles(self, dy: np.ndarray, e: np.ndarray | None = None, first: int = 0) -> np.ndarray:
         """E = A dY A^T of every tile, (n n, tiles, O), here or in e from `first` on: dy (N, P, Q, O)."""
@@ -193,7 +192,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, plan: Plan) -> np.ndarray:
     u = made_of(w, plan.weights, (plan.form, plan.stride)).swapaxes(1, 2)  # (n n, O, s s I)
     if len(dy) * plan.tiling[0] * plan.tiling[1] > TURNED:
         u = np.ascontiguousarray(u)
-    dx = np.zeros((len(dy), *plan.size, w.shape[2]), dy.dtype)
+    dx = np.empty((len(dy), *plan.size, w.shape[2]), dy.dtype)
 
     def part(start: int, stop: int) -> None:
         for some in pieces(start, stop, plan.images(TILES)):
