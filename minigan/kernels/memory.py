@@ -1,16 +1,17 @@
 """Keeps the memory of freed arrays for the next ones, where the C library is glibc.
 
-By itself it asks the system for each large array and gives it back when the array is freed. A round frees what the next
-one needs again, and the system clears every page before it hands it out: up to a twentieth of a round.
+By itself it gives much of it back to the system. A round frees what the next one needs again, and the system clears
+every page before it hands it out: up to a twentieth of a round. Arrays above `LARGE` still go back: kept memory has
+gaps, and such an array seldom fits into one.
 """
 
 import ctypes
 import os
 
-# malloc.h: how many free bytes there may be before they are given back; how many arrays may have pages of their own
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1}
-USUAL = {M_MMAP_MAX: 1 << 16, M_TRIM_THRESHOLD: 1 << 17}  # glibc's own
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+LARGE = 32 << 20  # the highest M_MMAP_THRESHOLD that all versions take
+KEEP = {M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: 2**31 - 1}
+USUAL = {M_MMAP_THRESHOLD: 1 << 17, M_TRIM_THRESHOLD: 1 << 17}  # glibc's own
 SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 _kept = False
