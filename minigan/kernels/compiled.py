@@ -66,8 +66,8 @@ def _if_below(limit: int, length: int) -> int:
 def _gather_loop(constants: Constants) -> Callable:
     """`gather` by one matrix, first over the columns of a tile and then over its rows.
 
-    A loop over channels computes one number of each: with all of them at once it is too long to be handled sixteen
-    channels at a time.
+    A loop over channels computes one number of each: with a whole column of them, six in the largest tiles, the
+    compiler would handle channels one by one.
     """
     left, n, k = constants.left()
     few = constants.few

@@ -1,8 +1,8 @@
 """Keeps the memory of freed arrays for the next ones, where the C library is glibc.
 
 By itself it gives much of it back to the system. A round frees what the next one needs again, and the system clears
-every page before it hands it out: up to a twentieth of a round. Arrays above `LARGE` still go back: kept memory has
-gaps, and such an array seldom fits into one.
+every page before it hands it out. Arrays above `LARGE` still go back: kept memory has gaps, and such an array seldom
+fits into one.
 """
 
 import ctypes

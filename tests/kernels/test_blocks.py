@@ -13,7 +13,7 @@ from tests.kernels.twins import loops_there_are
 from tests.strategies import normal, seeds
 
 all_loops = pytest.mark.parametrize("loops", loops_there_are().values(), ids=loops_there_are())
-few = st.integers(1, 4)
+few, places, rooms = st.integers(1, 4), st.integers(0, 4), st.integers(4, 7)
 some_examples = settings(max_examples=15)
 
 
@@ -157,7 +157,7 @@ def test_pieces_cover_a_range_once(start, length, size):
     assert all(some.stop - some.start <= size for some in found)
 
 
-@given(size=st.tuples(few, few), place=st.tuples(few, few), room=st.tuples(st.integers(4, 7), st.integers(4, 7)))
+@given(size=st.tuples(few, few), place=st.tuples(places, places), room=st.tuples(rooms, rooms))
 def test_images_are_surrounded_by_zeros_and_cut_off(size, place, room):
     image = normal(0, 2, *size, 3)
     found = blocks.surround(image, *place, np.full((2, *room, 3), np.nan))
