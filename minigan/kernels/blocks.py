@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minigan.kernels.workers import scratch
 
 PIECE = 1 << 16  # numbers that a pass works on at a time: 256 KiB of float32
 ROWS = 1 << 13  # of which a column is summed in the precision of the numbers, before the sum is added in float64
+FEW = 8  # channels, below which each is added in a loop of its own
 
 
 class Grid(NamedTuple):
@@ -54,10 +56,10 @@ def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray, f
     begin with the tile `first`. Returns out. It lies in memory without gaps: for a part of an array, compiled code
     would have to move its numbers one by one.
     """
-    k, s, channels = matrix.shape[1], grid.stride, image.shape[3]
-    tiles = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, channels), image.dtype)
-    for i, j, a, b in np.ndindex(k, k, s, s):
-        tiles[i, j, :, :, :, a, b] = image[_places(i, j, a, b, grid)]
+    k = matrix.shape[1]
+    pixels = _pixels(image, k, grid)
+    tiles = scratch("tiles", pixels.shape, image.dtype)
+    tiles[...] = pixels
     part = out[:, first : first + tiles.size // (k * k * out.shape[2])]
     _both_sides(matrix, tiles.reshape(k, k, -1), part.reshape(len(matrix), len(matrix), -1))
     return out
@@ -65,10 +67,12 @@ def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray, f
 
 def _both_sides(left: np.ndarray, tiles: np.ndarray, out: np.ndarray) -> None:
     """left D left^T of many D at once: left (n, k), D in tiles (k, k, M), out (n, n, M)."""
-    n, k = left.shape
-    for some in pieces(0, tiles.shape[2], max(1, PIECE // (n * k))):
-        half = np.matmul(left, tiles[:, :, some].reshape(k, -1))  # (n, k m): the rows of D
-        np.matmul(left, half.reshape(n, k, -1), out=out[:, :, some])  # and its columns
+    (n, k), size = left.shape, max(1, PIECE // left.size)
+    half = scratch("half", (k, n, min(size, tiles.shape[2])), tiles.dtype)  # left times column j of every D
+    for some in pieces(0, tiles.shape[2], size):
+        m = some.stop - some.start
+        np.matmul(left, tiles[:, :, some].swapaxes(0, 1), out=half[:, :, :m])
+        np.matmul(left, half[:, :, :m].swapaxes(0, 1), out=out[:, :, some])
 
 
 def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray) -> None:
@@ -76,35 +80,40 @@ def scatter(tiles: np.ndarray, matrix: np.ndarray, grid: Grid, image: np.ndarray
 
     Parameters: tiles F (n n, N rows columns, stride^2 C); matrix L (n, k); image (N, H, W, C), changed.
     """
-    k, s = matrix.shape[1], grid.stride
-    pixels = scratch("tiles", (k, k, len(image), grid.rows, grid.columns, s, s, image.shape[3]), image.dtype)
-    _both_sides(matrix.T, tiles.reshape(len(matrix), len(matrix), -1), pixels.reshape(k, k, -1))
-    for i, j, a, b in np.ndindex(k, k, s, s):
-        image[_places(i, j, a, b, grid)] += pixels[i, j, :, :, :, a, b]
+    k = matrix.shape[1]
+    pixels = _pixels(image, k, grid)
+    shares = scratch("tiles", pixels.shape, image.dtype)
+    _both_sides(matrix.T, tiles.reshape(len(matrix), len(matrix), -1), shares.reshape(k, k, -1))
+    for i, j in np.ndindex(k, k):  # neighbours meet in some pixels, but not in the same (i, j)
+        pixels[i, j] += shares[i, j]
 
 
-def _places(i: int, j: int, a: int, b: int, grid: Grid) -> tuple[slice, slice, slice]:
-    """Pixel (i, j) of phase (a, b) in all tiles at once: (N, rows, columns, C)."""
-    top, left = grid.stride * i + a, grid.stride * j + b
-    return (
-        slice(None),
-        slice(top, top + grid.step * (grid.rows - 1) + 1, grid.step),
-        slice(left, left + grid.step * (grid.columns - 1) + 1, grid.step),
-    )
+def _pixels(image: np.ndarray, k: int, grid: Grid) -> np.ndarray:
+    """A view of the tiles' pixels: (k, k, N, rows, columns, stride, stride, C), phases behind tiles."""
+    side, s = k * grid.stride, grid.stride
+    squares = _windows(image, (side, side), (grid.step, grid.step), (grid.rows, grid.columns))
+    return squares.reshape(*squares.shape[:3], k, s, k, s, image.shape[3]).transpose(3, 5, 0, 1, 2, 4, 6, 7)
+
+
+def _windows(image: np.ndarray, size: tuple[int, int], step: tuple[int, int], places: tuple[int, int]) -> np.ndarray:
+    """A view of all windows: image (N, H, W, C); (N, P, Q, kh, kw, C)."""
+    every = sliding_window_view(image, size, axis=(1, 2), writeable=True)  # (N, ..., ..., C, kh, kw)
+    return every[:, :: step[0], :: step[1]][:, : places[0], : places[1]].transpose(0, 1, 2, 4, 5, 3)
 
 
 def cut_windows(image: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:
     """Every window of a padded image: image (N, H, W, I); out (N, P, Q, kh, kw, I)."""
-    p, q, kh, kw = out.shape[1:5]
-    for a, b in np.ndindex(kh, kw):
-        out[:, :, :, a, b] = image[_window(a, b, p, q, stride)]
+    out[...] = _windows(image, out.shape[3:5], stride, out.shape[1:3])
 
 
 def add_windows(windows: np.ndarray, stride: tuple[int, int], image: np.ndarray) -> None:
     """The adjoint of `cut_windows`: add every window to the pixels it came from."""
-    p, q, kh, kw = windows.shape[1:5]
+    p, q, kh, kw, channels = windows.shape[1:]
+    # NumPy's innermost loop is one over channels: of few it is left too soon, and they are taken one by one.
+    some = range(channels) if channels < FEW else [slice(None)]
     for a, b in np.ndindex(kh, kw):
-        image[_window(a, b, p, q, stride)] += windows[:, :, :, a, b]
+        for c in some:
+            image[_window(a, b, p, q, stride)][..., c] += windows[:, :, :, a, b, c]
 
 
 def depthwise(image: np.ndarray, w: np.ndarray, stride: tuple[int, int], out: np.ndarray) -> None:

@@ -79,7 +79,7 @@ def test_scatter_is_the_adjoint_of_gather_and_adds(loops, case):
 @some_examples
 @given(
     n=st.integers(1, 2), places=st.tuples(*[st.integers(1, 4)] * 2), kernel=st.tuples(*[st.integers(1, 3)] * 2),
-    stride=st.tuples(*[st.integers(1, 3)] * 2), channels=st.integers(1, 3), seed=seeds,
+    stride=st.tuples(*[st.integers(1, 3)] * 2), channels=st.sampled_from([1, 2, 3, 8, 9]), seed=seeds,
 )  # fmt: skip
 def test_windows_are_cut_and_added_back(loops, n, places, kernel, stride, channels, seed):
     size = [s * (p - 1) + k for s, p, k in zip(stride, places, kernel, strict=True)]
@@ -173,5 +173,6 @@ def test_the_compiled_loops_have_every_function_of_those_in_numpy():
     used += ["product_sums", "combine", "leaky", "leaky_backward", "masked", "maxout", "maxout_backward"]
     public = {name for name in vars(blocks) if callable(vars(blocks)[name]) and not name.startswith("_")}
     apart = {"Grid", "Norm", "pieces", "surround", "merge_moments", "Iterator", "NamedTuple", "scratch"}
+    apart.add("sliding_window_view")
     assert set(used) == public - apart
     assert all(callable(getattr(compiled, name)) for name in used)
