@@ -8,11 +8,11 @@ from pathlib import Path
 TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     """Write a file in full or not at all, even if the machine loses power.
 
-    The content goes to a temporary file in the same folder and to the disk (fsync); then one rename
-    puts it in place, and the folder itself is synchronised so that the rename survives too.
+    The content, of one piece or several, goes to a temporary file in the same folder and to the disk (fsync); then
+    one rename puts it in place, and the folder itself is synchronised so that the rename survives too.
     Raises OSError, with nothing changed, if it cannot be written; folders and devices are not replaced.
     """
     if path.exists() and not path.is_file():
@@ -20,7 +20,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            for piece in content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

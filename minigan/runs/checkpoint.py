@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from minigan.errors import CheckpointError
 from minigan.runs.atomic import write_atomically
@@ -22,6 +22,7 @@ from minigan.runs.atomic import write_atomically
 FORMAT = 1  # raised when an older minigan could not read the file
 KEPT = 2
 SUFFIX = ".safetensors"
+DTYPES = {"<f4": "F32", "<f8": "F64"}  # as NumPy and safetensors call them
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,35 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Later ones, which could not be read when the run was resumed, stay and do not count.
     """
     path = step_path(folder, checkpoint.facts["step"], SUFFIX)
-    # `save` writes memory as it lies: a transposed array would come back wrong.
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
     facts = checkpoint.facts | {"format": FORMAT}
     metadata = {"minigan": json.dumps(facts, sort_keys=True)}
     metadata["sha256"] = _digest(tensors, metadata["minigan"])
-    write_atomically(path, save(tensors, metadata=metadata))
+    write_atomically(path, *_pieces(tensors, metadata))
     past = [old for old in checkpoint_files(folder) if step_of(old) <= step_of(path)]
     for old in past[KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> list[bytes | memoryview]:
+    """A safetensors file: the length of the header, the header, and the arrays as they lie in memory.
+
+    The library's own writer first copies all of them, a state twice as large as the run needs otherwise.
+    Raises KeyError for arrays other than of float32 and float64.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype.str], "shape": tensor.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers begin at a multiple of their size
+    return [
+        struct.pack("<Q", len(text)),
+        text,
+        *(memoryview(tensor.reshape(-1).view(np.uint8)) for tensor in tensors.values()),
+    ]
 
 
 def step_path(folder: Path, step: int, suffix: str) -> Path:

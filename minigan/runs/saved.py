@@ -13,8 +13,6 @@ from minigan.runs.folder import RunFolder
 from minigan.runs.state import State, read_newest_state
 from minigan.typing import Array, Shape
 
-CHUNK = 100  # samples drawn at once, as a sample picture does: a thousand of 64 x 64 pixels would take 2 GB
-
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -33,7 +31,8 @@ class SavedRun:
 
     def draw(self, z: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
-        return draw_in_parts(self.recipe, self.state, z, self.image_shape, self.device)
+        there = self.device.put(z.astype(self.state.drawing.flat.dtype))
+        return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
 def load_run(path: Path, device: Device) -> SavedRun:
@@ -54,13 +53,12 @@ def load_run(path: Path, device: Device) -> SavedRun:
 
 
 def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> np.ndarray:
-    """Images (N, H, W, C) of bytes, on the host, from latents on the state's device, in inference mode."""
-    x, _ = state.g.net.forward(state.drawing, z, train=False)
-    return to_host(recipe.decode(x, image_shape))
+    """Images (N, H, W, C) of bytes, on the host, from latents on the state's device, in inference mode.
 
-
-def draw_in_parts(recipe: Recipe, state: State, z: np.ndarray, image_shape: Shape, device: Device) -> np.ndarray:
-    """The same from latents (N, latent) on the host, `CHUNK` of them at once."""
-    dtype = state.drawing.flat.dtype
-    parts = [z[start : start + CHUNK].astype(dtype) for start in range(0, len(z), CHUNK)]
-    return np.concatenate([draw_samples(recipe, state, device.put(part), image_shape) for part in parts])
+    As many at once as in a round, so that they need no more memory than that.
+    """
+    images = []
+    for start in range(0, len(z), recipe.batch_size):
+        x, _ = state.g.net.forward(state.drawing, z[start : start + recipe.batch_size], train=False)
+        images.append(to_host(recipe.decode(x, image_shape)))
+    return np.concatenate(images)

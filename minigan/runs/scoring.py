@@ -16,7 +16,7 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs.metrics import MetricsFile, Row, read_metrics
 from minigan.runs.options import RunOptions
-from minigan.runs.saved import draw_in_parts
+from minigan.runs.saved import draw_samples
 from minigan.runs.state import State
 from minigan.typing import Images as AllImages
 
@@ -32,14 +32,15 @@ class Scoring:
 
         Raises DataError for too few.
         """
-        self._recipe, self._device, self._path = recipe, device, path
+        self._recipe, self._path = recipe, path
         self._image_shape = images.shape[1:]
         most = min(SAMPLES, math.isqrt(WORK // math.prod(self._image_shape)))
         self._wrap = wrapper(options.data, self._image_shape, device)
         self._real = choose_real(options.data, images, recipe.training_part, most, options.seed, self._wrap)
         possible = possible_metrics(options.data, self._image_shape)
         self._metrics = [METRICS[name] for name in possible if METRICS[name].logged]
-        self._z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), len(self._real.stand_in.pixels))
+        z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), len(self._real.stand_in.pixels))
+        self._z = device.put(z.astype(options.precision))
         self._of_real = self._scores(self._real.stand_in)
         self._rows: list[Row] = []
 
@@ -66,7 +67,7 @@ class Scoring:
 
     def score(self, state: State) -> str:
         """Write the row of this step; returns it in words."""
-        samples = draw_in_parts(self._recipe, state, self._z, self._image_shape, self._device)
+        samples = draw_samples(self._recipe, state, self._z, self._image_shape)
         found = self._scores(self._wrap(samples))
         self._file.append({"step": float(state.step)} | found)
         return f"step {state.step}: {_described(found)}"

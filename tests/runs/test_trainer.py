@@ -17,6 +17,7 @@ from minigan.backend import CPU
 from minigan.data.stream import StreamedImages
 from minigan.errors import CheckpointError, DataError, UsageError
 from minigan.evaluation import material
+from minigan.nn import Sequential
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import feed as feeds
@@ -463,15 +464,28 @@ def test_off_a_terminal_progress_is_plain_lines(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("recipe", [SMALL, MAXOUT], ids=lambda recipe: recipe.name)
-def test_an_opened_run_draws_what_the_run_itself_drew(tmp_path, monkeypatch, recipe):
+def test_an_opened_run_draws_what_the_run_itself_drew(tmp_path, recipe):
     _, run, _ = play(tmp_path, recipe)
     write_config(run.folder, run.options, recipe)
-    monkeypatch.setattr(saved, "CHUNK", 7)
     opened = saved.load_run(tmp_path, CPU)
     assert (opened.recipe, opened.state.step, opened.image_shape, opened.notes) == (recipe, STEPS, (6, 6, 1), [])
     images = opened.draw(run.fixed_latents)
     assert images.dtype == np.uint8
-    np.testing.assert_allclose(images.astype(int), run._samples(), atol=1)  # BLAS may round other batch sizes otherwise
+    np.testing.assert_array_equal(images, run._samples())
+
+
+def test_samples_are_drawn_as_many_at_once_as_in_a_round(tmp_path, monkeypatch):
+    """So that a picture of many takes no more memory than training."""
+    _, run, _ = play(tmp_path, SMALL)
+    forward, at_once = Sequential.forward, []
+
+    def noting(net, theta, x, **options):
+        at_once.append(len(x))
+        return forward(net, theta, x, **options)
+
+    monkeypatch.setattr(Sequential, "forward", noting)
+    assert len(run._samples()) == sum(at_once)
+    assert max(at_once) == SMALL.batch_size < len(run.fixed_latents)
 
 
 def test_a_run_with_the_config_of_another_recipe_is_not_opened(tmp_path):
