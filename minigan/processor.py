@@ -11,7 +11,8 @@ def choose_blas_kernels() -> None:
     """Make OpenBLAS take its AVX-512 kernels on an AMD processor that has them; a setting of the user's stays.
 
     Older versions take such a processor for one without AVX-512, and are half as fast there; newer ones choose
-    the same kernels by themselves. Has an effect only before NumPy is imported.
+    the same kernels by themselves. Has an effect only before NumPy is imported. What they compute is checked when a
+    training starts (`minigan.runs.blas.check_products`).
     """
     vendor, features = cpuinfo()
     if vendor == "AuthenticAMD" and features >= WIDE_FEATURES:

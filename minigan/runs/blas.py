@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from minigan import ops
 from minigan.backend import CPU, Device, GPUUnavailable, gpu_name
 from minigan.cuda import cublas
+from minigan.errors import UserError
 
 SMALL_ROUND = 1e9  # multiply-adds a round below which a second thread wins nothing
 SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -25,8 +26,10 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
 
     Two threads that share small products gain a few percent on a quiet machine; on a busy one they wait for
     each other and take several times as long. `processes` that train together on this machine have an equal
-    share of its threads each. A setting in the environment is left alone.
+    share of its threads each. A setting in the environment is left alone. Raises UserError if the library
+    multiplies wrongly.
     """
+    check_products()
     threads = asked
     if asked is None and not any(name in os.environ for name in SETTINGS):
         if round_macs < SMALL_ROUND:
@@ -39,6 +42,25 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
             return
         with ops.fast_kernels(max((info["num_threads"] for info in blas_libraries()), default=1)):
             yield
+
+
+def check_products() -> None:
+    """Compare products of the linear algebra library with sums that it has no part in; the command may have chosen
+    kernels for it (`minigan.processor`) that are made for another processor.
+
+    Raises UserError if one is wrong.
+    """
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        a: np.ndarray = rng.standard_normal((67, 131)).astype(dtype)
+        b: np.ndarray = rng.standard_normal((131, 67)).astype(dtype)
+        error = abs(np.matmul(a, b) - (a[:, :, np.newaxis] * b).sum(axis=1)).max()
+        if not error <= 1000 * np.finfo(dtype).eps:  # sums of 131 products of numbers near 1; also for NaN
+            kernels = ", ".join(str(info.get("architecture", info["internal_api"])) for info in blas_libraries())
+            raise UserError(
+                f"the linear algebra library multiplies wrongly on this processor ({kernels} kernels, off by "
+                f"{error:.1g}): choose others, such as OPENBLAS_CORETYPE=Haswell in the environment"
+            )
 
 
 def blas_libraries() -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> list[by
     return [
         struct.pack("<Q", len(text)),
         text,
-        *(memoryview(tensor.reshape(-1).view(np.uint8)) for tensor in tensors.values()),
+        *(tensor.reshape(-1).view(np.uint8).data for tensor in tensors.values()),
     ]
 
 

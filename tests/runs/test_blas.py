@@ -8,6 +8,8 @@ import pytest
 
 from minigan.backend import GPUUnavailable
 from minigan.cuda import cublas
+from minigan.errors import UserError
+from minigan.runs import blas
 from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute
 
 
@@ -94,3 +96,21 @@ def test_plain_kernels_of_a_gpu_do_without_our_own_cublas(strict, monkeypatch) -
 
     monkeypatch.setattr(cublas, "load", missing)
     assert "cuBLAS unknown" in blas_facts(strict)
+
+
+@pytest.mark.parametrize("wrong", [1e-3, np.nan])
+def test_products_that_are_wrong_stop_the_command(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
+    """One number of them alone, and not by much."""
+
+    def product(a, b):
+        c = a @ b
+        c[3, 5] += wrong
+        return c
+
+    monkeypatch.setattr(blas.np, "matmul", product)
+    with pytest.raises(UserError, match=r"multiplies wrongly .* off by .* OPENBLAS_CORETYPE"), compute("plain", 1, 0):
+        pytest.fail("training has begun")
+
+
+def test_right_products_are_accepted() -> None:
+    blas.check_products()
