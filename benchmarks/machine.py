@@ -91,4 +91,13 @@ def largest() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return _largest_of(resource.RUSAGE_SELF)
+
+
+def largest_started() -> int:
+    """Bytes of the largest process that this one has started and seen to its end; of a smaller one its own."""
+    return _largest_of(resource.RUSAGE_CHILDREN)
+
+
+def _largest_of(whom: int) -> int:
+    return resource.getrusage(whom).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

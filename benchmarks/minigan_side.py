@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, TypeVar
@@ -38,9 +39,13 @@ class MiniganSide:
     """Plays rounds of one recipe: operation by operation, or captured on a GPU."""
 
     def __init__(
-        self, recipe: Recipe, kernels: str, threads: int, device: str = "cpu", tf32: bool = False, capture: bool = False
-    ) -> None:
+        self, recipe: Recipe, kernels: str, threads: int, device: str = "cpu", tf32: bool = False,
+        capture: bool = False, numba: bool = True,
+    ) -> None:  # fmt: skip
+        """numba: False makes as if it were not installed."""
         self._recipe, self._capture = recipe, capture
+        if not numba:
+            sys.modules["numba"] = None  # type: ignore[assignment]
         if device != "cpu":  # CuPy reads it before its first product in float32, our own calls of cuBLAS at each
             os.environ["CUPY_TF32"] = str(int(tf32))
         self._device = select_device(device)

@@ -35,6 +35,8 @@ from minigan.recipes import Recipe
 TOLERANCE = {False: 1e-2, True: 1e-1}
 # PyTorch's columns, and the variants of benchmarks.torch_side in them.
 ON_CPU, ON_GPU = {"published": "published", "tuned": "tuned"}, {"eager": "tuned", "compiled": "compiled"}
+NO_NUMBA = "fast without numba"
+SPREAD = ["ms a round, and the process", "quartiles", "best", "largest MiB"]
 SPINS = 0.05  # share of a processor that a waiting process may use
 
 
@@ -54,6 +56,8 @@ class Options(Output):
     """cpu or gpu"""
     threads: int | None = None
     """threads of each side; without it as many as there are cores"""
+    without_numba: bool = False
+    """on the CPU: play with fast kernels that do without numba too"""
     tf32: bool = False
     """on a GPU: let all sides multiply in TF32; without it none does"""
 
@@ -97,8 +101,10 @@ def comparable(names: Sequence[str], settings: Sequence[str], batch_size: int | 
 def sides(options: Options, threads: int) -> dict[str, Make]:
     """What makes each side's process, by its name in the table; minigan first, the side to beat last."""
 
-    def minigan(kernels: str, capture: bool) -> Make:
-        return lambda recipe: Remote(MiniganSide, recipe, kernels, threads, options.device, options.tf32, capture)
+    def minigan(kernels: str, capture: bool = False, numba: bool = True) -> Make:
+        return lambda recipe: Remote(
+            MiniganSide, recipe, kernels, threads, options.device, options.tf32, capture, numba
+        )
 
     def pytorch(variant: str) -> Make:
         from benchmarks.torch_side import TorchSide
@@ -106,10 +112,13 @@ def sides(options: Options, threads: int) -> dict[str, Make]:
         return lambda recipe: Remote(TorchSide, recipe, variant, threads, options.device, options.tf32)
 
     if options.device == "cpu":
-        ours, theirs = {"plain": ("plain", False), "fast": ("fast", False)}, ON_CPU
+        ours, theirs = {"plain": minigan("plain"), "fast": minigan("fast")}, ON_CPU
+        if options.without_numba:
+            ours = {"plain": ours["plain"], NO_NUMBA: minigan("fast", numba=False), "fast": ours["fast"]}
     else:
-        ours, theirs = {"plain": ("plain", False), "fused": ("fast", False), "captured": ("fast", True)}, ON_GPU
-    found = {f"minigan {name}": minigan(*how) for name, how in ours.items()}
+        ours = {"plain": minigan("plain"), "fused": minigan("fast"), "captured": minigan("fast", capture=True)}
+        theirs = ON_GPU
+    found = {f"minigan {name}": make for name, make in ours.items()}
     if missing(options.device) == "":
         found |= {f"PyTorch {name}": pytorch(variant) for name, variant in theirs.items()}
     return found
@@ -200,32 +209,41 @@ def compare(recipe: Recipe, losses: dict[str, list[float]], tolerance: float) ->
 def described(results: list[dict[str, Any]], options: Options, precision: str) -> str:
     """Both tables, and what should be known about them."""
     names = results[0]["columns"]
-    ours, theirs = [n for n in names if n.startswith("minigan")], [n for n in names if n.startswith("PyTorch")]
-    head = ["ms a round", *names, *(f"{ours[-1]} / {name}" for name in theirs)]
+    mine = [name for name in names if name.startswith("minigan")][-1]
+    pairs = [(mine, name) for name in names if name.startswith("PyTorch")]
+    if f"minigan {NO_NUMBA}" in names:
+        pairs.append((f"minigan {NO_NUMBA}", mine))
+    head = ["ms a round", *names, *(f"{one} / {other}" for one, other in pairs)]
     rows, details = [], []
     for result in results:
         each = {name: Summary.of(side["seconds"]) for name, side in result["sides"].items()}
         title = f"{result['recipe']}, batch {result['constants']['batch_size']}"
         cells = [milliseconds(each[name].median) if name in each else result["left_out"][name][0] for name in names]
-        ratios = [ratio(each, ours[-1], name) for name in theirs]
-        rows.append([title, *cells, *ratios])
+        rows.append([title, *cells, *(ratio(each, *pair) for pair in pairs)])
         for name, side in result["sides"].items():
-            quartiles = f"{milliseconds(each[name].lower)} to {milliseconds(each[name].upper)}"
-            memory = f"{side['largest_bytes'] / 2**20:.0f}"
-            details.append([f"{title}: {name}", quartiles, milliseconds(each[name].best), memory])
+            details.append([f"{title}: {name}", *spread(side)])
     worst, allowed = max(result["difference_of_losses"] for result in results), TOLERANCE[options.tf32]
     notes = [
         f"Medians of {options.blocks} blocks, {precision}.",
         "The losses of the first round, from the same weights and batches and without dropout, differ by at most "
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]
-    computed = dict.fromkeys(
-        f"{name}: {side['computed_by']}" for result in results for name, side in result["sides"].items()
-    )
     told = [f"{r['recipe']}, {name}, {short}: {why}." for r in results for name, (short, why) in r["left_out"].items()]
-    notes += ["; ".join(computed) + ".", *told, *spinning(results), missing(options.device)]
-    spread = table(["ms a round, and the process", "quartiles", "best", "largest MiB"], details)
-    return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), spread])
+    notes += [software(results), *told, *spinning(results), missing(options.device)]
+    return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), table(SPREAD, details)])
+
+
+def spread(side: Mapping[str, Any]) -> list[str]:
+    """A side's quartiles, its best, and its process at its largest, as under `SPREAD`."""
+    times = Summary.of(side["seconds"])
+    quartiles = f"{milliseconds(times.lower)} to {milliseconds(times.upper)}"
+    return [quartiles, milliseconds(times.best), f"{side['largest_bytes'] / 2**20:.0f}"]
+
+
+def software(results: list[dict[str, Any]]) -> str:
+    """What computed, of each side."""
+    sides = (item for result in results for item in result["sides"].items())
+    return "; ".join(dict.fromkeys(f"{name}: {side['computed_by']}" for name, side in sides)) + "."
 
 
 def ratio(each: Mapping[str, Summary], mine: str, other: str) -> str:

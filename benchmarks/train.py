@@ -22,13 +22,15 @@ from typing import Any
 import tyro
 
 from benchmarks import step
-from benchmarks.machine import cores
+from benchmarks.machine import cores, largest_started
 from benchmarks.processes import Remote, alternate
 from benchmarks.report import Output, Report, Summary, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
 from minigan.errors import UsageError, UserError
 from minigan.recipes import Recipe
+from minigan.runs.checkpoint import read_newest
+from minigan.runs.folder import RunFolder
 from minigan.runs.metrics import read_metrics
 
 ROWS = 5  # of metrics.csv in a measurement
@@ -58,6 +60,7 @@ class CommandSide:
     """Starts the command anew for each measurement, in a folder that is thrown away."""
 
     def __init__(self, recipe: Recipe, threads: int | None) -> None:
+        self._computed_by = ""
         self._arguments = [recipe.name, "--device", "cpu", *(["--threads", str(threads)] if threads else [])]
 
     def seconds_a_round(self, rounds: int) -> float:
@@ -74,9 +77,15 @@ class CommandSide:
                 times = [time.perf_counter() for _ in rows_written(run / "metrics.csv", process)]
                 assert process.stderr is not None
                 said = process.stderr.read().strip()
+            if process.returncode == 0:
+                self._computed_by = read_newest(RunFolder(run).checkpoints)[0].facts["blas"]
         if process.returncode or len(times) != ROWS:
             raise UserError(f"{' '.join(command[1:])} has failed: {said}")
         return (times[-1] - times[0]) / ((ROWS - 1) * between)
+
+    def facts(self) -> dict[str, Any]:
+        """What the last run says has computed, and the largest of all so far, from its start to its report."""
+        return {"computed_by": self._computed_by, "largest_bytes": largest_started()}
 
 
 def rows_written(path: Path, process: "subprocess.Popen[str]") -> Iterator[int]:
@@ -105,27 +114,43 @@ def measure(recipe: Recipe, options: Options) -> dict[str, Any]:
     with ExitStack() as stack:
         remotes = {COMMAND: stack.enter_context(Remote(CommandSide, recipe, options.threads))}
         remotes |= {name: stack.enter_context(make(recipe)) for name, make in makers.items() if "minigan" not in name}
+        difference = same_game(recipe, makers["minigan fast"], remotes)
         once = max(remote("seconds_a_round", ROWS - 1) for remote in remotes.values())
         rounds = max(1, round(options.seconds / once))
         times = alternate(remotes, rounds, options.blocks)
+        facts = {name: remote("facts") for name, remote in remotes.items()}
     print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
     return {
-        "recipe": recipe.name, "constants": asdict(recipe), "rounds": rounds,
-        "sides": {name: asdict(Summary.of(seconds)) | {"seconds": seconds} for name, seconds in times.items()},
+        "recipe": recipe.name, "constants": asdict(recipe), "rounds": rounds, "difference_of_losses": difference,
+        "sides": {name: asdict(Summary.of(took)) | {"seconds": took} | facts[name] for name, took in times.items()},
     }  # fmt: skip
+
+
+def same_game(recipe: Recipe, ours: step.Make, remotes: dict[str, Remote]) -> float:
+    """The largest relative difference of PyTorch's first losses from minigan's; UserError if it is beyond rounding."""
+    with ours(recipe) as remote:
+        losses = {"minigan": remote("first_losses")}
+    losses |= {name: remote("first_losses") for name, remote in remotes.items() if name != COMMAND}
+    return step.compare(recipe, losses, step.TOLERANCE[False])
 
 
 def described(results: list[dict[str, Any]], options: Options) -> str:
     """The table, and what should be known about it."""
     names = list(results[0]["sides"])
     head = ["ms a round", *names, *(f"{COMMAND} / {name}" for name in names[1:])]
-    rows = []
+    rows, details = [], []
     for result in results:
         medians = [result["sides"][name]["median"] for name in names]
         title = f"{result['recipe']}, batch {result['constants']['batch_size']}"
         rows.append([title, *map(milliseconds, medians), *(f"{medians[0] / other:.2f}" for other in medians[1:])])
-    notes = [f"Medians of {options.blocks} blocks of about {options.seconds:g} seconds, float32.", step.missing("cpu")]
-    return "\n\n".join([table(head, rows), " ".join(filter(None, notes))])
+        details += [[f"{title}: {name}", *step.spread(side)] for name, side in result["sides"].items()]
+    worst = max(result["difference_of_losses"] for result in results)
+    notes = [
+        f"Medians of {options.blocks} blocks of about {options.seconds:g} seconds, float32.",
+        f"The losses of the first round, as `benchmarks.step` compares them, differ by at most {worst:.1e}.",
+        step.software(results), step.missing("cpu"),
+    ]  # fmt: skip
+    return "\n\n".join([table(head, rows), " ".join(filter(None, notes)), table(step.SPREAD, details)])
 
 
 if __name__ == "__main__":

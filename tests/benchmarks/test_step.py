@@ -326,6 +326,26 @@ def test_ratios_are_those_of_the_captured_rounds() -> None:
     assert row.replace(" ", "") == "|x,batch1|8000|4000|1000|2000|failed|0.50||"
 
 
+def test_kernels_without_numba_are_a_side_of_their_own() -> None:
+    """Also where numba is installed: the side's process does as if it were not."""
+    makers = step.sides(step.Options(without_numba=True), 1)
+    assert list(makers)[:3] == ["minigan plain", "minigan fast without numba", "minigan fast"]
+    with makers["minigan fast without numba"](RECIPES["mlp-mnist"]()) as side:
+        assert "fast kernels (NumPy)" in side("facts")["computed_by"]
+
+
+def test_without_numba_is_compared_with_numba() -> None:
+    times = {"minigan plain": 8.0, "minigan fast without numba": 3.0, "minigan fast": 2.0, "PyTorch tuned": 4.0}
+    facts = {"waiting": {"seconds": 1.0, "processor": 0.0}, "largest_bytes": 0, "computed_by": "hand"}
+    result = {
+        "recipe": "x", "constants": {"batch_size": 1}, "difference_of_losses": 0.0, "columns": list(times),
+        "left_out": {}, "sides": {name: facts | {"seconds": [seconds]} for name, seconds in times.items()},
+    }  # fmt: skip
+    head, _, row, *_ = step.described([result], step.Options(), "float32").splitlines()
+    assert head.endswith("| minigan fast / PyTorch tuned | minigan fast without numba / minigan fast |")
+    assert row.replace(" ", "").endswith("|0.50|1.50|")
+
+
 def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None:
     def broken(_recipe) -> None:
         raise ProcessFailed("Traceback ...\nRuntimeError: no compiler\n")

@@ -1,5 +1,6 @@
 """The command as a user runs it, timed by the rows that it writes. No test asserts a time."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import step, train
+from benchmarks.minigan_side import MiniganSide
 from benchmarks.processes import Remote
 from benchmarks.train import ROWS, CommandSide, rows_written
 from minigan.errors import UsageError, UserError
-from minigan.recipes import RECIPES
+from minigan.recipes import MLPMnist, Recipe
 from minigan.runs.metrics import HEADER
 
-SMALL = RECIPES["mlp-mnist"]()
+SMALL = MLPMnist()
 
 
 def writing(path: Path, count: int, after: str = "") -> "subprocess.Popen[str]":
@@ -57,11 +59,33 @@ def test_numbers_that_make_no_sense_are_refused(words) -> None:
         train.Options(**{words[0][2:]: float(words[1])})
 
 
+def test_what_computed_and_the_memory_of_the_whole_command_are_told() -> None:
+    side = CommandSide(SMALL, 1)
+    side.seconds_a_round(1)
+    facts = side.facts()
+    assert facts["computed_by"].startswith("NumPy")
+    assert facts["largest_bytes"] > 50 * 2**20  # the libraries alone
+
+
+def ours(recipe: Recipe) -> Remote:
+    return Remote(MiniganSide, recipe, "plain", 1)
+
+
 def test_the_command_prints_a_table_and_writes_numbers(tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(step, "sides", lambda *_: {"PyTorch": lambda recipe: Remote(CommandSide, recipe, 1)})
+    monkeypatch.setattr(step, "sides", lambda *_: {"minigan fast": ours, "PyTorch": ours})
     words = ["mlp-mnist", "--seconds", "0.01", "--blocks", "2", "--json", str(tmp_path / "n.json")]
     assert train.main(words) == 0
     printed = capsys.readouterr().out
     assert "| minigan.train / PyTorch |" in printed
+    assert "| largest MiB |" in printed
+    assert "plain kernels" in printed
     (result,) = json.loads((tmp_path / "n.json").read_text())["results"]
     assert {name: side["count"] for name, side in result["sides"].items()} == {"minigan.train": 2, "PyTorch": 2}
+
+
+def test_sides_that_play_another_game_are_not_timed() -> None:
+    def other(recipe: MLPMnist) -> Remote:
+        return ours(dataclasses.replace(recipe, smoothing=0.3))
+
+    with other(SMALL) as remote, pytest.raises(UserError, match="do not play the same game"):
+        train.same_game(SMALL, ours, {"PyTorch": remote})
