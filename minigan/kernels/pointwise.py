@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minigan.functional import activations as plain
 from minigan.functional.activations import ActivationCache
 from minigan.kernels.blocks import PIECE, pieces
 from minigan.kernels.loops import loops
@@ -41,13 +40,20 @@ def leaky_relu_backward(dy: np.ndarray, cache: ActivationCache, slope: float) ->
 
 def tanh(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
     """See `minigan.functional.activations.tanh`."""
-    y = by_pieces(lambda piece: plain.tanh(piece)[0], x)
+    y = by_pieces(np.tanh, x)
     return y, ActivationCache(y)
 
 
 def tanh_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
     """See `minigan.functional.activations.tanh_backward`."""
-    return by_pieces(lambda piece, y: plain.tanh_backward(piece, ActivationCache(y)), dy, cache.y)
+    return by_pieces(_tanh_backward, dy, cache.y)
+
+
+def _tanh_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    """dy (1 - y^2)."""
+    np.multiply(y, y, out=out)
+    np.subtract(1, out, out=out)
+    out *= dy
 
 
 def sigmoid(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
@@ -56,23 +62,23 @@ def sigmoid(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
     return y, ActivationCache(y)
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
+def _sigmoid(x: np.ndarray, out: np.ndarray) -> None:
     """1 / (1 + exp(-x)): as accurate as the plain form, if exp may overflow, which gives 0 in its turn."""
-    y = np.negative(x)
+    np.negative(x, out=out)
     with np.errstate(over="ignore"):
-        np.exp(y, out=y)
-    y += 1
-    return np.reciprocal(y, out=y)
+        np.exp(out, out=out)
+    out += 1
+    np.reciprocal(out, out=out)
 
 
-def by_pieces(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """The value of an element-wise function of arrays of one shape, computed piece by piece."""
+def by_pieces(function: Callable[..., object], *arrays: np.ndarray) -> np.ndarray:
+    """What an element-wise function of arrays of one shape writes into `out`, piece by piece."""
     flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
     result = np.empty(flat[0].shape, flat[0].dtype)
 
     def part(start: int, stop: int) -> None:
         for some in pieces(start, stop, PIECE):
-            result[some] = function(*(array[some] for array in flat))
+            function(*(array[some] for array in flat), out=result[some])
 
     share(part, len(result), SMALL)
     return result.reshape(arrays[0].shape)

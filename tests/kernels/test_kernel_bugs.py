@@ -147,9 +147,9 @@ BUGS = [
     Bug("relu backward: leaky", pointwise.relu_backward, "0.0", "0.01"),
     Bug("pieces of activations: always the first", pointwise.by_pieces, "array[some]",
         "array[: some.stop - some.start]"),
-    Bug("sigmoid: a sign", pointwise._sigmoid, "np.negative(x)", "np.positive(x)"),
-    Bug("tanh: sigmoid", pointwise.tanh, "plain.tanh", "plain.sigmoid"),
-    Bug("tanh backward: of the wrong array", pointwise.tanh_backward, "ActivationCache(y)", "ActivationCache(piece)"),
+    Bug("sigmoid: a sign", pointwise._sigmoid, "np.negative(x,", "np.positive(x,"),
+    Bug("tanh: sine", pointwise.tanh, "np.tanh", "np.sin"),
+    Bug("tanh backward: of the wrong array", pointwise._tanh_backward, "multiply(y, y", "multiply(dy, dy"),
     Bug("updates: the last number of a part is left out", updates._by_pieces, "pieces(start, stop,",
         "pieces(start, stop - 1,"),
 ]  # fmt: skip
