@@ -14,13 +14,19 @@ from minigan.recipes import RECIPES
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("step", "train", "layers", "scaling", "cpu_vs_gpu", "equivalence")
+TABLES = ("step", "train", "layers", "scaling", "cpu_vs_gpu", "equivalence")
+COMMANDS = (*TABLES, "memory")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_command_with_a_table_has_a_place_and_is_named(name) -> None:
+    assert "the table" in section(PAGE, name, "the table")
+    assert f"python -m benchmarks.{name}" in README
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_a_place_and_is_named(name) -> None:
-    assert "the table" in section(PAGE, name, "the table")
-    assert f"python -m benchmarks.{name}" in README
+def test_every_command_is_in_the_overview(name) -> None:
+    assert re.search(rf"^\| `python -m benchmarks\.{name}\b", PAGE, re.MULTILINE)
 
 
 def shown() -> list[tuple[str, list[str]]]:
