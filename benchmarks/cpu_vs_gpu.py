@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 from benchmarks.machine import cores
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, milliseconds, save, table
 from benchmarks.rounds import chosen, digits, not_captured, seconds_a_round, start, widened
 from minigan import cli
 from minigan.backend import CPU, Device, GPUUnavailable, select_device
@@ -169,7 +169,7 @@ def draw(results: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="batch size", ylabel="speed-up of the GPU", title=f"A round of {recipe.name}: GPU against CPU")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     plt.close(figure)
 
 

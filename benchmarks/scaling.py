@@ -23,7 +23,7 @@ from benchmarks.cpu_vs_gpu import check_grid
 from benchmarks.machine import cores, largest
 from benchmarks.minigan_side import MiniganSide
 from benchmarks.processes import Remote
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, milliseconds, save, table
 from benchmarks.rounds import chosen, digits, start, widened
 from minigan import cli
 from minigan.backend import CPU
@@ -184,7 +184,7 @@ def draw(results: Sequence[dict[str, Any]], name: str, path: Path) -> None:
             axes.legend(loc="upper left")
         row[0].set_ylabel(unit)
     figure.suptitle(f"A round of {name}")
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     plt.close(figure)
 
 
