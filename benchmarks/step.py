@@ -62,6 +62,8 @@ class Options(Output):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value} is out of range: the smallest is 1")
+        if self.tf32 and not self.device.startswith("gpu"):
+            raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu")
 
 
 Make = Callable[[Recipe], Remote]

@@ -286,6 +286,15 @@ def test_tf32_reaches_every_product() -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("device", ["gpu", "gpu:0"])
+def test_tf32_is_told_of_with_the_times(device, tmp_path, capsys) -> None:
+    assert step.main([*ARGUMENTS, "--device", device, "--tf32", "--json", str(tmp_path / "step.json")]) == 0
+    document = json.loads((tmp_path / "step.json").read_text())
+    assert (document["precision"], document["tolerance"]) == ("float32 with TF32 products", 0.1)
+    assert "TF32 on" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
 def test_a_refused_capture_is_said_and_not_timed(tmp_path, monkeypatch, capsys) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("cudaErrorStreamCaptureUnsupported")
@@ -350,6 +359,8 @@ def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None
         (["--set", "width"], "write NAME=VALUE"),
         (["--blocks", "0"], "--blocks 0 is out of range"),
         (["--write", "nothing.md"], "nothing.md: No such file"),
+        (["--tf32"], "^--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu$"),
+        (["--tf32", "--device", "auto"], "--tf32 is for GPUs"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments, part) -> None:
