@@ -56,6 +56,11 @@ def test_every_recipe_is_here() -> None:
     assert [recipe.name for recipe in step.comparable([], [], None, "cpu")] == list(RECIPES)
 
 
+def test_a_recipe_that_is_named_twice_is_measured_once() -> None:
+    twice = ["mlp-2014", "mlp-mnist", "mlp-2014"]
+    assert [recipe.name for recipe in step.comparable(twice, [], None, "cpu")] == ["mlp-2014", "mlp-mnist"]
+
+
 def test_a_game_without_a_pytorch_side_on_a_gpu_is_left_out_and_refused_by_name() -> None:
     with pytest.raises(UserError, match="toolbox-mlp plays rounds of its own"):
         step.comparable(["toolbox-mlp"], [], None, "gpu")
