@@ -67,6 +67,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), line(rule), *map(line, rows)])
 
 
+def counted(count: int, what: str) -> str:
+    """``1 block``, ``2 blocks``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def milliseconds(seconds: float) -> str:
     """Three digits."""
     value = seconds * 1e3

@@ -22,7 +22,7 @@ import tyro
 from benchmarks.machine import cores
 from benchmarks.minigan_side import MiniganSide, NotCaptured
 from benchmarks.processes import ProcessFailed, Remote, alternate
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, counted, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
 from minigan.backend import select_device
@@ -145,7 +145,8 @@ def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[s
             | remote("facts")
             for name, remote in remotes.items()
         }
-    print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
+    told = f"{counted(options.blocks, 'block')} of {counted(rounds, 'round')} a side"
+    print(f"{recipe.name}: {told}", file=sys.stderr, flush=True)
     constants = {"recipe": recipe.name, "constants": asdict(recipe)}
     return constants | {
         "rounds": rounds, "difference_of_losses": difference, "columns": list(makers), "sides": rows,
@@ -217,7 +218,7 @@ def described(results: list[dict[str, Any]], options: Options, precision: str) -
             details.append([f"{title}: {name}", quartiles, milliseconds(each[name].best), memory])
     worst, allowed = max(result["difference_of_losses"] for result in results), TOLERANCE[options.tf32]
     notes = [
-        f"Medians of {options.blocks} blocks, {precision}.",
+        f"Medians of {counted(options.blocks, 'block')}, {precision}.",
         "The losses of the first round, from the same weights and batches and without dropout, differ by at most "
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]

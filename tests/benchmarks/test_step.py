@@ -196,6 +196,15 @@ def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
     assert page.read_text() == f"before\n<!-- table: step -->\n\n{printed.strip()}\n\n<!-- end of table -->\nafter\n"
 
 
+def test_one_block_of_one_round_is_told_as_one(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(step, "missing", lambda _: "No PyTorch in this test.")
+    for count, told in (("1", "1 block of 1 round a side"), ("2", "2 blocks of 2 rounds a side")):
+        assert step.main([*ARGUMENTS, "--blocks", count, "--rounds", count]) == 0
+        shown = capsys.readouterr()
+        assert f"mlp-mnist: {told}\n" in shown.err
+        assert f"Medians of {told.partition(' of')[0]}, float32." in shown.out
+
+
 def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     options = step.Options(threads=1)
