@@ -16,11 +16,11 @@ from typing import Any
 
 import tyro
 
-from benchmarks.machine import cores
+from benchmarks.machine import cores, wanted_gpu
 from benchmarks.report import Output, Report, Summary, milliseconds, save, table
 from benchmarks.rounds import chosen, digits, not_captured, seconds_a_round, start, widened
 from minigan import cli
-from minigan.backend import CPU, Device, GPUUnavailable, select_device
+from minigan.backend import CPU, Device
 from minigan.errors import UsageError
 from minigan.recipes import Recipe
 from minigan.recipes.cost import cost
@@ -63,10 +63,7 @@ def check_grid(blocks: int, **axes: Sequence[float]) -> None:
 def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.cpu_vs_gpu", description=__doc__ or "")
     (recipe,) = chosen([options.recipe], options.set, None)
-    try:
-        gpu = select_device("gpu")
-    except GPUUnavailable as err:
-        raise UsageError(str(err)) from err  # exit code 2
+    gpu = wanted_gpu()
     report, threads = Report("cpu_vs_gpu", argv, options), options.threads or cores()
     results = []
     for width in options.widths:

@@ -6,7 +6,7 @@ On the CPU: minigan with plain and with fast kernels, PyTorch as it is published
 plain operations (CuPy), with fused kernels operation by operation, and with captured rounds; PyTorch eager and
 compiled. Without PyTorch its columns are left out. First the losses of a round are compared, from the same weights and
 batches. A side that breaks, or whose rounds are not captured, is no number in the table, but its reason below it; exit
-code 1 then.
+code 1 then. Exit code 2 where --device gpu finds none.
 """
 
 import importlib.util
@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from benchmarks.machine import cores
+from benchmarks.machine import cores, wanted_gpu
 from benchmarks.minigan_side import MiniganSide, NotCaptured
 from benchmarks.processes import ProcessFailed, Remote, alternate
 from benchmarks.report import Output, Report, Summary, counted, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
-from minigan.backend import select_device
 from minigan.errors import UsageError, UserError
 from minigan.games.gan import OwnRound
 from minigan.recipes import Recipe
@@ -73,7 +72,7 @@ def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.step", description=__doc__ or "")
     recipes = comparable(options.recipes, options.set, options.batch_size, options.device)
     if options.device != "cpu":
-        select_device(options.device)  # complains if there is none
+        wanted_gpu(options.device)  # complains if there is none
     report = Report("step", argv, options)
     threads = options.threads or cores()
     results = [measure(recipe, sides(options, threads), options) for recipe in recipes]

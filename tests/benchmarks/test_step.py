@@ -380,11 +380,3 @@ def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None
 def test_bad_options_are_refused_in_one_line(arguments, part) -> None:
     with pytest.raises(UsageError, match=part):
         step.main(arguments)
-
-
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(UserError, match="no GPU"):
-        step.main([*ARGUMENTS, "--device", "gpu"])
