@@ -49,6 +49,8 @@ class Options(Output):
 
     def __post_init__(self) -> None:
         check_grid(self.blocks, batches=self.batches, widths=self.widths)
+        if not (self.batches and self.widths):
+            raise UsageError("--batches and --widths take at least one number each")
 
 
 def check_grid(blocks: int, **axes: Sequence[float]) -> None:
@@ -56,8 +58,8 @@ def check_grid(blocks: int, **axes: Sequence[float]) -> None:
     if blocks < 1:
         raise UsageError(f"--blocks {blocks} is out of range: the smallest is 1")
     for name, values in axes.items():
-        if not values or min(values) <= 0:
-            raise UsageError(f"--{name} takes at least one number, all above 0")
+        if min(values, default=1) <= 0:
+            raise UsageError(f"--{name} takes numbers above 0")
 
 
 def main(argv: list[str]) -> int:

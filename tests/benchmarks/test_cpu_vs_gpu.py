@@ -118,3 +118,9 @@ def test_the_exit_code_without_a_gpu_is_2(words, tmp_path) -> None:
 def test_values_that_cannot_be_measured_are_refused(words) -> None:
     with pytest.raises(UsageError, match=words[0]):
         cpu_vs_gpu.main(words)
+
+
+@pytest.mark.parametrize("word", ["--batches", "--widths"])
+def test_a_grid_needs_numbers_on_both_sides(word) -> None:
+    with pytest.raises(UsageError, match="--batches and --widths take at least one number each"):
+        cpu_vs_gpu.main([word])
