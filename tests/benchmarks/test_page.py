@@ -29,6 +29,18 @@ def test_every_command_is_in_the_overview(name) -> None:
     assert re.search(rf"^\| `python -m benchmarks\.{name}\b", PAGE, re.MULTILINE)
 
 
+def test_what_the_tables_were_made_with_is_to_be_installed() -> None:
+    """They name numba and torch."""
+    assert "pip install '.[fast,bench]'" in PAGE.partition("## ")[0]
+    assert "pip install '.[fast,bench]'" in README.partition("## Benchmarks")[2]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_place_without_a_table_says_why(name) -> None:
+    place = PAGE.partition(f"<!-- table: {name} -->")[2].partition("<!-- end of table -->")[0]
+    assert "| -" in place or "no GPU was at hand" in place
+
+
 def shown() -> list[tuple[str, list[str]]]:
     lines = re.findall(r"python -m benchmarks\.([a-z_]+)([^`\n]*)", PAGE + README)
     return [(name, shlex.split(rest, comments=True)) for name, rest in lines if name in COMMANDS]
