@@ -16,11 +16,11 @@ from typing import Any
 
 import tyro
 
-from benchmarks.machine import cores
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.machine import cores, wanted_gpu
+from benchmarks.report import Output, Report, Summary, milliseconds, save, table
 from benchmarks.rounds import chosen, digits, not_captured, seconds_a_round, start, widened
 from minigan import cli
-from minigan.backend import CPU, Device, GPUUnavailable, select_device
+from minigan.backend import CPU, Device
 from minigan.errors import UsageError
 from minigan.recipes import Recipe
 from minigan.recipes.cost import cost
@@ -49,6 +49,8 @@ class Options(Output):
 
     def __post_init__(self) -> None:
         check_grid(self.blocks, batches=self.batches, widths=self.widths)
+        if not (self.batches and self.widths):
+            raise UsageError("--batches and --widths take at least one number each")
 
 
 def check_grid(blocks: int, **axes: Sequence[float]) -> None:
@@ -56,17 +58,14 @@ def check_grid(blocks: int, **axes: Sequence[float]) -> None:
     if blocks < 1:
         raise UsageError(f"--blocks {blocks} is out of range: the smallest is 1")
     for name, values in axes.items():
-        if not values or min(values) <= 0:
-            raise UsageError(f"--{name} takes at least one number, all above 0")
+        if min(values, default=1) <= 0:
+            raise UsageError(f"--{name} takes numbers above 0")
 
 
 def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.cpu_vs_gpu", description=__doc__ or "")
     (recipe,) = chosen([options.recipe], options.set, None)
-    try:
-        gpu = select_device("gpu")
-    except GPUUnavailable as err:
-        raise UsageError(str(err)) from err  # exit code 2
+    gpu = wanted_gpu()
     report, threads = Report("cpu_vs_gpu", argv, options), options.threads or cores()
     results = []
     for width in options.widths:
@@ -169,7 +168,7 @@ def draw(results: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="batch size", ylabel="speed-up of the GPU", title=f"A round of {recipe.name}: GPU against CPU")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     plt.close(figure)
 
 

@@ -9,7 +9,7 @@ trains a while. What each stage measured lies in --out as JSON, the table too. N
 
 Each stage is a process of its own, as an error of CUDA spoils all that its process does afterwards, and has its share
 of ten minutes; what it does not use is left to those after it. Its lines are kept as soon as they are known. Exit code
-1 if anything failed. A goal that is missed is no failure. docs/gpu.md tells how to read the table.
+1 if anything failed, 2 without a GPU. A goal that is missed is no failure. docs/gpu.md tells how to read the table.
 """
 
 import json
@@ -27,11 +27,11 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks import cpu_vs_gpu, equivalence, layers, step
-from benchmarks.machine import machine
+from benchmarks.machine import machine, wanted_gpu
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import Summary, milliseconds
 from minigan import cli, info, ops, train
-from minigan.backend import Device, gpu_name, select_device
+from minigan.backend import Device, gpu_name
 from minigan.errors import UserError
 from minigan.gradcheck import TOLERANCE, all_problems, check
 from minigan.runs.atomic import write_atomically
@@ -102,7 +102,7 @@ class Result:
 
 def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.gpu_check", description=__doc__ or "")
-    gpu = select_device("gpu")
+    gpu = wanted_gpu()
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.only or chosen(options.quick)
     results = run_stage(names[0], gpu, options) if len(names) == 1 else run_stages(names, options)

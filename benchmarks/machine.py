@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minigan import __version__
+from minigan.backend import Device, GPUUnavailable, select_device
+from minigan.errors import UsageError
 from minigan.info import installed
 
 QUIET = 0.5  # load average below which nothing else was running
@@ -47,6 +49,14 @@ def processor() -> str:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def wanted_gpu(name: str = "gpu") -> Device:
+    """The device of this name, for commands that measure a GPU; without one UsageError, which is exit code 2."""
+    try:
+        return select_device(name)
+    except GPUUnavailable as err:
+        raise UsageError(str(err)) from err
 
 
 def torch_version() -> dict[str, str]:

@@ -1,17 +1,26 @@
 """Results: summed up, as a table for the screen and the documentation, and as JSON."""
 
+import errno
+import io
 import json
 import shlex
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import described, machine, warning
 from minigan.errors import UsageError
-from minigan.runs.atomic import write_atomically
+from minigan.gradcheck.__main__ import PICTURES
+from minigan.runs.atomic import TEMPORARY, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILES = ("json", "write", "plot")  # options that name a file to be written
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), line(rule), *map(line, rows)])
 
 
+def counted(count: int, what: str) -> str:
+    """``1 block``, ``2 blocks``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def milliseconds(seconds: float) -> str:
     """Three digits."""
     value = seconds * 1e3
@@ -71,8 +85,9 @@ class Report:
         """`timed`: whether a busy machine spoils what is measured."""
         self.name, self.output = name, output
         self.command = shlex.join(["python", "-m", f"benchmarks.{name}", *without_outputs(argv)])
+        check_files(output)  # complains now rather than after the measurement
         if output.write is not None:
-            section(read_page(output.write), name, "")  # complains now rather than after the measurement
+            section(read_page(output.write), name, "")
         self.machine = machine()
         self.warning = warning(self.machine) if timed else ""
         if self.warning:
@@ -94,12 +109,40 @@ class Report:
 
 def without_outputs(argv: Sequence[str]) -> list[str]:
     """The arguments that decide what is measured."""
-    kept, skip = [], False
+    kept, skip, files = [], False, [f"--{name}" for name in FILES]
     for word in argv:
-        if not skip and word.partition("=")[0] not in ("--json", "--write", "--plot", "--debug"):
+        if not skip and word.partition("=")[0] not in (*files, "--debug"):
             kept.append(word)
-        skip = not skip and word in ("--json", "--write", "--plot")
+        skip = not skip and word in files
     return kept
+
+
+def check_files(output: Output) -> None:
+    """Raises UsageError, with the option's name, for a file that could not be written in the end."""
+    for name in FILES:
+        path = getattr(output, name, None)
+        if path is None:
+            continue
+        if name == "plot" and path.suffix not in PICTURES:
+            raise UsageError(f"--plot {path}: the file's ending must be one of {', '.join(PICTURES)}")
+        try:
+            try_to_write(path)
+        except OSError as err:
+            raise UsageError(f"--{name} {path}: {err.strerror}") from err
+
+
+def try_to_write(path: Path) -> None:
+    """Raises OSError where `write_atomically` would, and leaves nothing behind."""
+    with tempfile.NamedTemporaryFile(prefix=f"{TEMPORARY}{path.name}", dir=path.parent):
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """The picture as a file, in full or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, format=path.suffix[1:])
+    write_atomically(path, buffer.getvalue())
 
 
 def read_page(path: Path) -> str:

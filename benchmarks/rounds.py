@@ -31,14 +31,11 @@ SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)
 def chosen(names: Sequence[str], settings: Sequence[str], batch_size: int | None) -> list[Recipe]:
     """The recipes of these names (none: all) with the constants that ``NAME=VALUE`` settings give, where they fit.
 
+    A name that comes twice counts once.
     Only the game is played: real images are not changed at random, and no average of G's parameters is taken.
     Raises UsageError for unknown names, constants that none of the recipes has, and values that fit none.
     """
-    for name in names:
-        if name not in RECIPES:
-            hint = did_you_mean(name, RECIPES)
-            raise UsageError(f"unknown recipe {name!r}{hint}; there are {', '.join(RECIPES)}")
-    kinds = [RECIPES[name] for name in names or RECIPES]
+    kinds = [recipe_class(name) for name in dict.fromkeys(names or RECIPES)]
     wanted = [*map(_setting, settings)] + ([("batch_size", batch_size)] if batch_size is not None else [])
     known = [{field.name: field.default for field in dataclasses.fields(kind)} for kind in kinds]
     for name, value in wanted:
@@ -54,6 +51,13 @@ def chosen(names: Sequence[str], settings: Sequence[str], batch_size: int | None
         fitting = {name: value for name, value in wanted if name in constants and _same_kind(value, constants[name])}
         made.append(kind(**game_only | fitting))
     return made
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The recipe of this name, with its constants to be given; UsageError if there is none."""
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -5,7 +5,8 @@
 Each point is a process of its own, so that its memory is its own: how much larger it is at its largest than before
 its first round, after one of a small copy that loads and compiles everything. The exponent p of time ~ x^p or
 memory ~ x^p is that of the straight line, fitted by least squares to the logarithms of all points of a curve. Beside
-the memory measured stands what `minigan.recipes.memory` counts for plain kernels.
+the memory measured stands what `minigan.recipes.memory` counts for plain kernels. An option without numbers, as in
+``--widths --sizes 32 64``, leaves its curve out.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from benchmarks.cpu_vs_gpu import check_grid
 from benchmarks.machine import cores, largest
 from benchmarks.minigan_side import MiniganSide
 from benchmarks.processes import Remote
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, milliseconds, save, table
 from benchmarks.rounds import chosen, digits, start, widened
 from minigan import cli
 from minigan.backend import CPU
@@ -88,6 +89,8 @@ def points(options: Options) -> list[tuple[str, float, Recipe]]:
     found += [("width", width, widened(base, width)) for width in options.widths]
     if isinstance(base, SizedRecipe):
         found += [("size", size, dataclasses.replace(base, size=(size, size))) for size in options.sizes]
+    if not found:
+        raise UsageError("nothing varies: give numbers to --batches or --widths")
     for axis in AXES:
         if len([value for name, value, _ in found if name == axis]) == 1:
             raise UsageError(f"a line needs two points: give another {AXES[axis]}")
@@ -184,7 +187,7 @@ def draw(results: Sequence[dict[str, Any]], name: str, path: Path) -> None:
             axes.legend(loc="upper left")
         row[0].set_ylabel(unit)
     figure.suptitle(f"A round of {name}")
-    figure.savefig(path, dpi=120)
+    save(figure, path)
     plt.close(figure)
 
 

@@ -6,7 +6,7 @@ On the CPU: minigan with plain and with fast kernels, PyTorch as it is published
 plain operations (CuPy), with fused kernels operation by operation, and with captured rounds; PyTorch eager and
 compiled. Without PyTorch its columns are left out. First the losses of a round are compared, from the same weights and
 batches. A side that breaks, or whose rounds are not captured, is no number in the table, but its reason below it; exit
-code 1 then.
+code 1 then. Exit code 2 where --device gpu finds none.
 """
 
 import importlib.util
@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from benchmarks.machine import cores
+from benchmarks.machine import cores, wanted_gpu
 from benchmarks.minigan_side import MiniganSide, NotCaptured
 from benchmarks.processes import ProcessFailed, Remote, alternate
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, counted, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
-from minigan.backend import select_device
 from minigan.errors import UsageError, UserError
 from minigan.games.gan import OwnRound
 from minigan.recipes import Recipe
@@ -66,6 +65,8 @@ class Options(Output):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value} is out of range: the smallest is 1")
+        if self.tf32 and not self.device.startswith("gpu"):
+            raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu")
 
 
 Make = Callable[[Recipe], Remote]
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.step", description=__doc__ or "")
     recipes = comparable(options.recipes, options.set, options.batch_size, options.device)
     if options.device != "cpu":
-        select_device(options.device)  # complains if there is none
+        wanted_gpu(options.device)  # complains if there is none
     report = Report("step", argv, options)
     threads = options.threads or cores()
     results = [measure(recipe, sides(options, threads), options) for recipe in recipes]
@@ -152,7 +153,8 @@ def measure(recipe: Recipe, makers: dict[str, Make], options: Options) -> dict[s
             | remote("facts")
             for name, remote in remotes.items()
         }
-    print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
+    told = f"{counted(options.blocks, 'block')} of {counted(rounds, 'round')} a side"
+    print(f"{recipe.name}: {told}", file=sys.stderr, flush=True)
     constants = {"recipe": recipe.name, "constants": asdict(recipe)}
     return constants | {
         "rounds": rounds, "difference_of_losses": difference, "columns": list(makers), "sides": rows,
@@ -224,7 +226,7 @@ def described(results: list[dict[str, Any]], options: Options, precision: str) -
             details.append([f"{title}: {name}", *spread(side)])
     worst, allowed = max(result["difference_of_losses"] for result in results), TOLERANCE[options.tf32]
     notes = [
-        f"Medians of {options.blocks} blocks, {precision}.",
+        f"Medians of {counted(options.blocks, 'block')}, {precision}.",
         "The losses of the first round, from the same weights and batches and without dropout, differ by at most "
         f"{worst:.1e} (relative; allowed {allowed:g}).",
     ]

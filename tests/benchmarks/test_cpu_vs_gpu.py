@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import cpu_vs_gpu
+from benchmarks import cpu_vs_gpu, gpu_check, step
 from benchmarks.cpu_vs_gpu import compare, crossover, described, draw, played
 from benchmarks.rounds import chosen, widened
 from minigan.errors import UsageError
@@ -91,18 +91,23 @@ def test_crossings_are_told_and_drawn(tmp_path) -> None:
     assert (tmp_path / "p.png").exists()
 
 
-def test_without_a_gpu_it_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(cpu_vs_gpu, []), (step, ["--device", "gpu"]), (step, ["--device", "gpu:1"]), (gpu_check, [])],
+)
+def test_without_a_gpu_each_command_says_so_in_one_line(command, words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(UsageError, match=r"no GPU: .*pip install cupy") as caught:
-        cpu_vs_gpu.main([])
+        command.main(words)
     assert caught.value.exit_code == 2
 
 
-def test_the_exit_code_without_a_gpu_is_2(tmp_path) -> None:
+@pytest.mark.parametrize("words", [["cpu_vs_gpu"], ["step", "--device", "gpu"], ["gpu_check"]])
+def test_the_exit_code_without_a_gpu_is_2(words, tmp_path) -> None:
     (tmp_path / "cupy.py").write_text("raise ImportError('not for this test')\n")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cpu_vs_gpu"], cwd=Path(__file__).parents[2], capture_output=True, text=True,
-        env={"PYTHONPATH": str(tmp_path), "PATH": ""}, check=False,
+        [sys.executable, "-m", f"benchmarks.{words[0]}", *words[1:]], cwd=Path(__file__).parents[2],
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("minigan: error: no GPU: ")
@@ -113,3 +118,9 @@ def test_the_exit_code_without_a_gpu_is_2(tmp_path) -> None:
 def test_values_that_cannot_be_measured_are_refused(words) -> None:
     with pytest.raises(UsageError, match=words[0]):
         cpu_vs_gpu.main(words)
+
+
+@pytest.mark.parametrize("word", ["--batches", "--widths"])
+def test_a_grid_needs_numbers_on_both_sides(word) -> None:
+    with pytest.raises(UsageError, match="--batches and --widths take at least one number each"):
+        cpu_vs_gpu.main([word])

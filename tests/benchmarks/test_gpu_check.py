@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import equivalence, gpu_check, layers, step
-from minigan.backend import CPU, GPUUnavailable, select_device
+from minigan.backend import CPU, select_device
 from minigan.errors import UserError
 from minigan.gradcheck.cases import builders
 from tests.strict_kernels import compiler
@@ -187,7 +187,7 @@ def test_a_stage_in_a_process_of_its_own_is_that_stage(tmp_path, monkeypatch, ca
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     options = gpu_check.Options(out=tmp_path, quick=True)
     assert gpu_check.in_own_process("gradients", options, 60.0) == [
-        gpu_check.Result("gradients", "its process ended with exit code 1", ok=False)
+        gpu_check.Result("gradients", "its process ended with exit code 2", ok=False)
     ]
     assert "no GPU: CuPy is not usable (not for this test)" in capfd.readouterr().err
 
@@ -225,9 +225,3 @@ def test_both_parts_of_the_tests_are_run_and_told(tmp_path, monkeypatch, capfd) 
     assert first.value.startswith("1 passed, 1 deselected")
     assert not second.ok
     assert "1 passed" in capfd.readouterr().out
-
-
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(GPUUnavailable, match="pip install cupy"):
-        gpu_check.main(["--quick"])

@@ -31,6 +31,30 @@ def test_a_recipe_of_one_size_has_no_third_curve() -> None:
     assert {axis for axis, *_ in points(Options(recipe="mlp-mnist"))} == {"batch", "width"}
 
 
+def test_an_option_without_numbers_leaves_its_curve_out(monkeypatch, tmp_path, capsys) -> None:
+    found = {"median": 1e-3, "lower": 1e-3, "upper": 1e-3, "memory": 2**20, "counted": 2**20}
+    monkeypatch.setattr(scaling, "measure", lambda *_: found)
+    words = ["--batches", "2", "4", "--widths", "--sizes", "--plot", str(tmp_path / "p.png")]
+    assert scaling.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "| batch size 4" in shown
+    assert "| width" not in shown
+    assert "| height" not in shown
+    assert (tmp_path / "p.png").exists()
+
+
+def test_that_is_said_in_the_help(capsys) -> None:
+    with pytest.raises(SystemExit):
+        scaling.main(["--help"])
+    assert "leaves its curve out" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("words", [["dcgan-64", "--sizes"], ["mlp-mnist"]])
+def test_where_nothing_varies_there_is_nothing_to_measure(words) -> None:
+    with pytest.raises(UsageError, match="nothing varies: give numbers to --batches or --widths"):
+        scaling.main([*words, "--batches", "--widths"])
+
+
 def test_the_command_leaves_a_picture_a_table_and_numbers(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(scaling, "BLOCK", 0.0)
     words = ["dcgan-64", "--set", "width=2", "latent=2", "batch_size=2", "size=16,16", "--batches", "2", "8"]

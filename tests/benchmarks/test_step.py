@@ -56,6 +56,11 @@ def test_every_recipe_is_here() -> None:
     assert [recipe.name for recipe in step.comparable([], [], None, "cpu")] == list(RECIPES)
 
 
+def test_a_recipe_that_is_named_twice_is_measured_once() -> None:
+    twice = ["mlp-2014", "mlp-mnist", "mlp-2014"]
+    assert [recipe.name for recipe in step.comparable(twice, [], None, "cpu")] == ["mlp-2014", "mlp-mnist"]
+
+
 def test_a_game_without_a_pytorch_side_on_a_gpu_is_left_out_and_refused_by_name() -> None:
     with pytest.raises(UserError, match="toolbox-mlp plays rounds of its own"):
         step.comparable(["toolbox-mlp"], [], None, "gpu")
@@ -191,6 +196,15 @@ def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
     assert page.read_text() == f"before\n<!-- table: step -->\n\n{printed.strip()}\n\n<!-- end of table -->\nafter\n"
 
 
+def test_one_block_of_one_round_is_told_as_one(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(step, "missing", lambda _: "No PyTorch in this test.")
+    for count, told in (("1", "1 block of 1 round a side"), ("2", "2 blocks of 2 rounds a side")):
+        assert step.main([*ARGUMENTS, "--blocks", count, "--rounds", count]) == 0
+        shown = capsys.readouterr()
+        assert f"mlp-mnist: {told}\n" in shown.err
+        assert f"Medians of {told.partition(' of')[0]}, float32." in shown.out
+
+
 def test_without_pytorch_its_columns_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     options = step.Options(threads=1)
@@ -286,6 +300,15 @@ def test_tf32_reaches_every_product() -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("device", ["gpu", "gpu:0"])
+def test_tf32_is_told_of_with_the_times(device, tmp_path, capsys) -> None:
+    assert step.main([*ARGUMENTS, "--device", device, "--tf32", "--json", str(tmp_path / "step.json")]) == 0
+    document = json.loads((tmp_path / "step.json").read_text())
+    assert (document["precision"], document["tolerance"]) == ("float32 with TF32 products", 0.1)
+    assert "TF32 on" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
 def test_a_refused_capture_is_said_and_not_timed(tmp_path, monkeypatch, capsys) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("cudaErrorStreamCaptureUnsupported")
@@ -370,16 +393,10 @@ def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None
         (["--set", "width"], "write NAME=VALUE"),
         (["--blocks", "0"], "--blocks 0 is out of range"),
         (["--write", "nothing.md"], "nothing.md: No such file"),
+        (["--tf32"], "^--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu$"),
+        (["--tf32", "--device", "auto"], "--tf32 is for GPUs"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments, part) -> None:
     with pytest.raises(UsageError, match=part):
         step.main(arguments)
-
-
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(UserError, match="no GPU"):
-        step.main([*ARGUMENTS, "--device", "gpu"])

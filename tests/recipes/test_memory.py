@@ -1,12 +1,11 @@
 """The counted memory of a round is what a round really takes."""
 
-import re
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from benchmarks.memory import main, prepared
+from benchmarks.memory import prepared
 from minigan import nn
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.memory import kept, round_bytes, work
@@ -83,10 +82,3 @@ def test_a_convolution_works_on_all_windows_at_once() -> None:
 
 def test_double_precision_takes_twice_as_much() -> None:
     assert round_bytes(DCGAN64(), (64, 64, 3), 8) == 2 * round_bytes(DCGAN64(), (64, 64, 3), 4)
-
-
-def test_the_command_prints_both(capsys) -> None:
-    main("mlp-mnist")
-    assert re.fullmatch(
-        r"mlp-mnist: counted 0\.01 GB, the process \d\.\d\d GB, before it \d\.\d\d GB\n", capsys.readouterr().out
-    )
