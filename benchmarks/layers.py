@@ -27,7 +27,7 @@ from minigan import cli, nn, ops
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.errors import UsageError, UserError
 from minigan.nn.batchnorm import BatchNormLeaky
-from minigan.optim import Adam
+from minigan.optim import Optimiser
 from minigan.recipes import Recipe
 from minigan.recipes.cost import networks
 from minigan.runs.blas import compute
@@ -113,12 +113,13 @@ def tasks(recipes: list[Recipe]) -> Iterator[Task]:
     seen = set()
     for recipe in recipes:
         image_shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
+        rules = iter(recipe.optimisers(1))
         for net, in_shape in networks(recipe, image_shape):
-            found, shape = [], in_shape
+            found, shape, rule = [], in_shape, next(rules)
             for _, layer in net.steps if isinstance(net, nn.Sequential) else ():
                 found += of_layer(layer, recipe, shape, layer.out_shape(shape))
                 shape = layer.out_shape(shape)
-            for task in [*found, adam(sum(map(math.prod, net.param_shapes(in_shape).values())))]:
+            for task in [*found, update(rule, sum(map(math.prod, net.param_shapes(in_shape).values())))]:
                 if (task.name, task.shapes) not in seen:
                     seen.add((task.name, task.shapes))
                     yield task
@@ -138,6 +139,12 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
         return batchnorm_leaky(x, layer.norm.eps, layer.slope)
     if isinstance(layer, nn.LeakyReLU):
         return pointwise("leaky_relu", x, layer.slope)
+    if isinstance(layer, nn.Maxout):
+        return pointwise("maxout", x, layer.pieces)
+    if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
+        return upsample_nearest(x, y, layer.factor)
+    if isinstance(layer, nn.Dropout) and layer.form != "channel":
+        return dropout(x, layer.rate)
     return pointwise(ACTIVATIONS[type(layer)], x) if type(layer) in ACTIVATIONS else []
 
 
@@ -219,18 +226,58 @@ def pointwise(name: str, x: Shape, *constants: float) -> list[Task]:
     def backward(draw: Draw) -> Callable[[], object]:
         (y, cache) = there(draw(x), *constants)
         dy = draw(y.shape)
-        return lambda: back(dy, cache, *constants)
+        again = () if name == "maxout" else constants  # its cache knows how many pieces there were
+        return lambda: back(dy, cache, *again)
 
     size = math.prod(x)
-    return [Task(name, shown(x), 0, 2 * size, forward), Task(f"{name}_backward", shown(x), 0, 3 * size, backward)]
+    out = size // int(constants[0]) if name == "maxout" else size
+    return [
+        Task(name, shown(x), 0, size + out, forward),
+        Task(f"{name}_backward", shown(x), 0, size + 2 * out, backward),
+    ]
 
 
-def adam(parameters: int) -> Task:
+def upsample_nearest(x: Shape, y: Shape, factor: int) -> list[Task]:
+    """Both directions of repeating every pixel."""
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        image = draw(x)
+        return lambda: ops.upsample_nearest(image, factor)
+
+    def backward(draw: Draw) -> Callable[[], object]:
+        dy = draw(y)
+        return lambda: ops.upsample_nearest_backward(dy, factor)
+
+    numbers = math.prod(x) + math.prod(y)
+    return [
+        Task("upsample_nearest", shown(x), 0, numbers, forward),
+        Task("upsample_nearest_backward", shown(x), 0, numbers, backward),
+    ]
+
+
+def dropout(x: Shape, rate: float) -> list[Task]:
+    """Both directions with a given mask, of which a number is a byte."""
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        image, keep = draw(x), draw(x) > 0
+        return lambda: ops.dropout(image, keep, 1 / (1 - rate))
+
+    def backward(draw: Draw) -> Callable[[], object]:
+        dy, (_, cache) = draw(x), ops.dropout(draw(x), draw(x) > 0, 1 / (1 - rate))
+        return lambda: ops.dropout_backward(dy, cache)
+
+    numbers = math.prod(x) * 9 // 4
+    return [
+        Task("dropout", shown(x), 0, numbers, forward),
+        Task("dropout_backward", shown(x), 0, numbers, backward),
+    ]
+
+
+def update(rule: Optimiser, parameters: int) -> Task:
     """One update of a flat vector, and the gradient made anew: after an update it is zero.
 
     Of zeros alone the moments would soon be denormal numbers, which take a processor many times as long.
     """
-    rule = Adam(lr=2e-4, beta1=0.5)
 
     def prepare(draw: Draw) -> Callable[[], object]:
         theta = nn.Params(draw((parameters,)), {"w": (parameters,)}, {}, ())
@@ -242,8 +289,9 @@ def adam(parameters: int) -> Task:
 
         return call
 
-    # Reads theta, g, m, v; writes theta, m, v, and g twice.
-    return Task("Adam", shown((parameters,)), 0, 9 * parameters, prepare)
+    # Reads theta, g and the moments; writes theta and the moments, and g twice.
+    numbers = (5 + 2 * len(rule.moment_names)) * parameters
+    return Task(type(rule).__name__, shown((parameters,)), 0, numbers, prepare)
 
 
 def shown(shape: Shape) -> str:

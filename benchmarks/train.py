@@ -24,7 +24,7 @@ import tyro
 from benchmarks import step
 from benchmarks.machine import cores, largest_started
 from benchmarks.processes import Remote, alternate
-from benchmarks.report import Output, Report, Summary, milliseconds, table
+from benchmarks.report import Output, Report, Summary, counted, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli
 from minigan.errors import UsageError, UserError
@@ -119,7 +119,11 @@ def measure(recipe: Recipe, options: Options) -> dict[str, Any]:
         rounds = max(1, round(options.seconds / once))
         times = alternate(remotes, rounds, options.blocks)
         facts = {name: remote("facts") for name, remote in remotes.items()}
-    print(f"{recipe.name}: {options.blocks} blocks of {rounds} rounds a side", file=sys.stderr, flush=True)
+    print(
+        f"{recipe.name}: {counted(options.blocks, 'block')} of {counted(rounds, 'round')} a side",
+        file=sys.stderr,
+        flush=True,
+    )
     return {
         "recipe": recipe.name, "constants": asdict(recipe), "rounds": rounds, "difference_of_losses": difference,
         "sides": {name: asdict(Summary.of(took)) | {"seconds": took} | facts[name] for name, took in times.items()},
@@ -146,7 +150,7 @@ def described(results: list[dict[str, Any]], options: Options) -> str:
         details += [[f"{title}: {name}", *step.spread(side)] for name, side in result["sides"].items()]
     worst = max(result["difference_of_losses"] for result in results)
     notes = [
-        f"Medians of {options.blocks} blocks of about {options.seconds:g} seconds, float32.",
+        f"Medians of {counted(options.blocks, 'block')} of about {options.seconds:g} seconds, float32.",
         f"The losses of the first round, as `benchmarks.step` compares them, differ by at most {worst:.1e}.",
         step.software(results), step.missing("cpu"),
     ]  # fmt: skip

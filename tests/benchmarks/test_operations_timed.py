@@ -10,7 +10,6 @@ from benchmarks import layers
 from benchmarks.layers import (
     ON_GPU,
     TOLERANCE,
-    adam,
     best_of,
     contexts,
     drawing,
@@ -18,12 +17,14 @@ from benchmarks.layers import (
     limits_of,
     measure,
     tasks,
+    update,
 )
 from benchmarks.rounds import chosen
 from minigan import ops
 from minigan.backend import CPU
 from minigan.cuda import cublas
 from minigan.errors import UserError
+from minigan.optim import Adam
 from minigan.recipes.cost import cost
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -31,7 +32,7 @@ SMALL = ["dcgan-64", "--set", "width=2", "latent=3", "size=16,16", "--batch-size
          "--threads", "1"]  # fmt: skip
 PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "dense_input_grad", "dense_weight_grad",
               "batchnorm_leaky", "batchnorm_leaky_backward", "leaky_relu", "leaky_relu_backward", "tanh",
-              "tanh_backward", "Adam"}  # fmt: skip
+              "tanh_backward", "dropout", "dropout_backward", "Adam"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_primitives_are_there_and_each_case_once() -> None:
     found = list(tasks(chosen(["dcgan-64", "mlp-mnist"], ["width=2"], 3)))
     assert {task.name for task in found} == PRIMITIVES
+    both = {name for kind in ("maxout", "dropout", "sigmoid") for name in (kind, f"{kind}_backward")}
+    assert {task.name for task in tasks(chosen(["mlp-2014"], [], 3))} >= both | {"Momentum"}
+    assert {task.name for task in tasks(chosen(["dcgan-upsample"], [], 3))} >= {"upsample_nearest", "Adam"}
     assert len({(task.name, task.shapes) for task in found}) == len(found)
 
 
@@ -54,8 +58,12 @@ def test_the_work_of_a_net_is_what_its_recipe_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("dcgan-64", ["width=2", "latent=3"]), ("mlp-mnist", ["hidden_g=5,4", "hidden_d=4,5"])]
-)
+    ("name", "settings"),
+    [
+        ("dcgan-64", ["width=2", "latent=3"]), ("mlp-mnist", ["hidden_g=5,4", "hidden_d=4,5"]),
+        ("mlp-2014", ["hidden_g=5", "hidden_d=4"]), ("dcgan-upsample", ["width=2", "latent=3"]),
+    ],
+)  # fmt: skip
 def test_they_compute_the_same_everywhere(name, settings, strict) -> None:
     """With plain and fast kernels, and with CuPy's stand-in without a single wait."""
     places = contexts(1)
@@ -100,7 +108,7 @@ def test_adam_s_moments_stay_numbers_however_often_it_is_called() -> None:
         made.append(np.ones(shape, np.float32))
         return made[-1]
 
-    call = adam(3).prepare(draw)
+    call = update(Adam(lr=2e-4, beta1=0.5), 3).prepare(draw)
     for _ in range(300):
         before = made[0].copy()
         call()
