@@ -28,7 +28,8 @@ RECIPES = [
     DCGANUpsample(batch_size=3, latent=4, width=2, width_d=2, size=(16, 20)),
     DCGAN256(batch_size=6, latent=4, width=1, size=(64, 64)),
     MLPMnist(batch_size=4, latent=3, hidden_g=(8, 8), hidden_d=(8, 8)),
-    MLP2014(batch_size=6, latent=4, hidden_g=8, hidden_d=4, pieces=3),  # one way back for both players
+    # One way back for both players; of weights as small as its own, so few would leave G no gradient.
+    MLP2014(batch_size=6, latent=4, hidden_g=8, hidden_d=4, pieces=3, weights_g=0.5, weights_d=0.5),
     ToolboxMLP(batch_size=12, minibatch=4, latent=4, hidden_d=8),
 ]
 
