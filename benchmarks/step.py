@@ -15,10 +15,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
 
+from benchmarks import bars
 from benchmarks.machine import cores, wanted_gpu
 from benchmarks.minigan_side import MiniganSide, NotCaptured
 from benchmarks.processes import ProcessFailed, Remote, alternate
@@ -59,6 +61,8 @@ class Options(Output):
     """on the CPU: play with fast kernels that do without numba too"""
     tf32: bool = False
     """on a GPU: let all sides multiply in TF32; without it none does"""
+    plot: Path | None = None
+    """picture to draw: bars, in units of the last side"""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "blocks", "threads"):
@@ -85,6 +89,8 @@ def main(argv: list[str]) -> int:
         described(results, options, precision), results, threads=threads, precision=precision, device=options.device,
         blocks=options.blocks, tolerance=TOLERANCE[options.tf32], settings=list(options.set),
     )  # fmt: skip
+    if options.plot:
+        bars.draw(results, options.plot)
     return 1 if any(result["left_out"] for result in results) else 0
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import step
+from benchmarks import bars, step
 from benchmarks.machine import cores, largest_started
 from benchmarks.processes import Remote, alternate
 from benchmarks.report import Output, Report, Summary, counted, milliseconds, table
@@ -48,6 +48,8 @@ class Options(Output):
     """turns of each side"""
     threads: int | None = None
     """threads of each side; without it PyTorch takes as many as there are cores, and the command its own choice"""
+    plot: Path | None = None
+    """picture to draw: bars, in units of the last side"""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "blocks", "threads"):
@@ -105,6 +107,8 @@ def main(argv: list[str]) -> int:
     report = Report("train", argv, options)
     results = [measure(recipe, options) for recipe in recipes]
     report.publish(described(results, options), results, blocks=options.blocks, threads=options.threads)
+    if options.plot:
+        bars.draw(results, options.plot)
     return 0
 
 

@@ -1,0 +1,49 @@
+"""A picture of times side by side: bars for each recipe, in units of the side to beat."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Summary, save
+
+HEIGHT = 0.24  # inches that a bar takes
+
+
+def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Median times and quartiles of each side, divided by the median of the last one; shorter is faster.
+
+    Parameters: results, of each recipe its name and its sides by name, with "seconds". A missing side has no bar.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = list(dict.fromkeys(name for result in results for name in result["sides"]))
+    inches = HEIGHT * len(names) * (len(results) + 1) + 1
+    figure, axes = plt.subplots(figsize=(8, inches), layout="constrained")
+    for number, name in enumerate(names):
+        rows = relative(results, name)
+        places = [row + (number - (len(names) - 1) / 2) * 0.8 / len(names) for row in rows]
+        middle = [at.median for at in rows.values()]
+        reach = [[at.median - at.lower for at in rows.values()], [at.upper - at.median for at in rows.values()]]
+        bars = axes.barh(places, middle, 0.8 / len(names), xerr=reach, error_kw={"linewidth": 0.8}, label=name)
+        axes.bar_label(bars, [f"{value:.2f}" for value in middle], padding=4, fontsize=7)
+    axes.set_yticks(range(len(results)), [result["recipe"] for result in results])
+    axes.invert_yaxis()
+    axes.axvline(1, color="grey", linewidth=0.8, linestyle="--")
+    axes.margins(x=0.12, y=0.02)
+    axes.set_xlabel(f"time of a round, divided by that of {names[-1]}")
+    axes.legend(loc="upper right")
+    save(figure, path)
+    plt.close(figure)
+
+
+def relative(results: Sequence[dict[str, Any]], name: str) -> dict[int, Summary]:
+    """Of one side, by the number of the recipe: its times in units of the last side's median."""
+    found = {}
+    for row, result in enumerate(results):
+        if name in result["sides"]:
+            unit = Summary.of(list(result["sides"].values())[-1]["seconds"]).median
+            found[row] = Summary.of([seconds / unit for seconds in result["sides"][name]["seconds"]])
+    return found
