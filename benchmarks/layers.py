@@ -130,9 +130,11 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     x, y = (recipe.batch_size, *before), (recipe.batch_size, *after)
     macs = recipe.batch_size * layer.macs(before)
     if isinstance(layer, nn.Conv2D):
-        return convolutions(x, y, layer.param_shapes(before)["w"], layer.geometry(before[:2]), macs)
+        bias = bias_grad(y) if layer.bias else []
+        return convolutions(x, y, layer.param_shapes(before)["w"], layer.geometry(before[:2]), macs) + bias
     if isinstance(layer, nn.ConvTranspose2D):  # a convolution from its output to its input
-        return convolutions(y, x, layer.param_shapes(before)["w"], layer.geometry(), macs)
+        bias = bias_grad(y) if layer.bias else []
+        return convolutions(y, x, layer.param_shapes(before)["w"], layer.geometry(), macs) + bias
     if isinstance(layer, nn.Dense):
         return dense(x, y, macs)
     if isinstance(layer, BatchNormLeaky):
@@ -170,6 +172,16 @@ def convolutions(x: Shape, y: Shape, w: Shape, geometry: ops.Geometry, macs: int
         Task("conv2d_input_grad", shapes, macs, numbers, input_grad),
         Task("conv2d_weight_grad", shapes, macs, numbers, weight_grad),
     ]
+
+
+def bias_grad(y: Shape) -> list[Task]:
+    """The sums of an image's channels."""
+
+    def sums(draw: Draw) -> Callable[[], object]:
+        dy = draw(y)
+        return lambda: ops.conv2d_bias_grad(dy)
+
+    return [Task("conv2d_bias_grad", shown(y), 0, math.prod(y), sums)]
 
 
 def dense(x: Shape, y: Shape, macs: int) -> list[Task]:
