@@ -9,21 +9,21 @@ from benchmarks.report import Summary, save
 HEIGHT = 0.24  # inches that a bar takes
 
 
-def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
+def draw(results: Sequence[dict[str, Any]], names: Sequence[str], path: Path) -> None:
     """Median times and quartiles of each side, divided by the median of the last one; shorter is faster.
 
-    Parameters: results, of each recipe its name and its sides by name, with "seconds". A missing side has no bar.
+    Parameters: results, of each recipe its name and its sides by name, with "seconds"; names of the sides. A side that
+    is missing has no bar, and a recipe without the last one has none at all.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = list(dict.fromkeys(name for result in results for name in result["sides"]))
     inches = HEIGHT * len(names) * (len(results) + 1) + 1
     figure, axes = plt.subplots(figsize=(8, inches), layout="constrained")
     for number, name in enumerate(names):
-        rows = relative(results, name)
+        rows = relative(results, name, names[-1])
         places = [row + (number - (len(names) - 1) / 2) * 0.8 / len(names) for row in rows]
         middle = [at.median for at in rows.values()]
         reach = [[at.median - at.lower for at in rows.values()], [at.upper - at.median for at in rows.values()]]
@@ -39,11 +39,11 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def relative(results: Sequence[dict[str, Any]], name: str) -> dict[int, Summary]:
-    """Of one side, by the number of the recipe: its times in units of the last side's median."""
+def relative(results: Sequence[dict[str, Any]], name: str, unit: str) -> dict[int, Summary]:
+    """Of one side, by the number of the recipe: its times, divided by the median of another's."""
     found = {}
-    for row, result in enumerate(results):
-        if name in result["sides"]:
-            unit = Summary.of(list(result["sides"].values())[-1]["seconds"]).median
-            found[row] = Summary.of([seconds / unit for seconds in result["sides"][name]["seconds"]])
+    for row, sides in enumerate(result["sides"] for result in results):
+        if {name, unit} <= sides.keys():
+            median = Summary.of(sides[unit]["seconds"]).median
+            found[row] = Summary.of([seconds / median for seconds in sides[name]["seconds"]])
     return found

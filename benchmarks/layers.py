@@ -113,9 +113,8 @@ def tasks(recipes: list[Recipe]) -> Iterator[Task]:
     seen = set()
     for recipe in recipes:
         image_shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
-        rules = iter(recipe.optimisers(1))
-        for net, in_shape in networks(recipe, image_shape):
-            found, shape, rule = [], in_shape, next(rules)
+        for (net, in_shape), rule in zip(networks(recipe, image_shape), recipe.optimisers(1), strict=True):
+            found, shape = [], in_shape
             for _, layer in net.steps if isinstance(net, nn.Sequential) else ():
                 found += of_layer(layer, recipe, shape, layer.out_shape(shape))
                 shape = layer.out_shape(shape)
@@ -142,7 +141,7 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     if isinstance(layer, nn.LeakyReLU):
         return pointwise("leaky_relu", x, layer.slope)
     if isinstance(layer, nn.Maxout):
-        return pointwise("maxout", x, layer.pieces)
+        return maxout(x, layer.pieces)
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
         return upsample_nearest(x, y, layer.factor)
     if isinstance(layer, nn.Dropout) and layer.form != "channel":
@@ -238,14 +237,28 @@ def pointwise(name: str, x: Shape, *constants: float) -> list[Task]:
     def backward(draw: Draw) -> Callable[[], object]:
         (y, cache) = there(draw(x), *constants)
         dy = draw(y.shape)
-        again = () if name == "maxout" else constants  # its cache knows how many pieces there were
-        return lambda: back(dy, cache, *again)
+        return lambda: back(dy, cache, *constants)
 
     size = math.prod(x)
-    out = size // int(constants[0]) if name == "maxout" else size
+    return [Task(name, shown(x), 0, 2 * size, forward), Task(f"{name}_backward", shown(x), 0, 3 * size, backward)]
+
+
+def maxout(x: Shape, pieces: int) -> list[Task]:
+    """Both directions; which number is the largest is a byte for each."""
+
+    def forward(draw: Draw) -> Callable[[], object]:
+        rows = draw(x)
+        return lambda: ops.maxout(rows, pieces)
+
+    def backward(draw: Draw) -> Callable[[], object]:
+        y, cache = ops.maxout(draw(x), pieces)
+        dy = draw(y.shape)
+        return lambda: ops.maxout_backward(dy, cache)
+
+    numbers = math.prod(x) * 5 // 4 + math.prod(x) // pieces
     return [
-        Task(name, shown(x), 0, size + out, forward),
-        Task(f"{name}_backward", shown(x), 0, size + 2 * out, backward),
+        Task("maxout", shown(x), 0, numbers, forward),
+        Task("maxout_backward", shown(x), 0, numbers, backward),
     ]
 
 

@@ -54,7 +54,7 @@ def cores() -> int:
 def wanted_gpu(name: str = "gpu") -> Device:
     """The device of this name, for commands that measure a GPU; without one UsageError, which is exit code 2."""
     try:
-        return select_device(name)
+        return select_device("gpu" if name == "auto" else name)  # which would take the CPU instead
     except GPUUnavailable as err:
         raise UsageError(str(err)) from err
 

@@ -69,6 +69,8 @@ class Options(Output):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value} is out of range: the smallest is 1")
+        if self.without_numba and self.device != "cpu":
+            raise UsageError("--without-numba is for the CPU: on a GPU no kernel is numba's")
         if self.tf32 and not self.device.startswith("gpu"):
             raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu")
 
@@ -90,7 +92,7 @@ def main(argv: list[str]) -> int:
         blocks=options.blocks, tolerance=TOLERANCE[options.tf32], settings=list(options.set),
     )  # fmt: skip
     if options.plot:
-        bars.draw(results, options.plot)
+        bars.draw(results, results[0]["columns"], options.plot)
     return 1 if any(result["left_out"] for result in results) else 0
 
 

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
     results = [measure(recipe, options) for recipe in recipes]
     report.publish(described(results, options), results, blocks=options.blocks, threads=options.threads)
     if options.plot:
-        bars.draw(results, options.plot)
+        bars.draw(results, list(results[0]["sides"]), options.plot)
     return 0
 
 

@@ -29,7 +29,7 @@ class Grid(NamedTuple):
 
     rows: int  # tiles from top to bottom
     columns: int  # tiles from left to right
-    step: int  # pixels from one tile to the next
+    step: int  # pixels from one tile to the next, as many as the stride at least
     stride: int  # pixels between two neighbours in a tile
 
 

@@ -45,22 +45,30 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
 
 
 def check_products() -> None:
-    """Compare products of the linear algebra library with sums that it has no part in; the command may have chosen
-    kernels for it (`minigan.processor`) that are made for another processor.
+    """Compare products of the linear algebra library with sums that it has no part in.
 
-    Raises UserError if one is wrong.
+    The command may have chosen kernels for it (`minigan.processor`) that are made for another processor. Small and
+    large products, turned factors and single columns have kernels of their own. Raises UserError if one is wrong.
     """
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
-        a: np.ndarray = rng.standard_normal((67, 131)).astype(dtype)
-        b: np.ndarray = rng.standard_normal((131, 67)).astype(dtype)
-        error = abs(np.matmul(a, b) - (a[:, :, np.newaxis] * b).sum(axis=1)).max()
-        if not error <= 1000 * np.finfo(dtype).eps:  # sums of 131 products of numbers near 1; also for NaN
-            kernels = ", ".join(str(info.get("architecture", info["internal_api"])) for info in blas_libraries())
-            raise UserError(
-                f"the linear algebra library multiplies wrongly on this processor ({kernels} kernels, off by "
-                f"{error:.1g}): choose others, such as OPENBLAS_CORETYPE=Haswell in the environment"
-            )
+        for rows, inner, columns in ((67, 131, 67), (260, 150, 260), (131, 260, 1)):
+            a, b = rng.standard_normal((rows, inner)).astype(dtype), rng.standard_normal((inner, columns)).astype(dtype)
+            sums = np.stack([(row[:, np.newaxis] * b).sum(axis=0) for row in a])
+            for left, right in ((a, b), (a.T.copy().T, b), (a, b.T.copy().T)):
+                error = float(abs(np.matmul(left, right) - sums).max())
+                if not error <= 1000 * np.finfo(dtype).eps:  # sums of few hundred products near 1; also for NaN
+                    raise UserError(_wrong(error))
+
+
+def _wrong(error: float) -> str:
+    used = {info["internal_api"]: str(info.get("architecture", "unknown")) for info in blas_libraries()}
+    advice = "choose others, such as OPENBLAS_CORETYPE=Haswell in the environment"
+    return (
+        f"the linear algebra library ({', '.join(f'{name}, {kernels} kernels' for name, kernels in used.items())}) "
+        f"multiplies wrongly on this processor, off by {error:.1g}: "
+        f"{advice if 'openblas' in used else 'install another one'}"
+    )
 
 
 def blas_libraries() -> list[dict[str, Any]]:

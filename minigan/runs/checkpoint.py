@@ -54,15 +54,17 @@ def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> list[by
     """A safetensors file: the length of the header, the header, and the arrays as they lie in memory.
 
     The library's own writer first copies all of them, a state twice as large as the run needs otherwise.
-    Raises KeyError for arrays other than of float32 and float64.
+    Raises TypeError for arrays other than of float32 and float64.
     """
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, tensor in tensors.items():
+        if tensor.dtype.str not in DTYPES:
+            raise TypeError(f"{name}: a checkpoint holds float32 and float64, not {tensor.dtype}")
         begin, end = end, end + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype.str], "shape": tensor.shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers begin at a multiple of their size
+    text += b" " * (-len(text) % 8)  # so that arrays of one type begin at a multiple of a number's size
     return [
         struct.pack("<Q", len(text)),
         text,

@@ -13,6 +13,8 @@ from minigan.runs.folder import RunFolder
 from minigan.runs.state import State, read_newest_state
 from minigan.typing import Array, Shape
 
+FEW = 16  # samples that are drawn at once at least
+
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -55,10 +57,10 @@ def load_run(path: Path, device: Device) -> SavedRun:
 def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> np.ndarray:
     """Images (N, H, W, C) of bytes, on the host, from latents on the state's device, in inference mode.
 
-    As many at once as in a round, so that they need no more memory than that.
+    A batch of the recipe at once, so that they need no more memory than a round, or a few if it is smaller.
     """
-    images = []
-    for start in range(0, len(z), recipe.batch_size):
-        x, _ = state.g.net.forward(state.drawing, z[start : start + recipe.batch_size], train=False)
+    images, size = [], max(recipe.batch_size, FEW)
+    for start in range(0, len(z), size):
+        x, _ = state.g.net.forward(state.drawing, z[start : start + size], train=False)
         images.append(to_host(recipe.decode(x, image_shape)))
     return np.concatenate(images)

@@ -93,7 +93,13 @@ def test_crossings_are_told_and_drawn(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [(cpu_vs_gpu, []), (step, ["--device", "gpu"]), (step, ["--device", "gpu:1"]), (gpu_check, [])],
+    [
+        (cpu_vs_gpu, []),
+        (step, ["--device", "gpu"]),
+        (step, ["--device", "gpu:1"]),
+        (step, ["--device", "auto"]),
+        (gpu_check, []),
+    ],
 )
 def test_without_a_gpu_each_command_says_so_in_one_line(command, words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)

@@ -393,6 +393,7 @@ def test_a_side_that_breaks_is_left_out_and_the_others_are_timed(capsys) -> None
         (["--set", "width"], "write NAME=VALUE"),
         (["--blocks", "0"], "--blocks 0 is out of range"),
         (["--write", "nothing.md"], "nothing.md: No such file"),
+        (["--device", "gpu", "--without-numba"], "^--without-numba is for the CPU: on a GPU no kernel is numba's$"),
         (["--tf32"], "^--tf32 is for GPUs, as no CPU multiplies in TF32: add --device gpu$"),
         (["--tf32", "--device", "auto"], "--tf32 is for GPUs"),
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -86,6 +87,31 @@ def test_extreme_numbers_survive(tmp_path):
             tensor = np.array(numbers).astype(dtype)
         back = read_checkpoint(write_checkpoint(tmp_path, Checkpoint({"x": tensor}, {"step": 1})))
         assert back.tensors["x"].tobytes() == tensor.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.bool_, ">f4"])
+def test_other_types_are_refused_by_name(tmp_path, dtype):
+    with pytest.raises(TypeError, match="x: a checkpoint holds float32 and float64, not "):
+        write_checkpoint(tmp_path, Checkpoint({"x": np.zeros(3, dtype)}, {"step": 1}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_of_both_types_and_of_no_numbers(tmp_path):
+    tensors = {"a": np.ones(3, np.float32), "b": np.ones((2, 2)), "c": np.zeros((0, 4)), "d": np.float64(5)}
+    back = read_checkpoint(write_checkpoint(tmp_path, Checkpoint(tensors, {"step": 1})))
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(back.tensors[name], tensor)
+
+
+def test_writing_copies_no_array(tmp_path):
+    """A run that is as large as its machine allows must still be able to save itself."""
+    large = Checkpoint({"x": np.zeros(1 << 21, np.float32)}, {"step": 1})
+    tracemalloc.start()
+    try:
+        write_checkpoint(tmp_path, large)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_newest_two_are_kept(tmp_path):

@@ -1,5 +1,7 @@
 """What is measured inside the networks, by hand; on the stand-in for CuPy; and with bugs planted."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -265,3 +267,14 @@ def test_a_watched_round_waits_for_no_gpu_and_stays_in_single_precision(strict):
     with forbid_synchronisation(), forbid_dtype(np.float64), Watch(State(g, d, None, 0)) as watch:
         play_round(GAMES["d first"], g, d, draws)
     assert all(float(norm) > 0 for norm in watch.gradients["G"].values())
+
+
+def test_the_spread_is_the_mean_of_the_pixels_deviations_and_needs_no_second_copy_of_the_images():
+    images = np.random.default_rng(0).integers(0, 256, (40, 64, 60, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        found = spread(images)
+        assert tracemalloc.get_traced_memory()[1] < images.size  # a byte a number; as float32 they take four
+    finally:
+        tracemalloc.stop()
+    assert found == pytest.approx(images.astype(np.float64).std(axis=0).mean(), rel=1e-6)

@@ -474,9 +474,10 @@ def test_an_opened_run_draws_what_the_run_itself_drew(tmp_path, recipe):
     np.testing.assert_array_equal(images, run._samples())
 
 
-def test_samples_are_drawn_as_many_at_once_as_in_a_round(tmp_path, monkeypatch):
-    """So that a picture of many takes no more memory than training."""
-    _, run, _ = play(tmp_path, SMALL)
+@pytest.mark.parametrize(("batch_size", "most"), [(4, saved.FEW), (20, 20)])
+def test_samples_are_drawn_as_many_at_once_as_in_a_round(tmp_path, monkeypatch, batch_size, most):
+    """So that a picture of many takes no more memory than training; of tiny batches a few more."""
+    _, run, _ = play(tmp_path, dataclasses.replace(SMALL, batch_size=batch_size))
     forward, at_once = Sequential.forward, []
 
     def noting(net, theta, x, **options):
@@ -485,7 +486,7 @@ def test_samples_are_drawn_as_many_at_once_as_in_a_round(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Sequential, "forward", noting)
     assert len(run._samples()) == sum(at_once)
-    assert max(at_once) == SMALL.batch_size < len(run.fixed_latents)
+    assert max(at_once) == most < len(run.fixed_latents)
 
 
 def test_a_run_with_the_config_of_another_recipe_is_not_opened(tmp_path):
