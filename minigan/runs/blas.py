@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_int
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
             yield
 
 
+@cache  # of one process the kernels do not change
 def check_products() -> None:
     """Compare products of the linear algebra library with sums that it has no part in.
 

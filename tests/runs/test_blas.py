@@ -21,6 +21,7 @@ def threads() -> set[int]:
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    blas.check_products.cache_clear()
 
 
 def test_a_small_system_gets_one_thread() -> None:
