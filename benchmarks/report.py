@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import described, machine, warning
 from minigan.errors import UsageError
-from minigan.gradcheck.__main__ import PICTURES
+from minigan.gradcheck.plot import check_ending
 from minigan.runs.atomic import TEMPORARY, write_atomically
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def check_files(output: Output) -> None:
         path = getattr(output, name, None)
         if path is None:
             continue
-        if name == "plot" and path.suffix not in PICTURES:
-            raise UsageError(f"--plot {path}: the file's ending must be one of {', '.join(PICTURES)}")
+        if name == "plot":
+            check_ending(path)
         try:
             try_to_write(path)
         except OSError as err:

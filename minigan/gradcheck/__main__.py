@@ -6,7 +6,6 @@ from pathlib import Path
 
 from minigan import cli
 
-PICTURES = (".png", ".pdf", ".svg", ".jpg")
 DESCRIPTION = "Compare every hand-written gradient with finite differences in float64."
 
 
@@ -32,13 +31,13 @@ def main(argv: list[str]) -> int:
     from minigan.backend import select_device
     from minigan.errors import UsageError
     from minigan.gradcheck import TOLERANCE, all_problems, check
-    from minigan.gradcheck.plot import plot_steps
+    from minigan.gradcheck.plot import check_ending, plot_steps
     from minigan.randomness import check_seed
 
     if not 0 < options.step <= 1:
         raise UsageError(f"--step {options.step} is out of range: allowed are 0 to 1, best around 1e-4")
-    if options.plot and options.plot.suffix not in PICTURES:
-        raise UsageError(f"--plot {options.plot}: the file's ending must be one of {', '.join(PICTURES)}")
+    if options.plot:
+        check_ending(options.plot)
     if options.plot and not options.plot.parent.is_dir():
         raise UsageError(f"--plot {options.plot}: there is no folder {options.plot.parent}")
     check_seed(options.seed)

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from minigan.errors import UsageError
 from minigan.gradcheck.method import STEP, TOLERANCE, Problem, Rule, check, four_point, two_point
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg")  # that matplotlib writes everywhere
+
+
+def check_ending(path: Path) -> None:
+    """Raises UsageError if --plot names a file of no such kind."""
+    if path.suffix not in PICTURES:
+        raise UsageError(f"--plot {path}: the file's ending must be one of {', '.join(PICTURES)}")
 
 
 def plot_steps(problem: Problem, path: Path) -> None:
