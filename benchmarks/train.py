@@ -123,11 +123,8 @@ def measure(recipe: Recipe, options: Options) -> dict[str, Any]:
         rounds = max(1, round(options.seconds / once))
         times = alternate(remotes, rounds, options.blocks)
         facts = {name: remote("facts") for name, remote in remotes.items()}
-    print(
-        f"{recipe.name}: {counted(options.blocks, 'block')} of {counted(rounds, 'round')} a side",
-        file=sys.stderr,
-        flush=True,
-    )
+    told = f"{counted(options.blocks, 'block')} of {counted(rounds, 'round')} a side"
+    print(f"{recipe.name}: {told}", file=sys.stderr, flush=True)
     return {
         "recipe": recipe.name, "constants": asdict(recipe), "rounds": rounds, "difference_of_losses": difference,
         "sides": {name: asdict(Summary.of(took)) | {"seconds": took} | facts[name] for name, took in times.items()},
