@@ -26,6 +26,11 @@ def source(file: str) -> str:
     return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("common.cu", f"{file}.cu"))
 
 
+def options(real: str) -> tuple[str, ...]:
+    """What the compiler is told besides; `real` as in C."""
+    return "-std=c++17", f"-DREAL={real}"
+
+
 @cache
 def _kernel(xp: ModuleType, file: str, name: str, dtype: str) -> Any:
     return _module(xp, file, dtype).get_function(name)
@@ -35,7 +40,7 @@ def _kernel(xp: ModuleType, file: str, name: str, dtype: str) -> Any:
 def _module(xp: ModuleType, file: str, dtype: str) -> Any:
     if dtype not in REALS:
         raise TypeError(f"fast kernels compute in {' and '.join(REALS)}, not in {dtype}; --kernels plain takes others")
-    return xp.RawModule(code=source(file), options=("-std=c++17", f"-DREAL={REALS[dtype]}"))
+    return xp.RawModule(code=source(file), options=options(REALS[dtype]))
 
 
 def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, real: str = "") -> None:

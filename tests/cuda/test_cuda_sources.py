@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minigan.cuda import launch
+from tests.cuda import nvrtc
 from tests.strict_kernels import kernel_names
 
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
@@ -20,9 +21,26 @@ every_file = pytest.mark.parametrize("file", FILES)
 def test_they_compile_for_an_h100(file, real, tmp_path):
     path = tmp_path / f"{file}.cu"
     path.write_text(launch.source(file))
-    command = ["nvcc", "-arch=sm_90", "-std=c++17", f"-DREAL={real}", "-Werror", "all-warnings", "-cubin"]
+    command = ["nvcc", "-arch=sm_90", *launch.options(real), "-Werror", "all-warnings", "-cubin"]
     done = subprocess.run([*command, "-o", tmp_path / "out", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@every_file
+@pytest.mark.parametrize("real", launch.REALS.values())
+@pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC, the compiler that CuPy uses")
+def test_cupys_compiler_takes_them_for_an_h100(file, real):
+    """With CuPy's own options besides ours. What it gives is for the GPU itself, and has all kernels in it."""
+    source = launch.source(file)
+    options = (*launch.options(real), "-arch=sm_90", "-ftz=true")
+    code = nvrtc.compiled(source, options)
+    assert all(name.encode() in code for name in kernel_names(source))
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC, the compiler that CuPy uses")
+def test_cupys_compiler_refuses_a_mistake():
+    with pytest.raises(ValueError, match='identifier "unknown" is undefined'):
+        nvrtc.compiled('extern "C" __global__ void f(float* x) { x[0] = unknown; }', ("-arch=sm_90",))
 
 
 @every_file
