@@ -128,3 +128,5 @@ def test_weights_for_other_channels_are_refused(channels, groups):
 def test_a_gradient_of_another_size_is_refused(places):
     with pytest.raises(ValueError, match="places"):
         conv2d_weight_grad(np.zeros((2, 4, 4, 1)), np.zeros((2, *places, 1)), (3, 3), Geometry())
+    with pytest.raises(ValueError, match="places"):
+        conv2d_input_grad(np.zeros((2, *places, 1)), np.zeros((3, 3, 1, 1)), (4, 4), Geometry())

@@ -174,3 +174,10 @@ def test_a_met_target_costs_nothing_and_pulls_nowhere(function):
     loss, dy = function(y, y.copy())
     assert loss == 0
     assert (dy == 0).all()
+
+
+@pytest.mark.parametrize("function", [bce_with_logits, mean_squares, half_squared_error])
+def test_targets_of_another_shape_are_refused(function):
+    """(3,) and (3, 1) would make (3, 3)."""
+    with pytest.raises(ValueError, match=r"targets of shape \(3,\) for outputs of shape \(3, 1\)"):
+        function(np.zeros((3, 1)), np.zeros(3))

@@ -92,3 +92,13 @@ def test_a_window_larger_than_the_padded_image_is_refused(kernel, geometry):
     message = rf"a window of \({kernel[0]}, {kernel[1]}\) .* does not fit into an image of \(3, 5\)"
     with pytest.raises(ValueError, match=message):
         patches(np.zeros((2, 3, 5, 1)), kernel, geometry)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"stride": (0, 1)}, {"stride": (1, -1)}, {"dilation": (1, 0)}, {"groups": 0}, {"padding": (0, 0, -1, 0)}],
+    ids=str,
+)
+def test_a_geometry_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match="at least 1, padding at least 0"):
+        Geometry(**wrong)
