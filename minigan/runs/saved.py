@@ -46,7 +46,7 @@ def load_run(path: Path, device: Device) -> SavedRun:
     checkpoint, notes = read_newest_state(folder.checkpoints)
     facts = checkpoint.facts
     if facts["recipe"] != recipe.name:
-        raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']}")
+        raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']!r}")
     image_shape = tuple(facts["image_shape"])
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)

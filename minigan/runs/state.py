@@ -1,5 +1,7 @@
 """Everything that changes in a run, and how it goes into a checkpoint and comes back."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,40 @@ from minigan.recipes import Recipe
 from minigan.runs.checkpoint import Checkpoint, read_newest
 from minigan.typing import Images, Shape
 
-# Facts that a checkpoint of a run tells.
-NEEDED = ("step", "updates", "layout", "recipe", "image_shape", "blas")
+LARGEST_IMAGE = 2**30  # numbers: a larger claim is none of ours
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_count, value))
+
+
+def _is_image_shape(value: Any) -> bool:
+    return _is_shape(value) and len(value) == 3 and 0 < math.prod(value) <= LARGEST_IMAGE
+
+
+def _by_name(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(kind, value.values()))
+
+
+# Facts that a checkpoint of a run tells, and of which kind they are. The checksum shows that nothing has changed since
+# the file was written, not who wrote it.
+FACTS: dict[str, Callable[[Any], bool]] = {
+    "step": _is_count,
+    "updates": _by_name(_is_count),
+    "layout": _by_name(_by_name(_is_shape)),
+    "recipe": _is_text,
+    "image_shape": _is_image_shape,
+    "blas": _is_text,
+    "lacks": lambda value: isinstance(value, list),
+}
 
 
 @dataclass
@@ -123,10 +157,19 @@ def read_newest_state(folder: Path) -> tuple[Checkpoint, list[str]]:
     Raises CheckpointError if there is none, or if it is not of a run.
     """
     checkpoint, notes = read_newest(folder)
-    missing = [name for name in NEEDED if name not in checkpoint.facts]
-    if missing:
-        raise CheckpointError(f"{folder}: the newest checkpoint is not of a run, it lacks {', '.join(missing)}")
+    if problem := _problem({"lacks": []} | checkpoint.facts):  # only loaded networks tell what they lack
+        raise CheckpointError(f"{folder}: the newest checkpoint is not of a run, {problem}")
     return checkpoint, notes
+
+
+def _problem(facts: dict[str, Any]) -> str:
+    """What shows that no run has written these facts; empty if nothing does."""
+    if missing := [name for name in FACTS if name not in facts]:
+        return f"it lacks {', '.join(missing)}"
+    wrong = [name for name, right in FACTS.items() if not right(facts[name])]
+    if not wrong and facts["updates"].keys() != facts["layout"].keys():
+        wrong = ["updates"]
+    return f"its {', '.join(wrong)} cannot be" if wrong else ""
 
 
 def layout(theta: Params) -> dict[str, Shape]:

@@ -135,3 +135,27 @@ def test_a_checkpoint_that_is_not_of_a_run_is_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, Checkpoint({"x": np.zeros(3)}, {"step": 4}))
     with pytest.raises(CheckpointError, match="not of a run, it lacks updates, layout"):
         read_newest_state(tmp_path)
+
+
+RIGHT = {
+    "step": 4, "updates": {"generator": 4}, "layout": {"generator": {"dense.w": [2, 3], "scale": []}},
+    "recipe": "mlp-mnist", "image_shape": [28, 28, 1], "blas": "OpenBLAS",
+}  # fmt: skip
+WRONG = {
+    "step": [True, 2**60],
+    "updates": [None, 4, [4], {}, {"generator": -1}, {"generator": 1.5}, {"generator": 4, "copy": 4}],
+    "layout": [None, "x", [[]], {"generator": 4}, {"generator": {"w": 2}}, {"generator": {"w": [1.5]}}],
+    "recipe": [None, 3, ["mlp-mnist"]],
+    "image_shape": [None, 28, "28", [28, 28], [28, 28, 0], [28.0, 28, 1], [-28, -28, 1], [2**31, 2**31, 1]],
+    "lacks": [None, 5, "discriminator"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_facts_that_no_run_writes_are_refused_though_the_checksum_fits(tmp_path, name, value):
+    write_checkpoint(tmp_path, Checkpoint({"x": np.zeros(3)}, RIGHT))
+    assert read_newest_state(tmp_path)[0].facts["step"] == 4
+    (tmp_path / "step-000000004.safetensors").unlink()
+    write_checkpoint(tmp_path, Checkpoint({"x": np.zeros(3)}, RIGHT | {name: value}))
+    with pytest.raises(CheckpointError, match=f"not of a run, its .*{name}.* cannot be"):
+        read_newest_state(tmp_path)

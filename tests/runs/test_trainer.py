@@ -492,7 +492,7 @@ def test_samples_are_drawn_as_many_at_once_as_in_a_round(tmp_path, monkeypatch, 
 def test_a_run_with_the_config_of_another_recipe_is_not_opened(tmp_path):
     _, run, _ = play(tmp_path, steps=1)
     write_config(run.folder, run.options, MAXOUT)
-    with pytest.raises(CheckpointError, match=r"config\.toml is of mlp-2014, the checkpoint of mlp-mnist"):
+    with pytest.raises(CheckpointError, match=r"config\.toml is of mlp-2014, the checkpoint of 'mlp-mnist'"):
         saved.load_run(tmp_path, CPU)
 
 
