@@ -34,7 +34,9 @@ MODES = (*GREY, *COLOUR, "P", "PA")
 FORMATS = (
     "PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "PCX", "JPEG2000", "AVIF", "QOI", "TGA",
 )  # fmt: skip
-MAX_PIXELS = 2**26  # of one image: 8192 x 8192, 200 MB while it is decoded
+MAX_PIXELS = 2**26  # of one image: 8192 x 8192, which take Pillow 256 MiB in colour, and once more while converted
+DEFLATE = 1032  # a byte of a PNG file becomes at most so many ("Maximum Compression Factor", zlib Technical Details)
+STRIP = 2**20  # pixels that are laid on black at a time
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
@@ -118,6 +120,8 @@ def _open(data: bytes) -> Image.Image:
     pixels = image.width * image.height
     if not 0 < pixels <= MAX_PIXELS:
         raise Unreadable(f"claims {image.height} x {image.width} pixels, allowed are 1 to {MAX_PIXELS}")
+    if image.format == "PNG" and pixels > 8 * DEFLATE * len(data):  # a pixel takes at least a bit
+        raise Unreadable(f"claims {image.height} x {image.width} pixels, more than its {len(data)} bytes can hold")
     return image
 
 
@@ -151,11 +155,18 @@ def _to_bytes(image: Image.Image, name: str, mode: str) -> Image.Image:
     """Mode L or RGB by the rules above."""
     if image.mode in WIDE:
         return _narrow(image, name).convert(mode)
-    if _transparent(image):
-        opaque = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, opaque).convert("RGB")
-    return image.convert(mode)
+    return (_on_black(image) if _transparent(image) else image).convert(mode)
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """What shows of a transparent image, in colour. In strips, as each step on the way takes as much memory as all."""
+    shown = Image.new("RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        shown.paste(Image.alpha_composite(black, strip).convert("RGB"), (0, top))
+    return shown
 
 
 def _narrow(image: Image.Image, name: str) -> Image.Image:

@@ -187,6 +187,15 @@ def test_a_palette_with_transparency_is_put_on_black(tmp_path, end, clear):
     assert only(tmp_path)[0].tolist() == [[250, 0, 0], [0, 0, 0], last]
 
 
+@pytest.mark.parametrize("strip", [1, 7, 8, 30, 10**6])
+def test_strips_of_a_transparent_image_make_the_whole(tmp_path, monkeypatch, strip):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    save(tmp_path / "a.png", Image.fromarray(pixels))
+    monkeypatch.setattr(decoding, "STRIP", strip)
+    colour, alpha = pixels[..., :3].astype(float), pixels[..., 3:] / 255
+    assert abs(only(tmp_path) - colour * alpha).max() <= 1
+
+
 def test_cmyk_becomes_rgb(tmp_path):
     flat = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # red
     save(tmp_path / "a.jpg", flat, quality=100)
@@ -461,6 +470,19 @@ def test_an_image_bomb_is_skipped_by_its_header(tmp_path, width, height):
     began = time.monotonic()
     refusal(tmp_path, r"1 of 1 image files .*'a.png' \(")
     assert time.monotonic() - began < 2
+
+
+def test_a_png_that_claims_more_than_its_bytes_can_hold_is_skipped(tmp_path):
+    """Pillow would make black pixels of what is missing."""
+    (tmp_path / "a.png").write_bytes(png(8192, 8192, zlib.compress(bytes(1000))))
+    refusal(tmp_path, r"'a.png' \(claims 8192 x 8192 pixels, more than its \d+ bytes can hold\)")
+
+
+def test_a_png_as_small_as_can_be_is_read(tmp_path):
+    data = encode(Image.new("1", (4096, 4096)), "PNG", compress_level=9)
+    assert 4096**2 <= 8 * decoding.DEFLATE * len(data) < 1.05 * 4096**2
+    (tmp_path / "a.png").write_bytes(data)
+    assert only(tmp_path).shape == (4096, 4096, 1)
 
 
 def test_mixed_sizes_need_a_size(tmp_path):
