@@ -35,7 +35,6 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_backward,
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
-from minigan.functional.dense import dense_bias_grad
 from minigan.functional.gan_losses import (
     discriminator_hinge,
     discriminator_least_squares,
@@ -95,7 +94,7 @@ shared_batchnorm = _door(_shared_batchnorm.shared_batchnorm)
 shared_batchnorm_backward = _door(_shared_batchnorm.shared_batchnorm_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
-dense = _door(_dense.dense)
+dense, dense_bias_grad = _door(_dense.dense), _door(_dense.dense_bias_grad)
 dense_input_grad, dense_weight_grad = _door(_dense.dense_input_grad), _door(_dense.dense_weight_grad)
 discriminator_bce = _door(gan_losses.discriminator_bce)
 draw_keep = _door(_dropout.draw_keep)

@@ -1,5 +1,5 @@
 // Batch normalisation of rows x (R, C), and the leaky rectifier behind it; beside functional/batchnorm.py
-// and batchnorm_leaky.py.
+// and batchnorm_leaky.py. Also the gradient of a bias, which is a part of it.
 //
 //     y = leaky(gamma x_hat + beta),    x_hat = (x - mean) inv_std,    leaky(v) = v where v > 0, else slope v
 //
@@ -152,6 +152,19 @@ extern "C" __global__ void input_gradient(in dy, in x, in gamma, in beta, in mea
         const real dv = v > 0 ? dy[at] : slope * dy[at];
         const real x_hat = (x[at] - mean[c]) * inv_std[c];
         dx[at] = gain * (dv - mean_of_dv - x_hat * mean_of_dv_x_hat);
+    }
+}
+
+// The gradient of a bias: of each chunk, the sums of x; (P, C). `add`: to what is there.
+extern "C" __global__ void column_sums(in x, real* sums, bool add, int rows, int channels, int height) {
+    const int c = CHANNEL;
+    const Chunk chunk = chunk_of_rows(blockIdx.y, rows, height);
+    double sum = 0;
+    if (c < channels) EACH_ROW(chunk, at) sum += x[at];
+    sum = over_lanes(sum);
+    if (c < channels && threadIdx.y == 0) {
+        const int at = blockIdx.y * channels + c;
+        sums[at] = add ? sums[at] + sum : sum;
     }
 }
 

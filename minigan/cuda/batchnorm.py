@@ -17,6 +17,7 @@ from minigan.typing import Array, Shape
 WIDTH = 32  # channels of a block, as in batchnorm.cu
 LANES = 8  # rows that a block does at a time
 LANES_OF_SUMS = 32  # chunks that it does at a time, where their sums are added
+FEW = 1024  # rows that one block adds up as fast as two launches would
 BLOCKS = 512  # at most, if there are enough rows: several for each processor of a GPU
 LINEAR = 1.0  # the slope of no rectifier
 
@@ -122,6 +123,25 @@ def update_running_statistics(mean: Array, var: Array, cache: Any, momentum: flo
     real = mean.dtype.type
     unbiased = real(cache.samples / (cache.samples - 1))
     launch_each("batchnorm", "move_statistics", cache.mean, cache.var, real(momentum), unbiased, mean, var, n=mean.size)
+
+
+def column_sums(x: Array, total: Array | None = None) -> Array:
+    """The sums (C,) of an array (..., C), over all axes but the last; added to `total` (C,), if there is one.
+
+    The gradient of a bias, which is dbeta without the rest: one launch for few rows, else a second one for the sums.
+    """
+    x, channels = contiguous(x), x.shape[-1]
+    rows, xp = math.prod(x.shape[:-1]), array_module(x)
+    if rows > FEW:
+        blocks = split(x.shape)
+        parts = xp.empty((blocks.chunks, channels), x.dtype)
+        _launch("column_sums", blocks, x, parts, np.bool_(False))
+        x, rows = parts, blocks.chunks
+    sums = xp.empty(channels, x.dtype) if total is None else total
+    whole, lanes = Split(rows, channels, max(rows, 1)), max(1, min(LANES_OF_SUMS, rows))
+    add = np.bool_(total is not None)
+    launch("batchnorm", "column_sums", whole.grid[:1], (WIDTH, lanes), x, sums, add, *whole.sizes)
+    return sums
 
 
 def _launch(kernel: str, blocks: Split, *arguments: Any) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
+from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
 from minigan.cuda.launch import contiguous, launch_lines
 from minigan.functional import conv as plain
@@ -70,12 +71,9 @@ def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: G
     return dw
 
 
-def conv2d_bias_grad(dy: Array) -> Array:
-    """See `minigan.functional.conv.conv2d_bias_grad`.
-
-    First over the images: CuPy has a block of threads for each sum, and so few channels would keep the GPU idle.
-    """
-    return dy.sum(axis=0).sum(axis=(0, 1))
+def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:
+    """See `minigan.functional.conv.conv2d_bias_grad`."""
+    return column_sums(dy, total)
 
 
 def _weights(w: Array, groups: int) -> Array:

@@ -1,5 +1,6 @@
 """Dense layers with our own calls of cuBLAS; see `minigan.functional.dense`."""
 
+from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
 from minigan.functional.dense import DenseCache
 from minigan.typing import Array
@@ -21,3 +22,8 @@ def dense_input_grad(dy: Array, w: Array) -> Array:
 def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) -> Array:
     """See `minigan.functional.dense.dense_weight_grad`; the product itself adds to the total."""
     return product(cache.x.T, dy, total, add=total is not None)
+
+
+def dense_bias_grad(dy: Array, total: Array | None = None) -> Array:
+    """See `minigan.functional.dense.dense_bias_grad`."""
+    return column_sums(dy, total)

@@ -62,12 +62,17 @@ def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: G
     return _join_groups(dw).reshape(*kernel, x.shape[3] // geometry.groups, dy.shape[3])
 
 
-def conv2d_bias_grad(dy: Array) -> Array:
+def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:
     r"""Gradient with respect to a bias that was added to every output: :math:`db_o = \sum_{npq} dy_{npqo}`.
 
-    Parameters: dy (N, P, Q, O), of a convolution or a transposed one. Returns db (O,).
+    Parameters: dy (N, P, Q, O), of a convolution or a transposed one; total (O,), an array that db is added to in
+    place. Returns db (O,), or total.
     """
-    return dy.sum(axis=(0, 1, 2))  # (O,)
+    db = dy.sum(axis=(0, 1, 2))  # (O,)
+    if total is None:
+        return db
+    total += db
+    return total
 
 
 def _check_places(dy: Array, size: Shape, kernel: Shape, geometry: Geometry) -> None:

@@ -46,11 +46,15 @@ def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) 
     return total
 
 
-def dense_bias_grad(dy: Array) -> Array:
+def dense_bias_grad(dy: Array, total: Array | None = None) -> Array:
     r"""Gradient with respect to b: each sample adds the same bias.
 
     .. math:: db_o = \sum_n dy_{no}
 
-    Parameters: dy (N, O). Returns db (O,).
+    Parameters: dy (N, O); total (O,), an array that db is added to in place. Returns db (O,), or total.
     """
-    return dy.sum(axis=0)  # (O,)
+    db = dy.sum(axis=0)  # (O,)
+    if total is None:
+        return db
+    total += db
+    return total

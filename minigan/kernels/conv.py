@@ -121,11 +121,12 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
     return np.sum(share(part, len(x)), axis=0).reshape(*kernel, x.shape[3], shape[1])
 
 
-def conv2d_bias_grad(dy: np.ndarray) -> np.ndarray:
+def conv2d_bias_grad(dy: np.ndarray, total: np.ndarray | None = None) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_bias_grad`."""
     rows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (N P Q, O)
     sums = share(lambda a, b: loops.column_sums(rows[a:b]), len(rows), SMALL)
-    return np.sum(sums, axis=0).astype(dy.dtype)
+    db = np.sum(sums, axis=0).astype(dy.dtype)
+    return db if total is None else np.add(total, db, out=total)
 
 
 def _unusual(geometry: Geometry, places: Shape) -> bool:

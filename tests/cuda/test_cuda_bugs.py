@@ -71,6 +71,10 @@ BUGS = [
     Bug("batchnorm", "rectifier", "const double dv = v > 0 ?", "const double dv = dy[at] > 0 ?"),
     Bug("batchnorm", "rectifier", "const real dv = v > 0 ?", "const real dv = x[at] > 0 ?"),
     Bug("batchnorm", "rectifier", "gain, beta)", "gain, 0)"),
+    Bug("batchnorm", "conv2d_bias_grad", "sum += x[at]", "sum = x[at]"),
+    Bug("batchnorm", "dense_bias_grad", "add ? sums[at] + sum : sum", "sum"),
+    Bug("batchnorm", "dense_bias_grad", "add ? sums[at] + sum : sum", "sums[at] + sum"),
+    Bug("batchnorm", "conv2d_bias_grad", "at = blockIdx.y * channels + c;\n        sums", "at = c;\n        sums"),
     Bug("batchnorm", "update_running_statistics", "* unbiased", ""),
     Bug("batchnorm", "update_running_statistics", "running_mean[i] = (1 - momentum) *", "running_mean[i] ="),
     # update rules

@@ -48,8 +48,8 @@ def test_captured_rounds_are_those_operation_by_operation_to_the_bit(recipe, str
     assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_a_round_of_fused_kernels_has_less_than_half_the_launches(strict, monkeypatch):
-    """260 become 94."""
+def test_a_round_of_fused_kernels_has_a_third_of_the_launches_at_most(strict, monkeypatch):
+    """271 become 68."""
     names = []
     run = strict_graph.run
     monkeypatch.setattr(strict_graph, "run", lambda name, *more: names.append(name) or run(name, *more))
@@ -65,4 +65,4 @@ def test_a_round_of_fused_kernels_has_less_than_half_the_launches(strict, monkey
 
     plain = launches()
     with ops.fast_kernels(1):
-        assert launches() < plain / 2
+        assert launches() <= plain / 3

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands
 
 NAMES = [
     "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad",
-    "dense", "dense_input_grad", "dense_weight_grad",
+    "dense", "dense_input_grad", "dense_weight_grad", "dense_bias_grad",
 ]  # fmt: skip
 TOLERANCE = 4  # units of the precision, times what rounding scales with: see twins.errors
 Axis, Bands = conv.Axis, conv.Bands

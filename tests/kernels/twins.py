@@ -95,6 +95,12 @@ def _dense_weight_grad(a: Arrays, _: None) -> list[np.ndarray]:
     return [ops.dense_weight_grad(a["dy"], cache), total]
 
 
+def _bias_grads(of: Callable[..., np.ndarray], a: Arrays) -> list[np.ndarray]:
+    total = a["total"].copy()
+    assert of(a["dy"], total) is total
+    return [of(a["dy"]), total]
+
+
 def _batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
     y, cache = ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)
     return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat, np.full(1, cache.samples, y.dtype)]
@@ -178,6 +184,11 @@ def _conv_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], 
     return shapes, geometry
 
 
+def _conv_bias_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], Geometry]:
+    shapes, geometry = _conv_shapes(rng)
+    return shapes | {"total": shapes["dy"][3:]}, geometry
+
+
 def _conv2d(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
     by_channel = replace(geometry, groups=a["x"].shape[3])
     return [ops.conv2d(a["x"], a["w"], geometry), ops.conv2d(a["x"], a["own"], by_channel)]
@@ -224,7 +235,7 @@ TWINS = {
         lambda a, g: [ops.conv2d_weight_grad(a["x"], a["dy"], a["w"].shape[:2], g)],
         _conv_shapes, sums=True, tolerance=80,
     ),
-    "conv2d_bias_grad": Twin(lambda a, _: [ops.conv2d_bias_grad(a["dy"])], _conv_shapes, sums=True),
+    "conv2d_bias_grad": Twin(lambda a, _: _bias_grads(ops.conv2d_bias_grad, a), _conv_bias_shapes, sums=True),
     "dense": Twin(
         lambda a, _: [ops.dense(a["x"], a["w"], a["b"])[0], ops.dense(a["x"], a["w"])[0]],
         lambda rng: _dense_shapes(rng, x="NI", w="IO", b="O"), sums=True,
@@ -286,6 +297,9 @@ def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[
 
 # Operations that have a twin on a GPU alone.
 GPU_ONLY = {
+    "dense_bias_grad": Twin(
+        lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
+    ),
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
     "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
