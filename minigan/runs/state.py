@@ -20,40 +20,25 @@ from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
 from minigan.runs.checkpoint import Checkpoint, read_newest
+from minigan.runs.kinds import are_counts, by_name, is_count, is_text
 from minigan.typing import Images, Shape
 
 LARGEST_IMAGE = 2**30  # numbers: a larger claim is none of ours
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_count, value))
-
-
 def _is_image_shape(value: Any) -> bool:
-    return _is_shape(value) and len(value) == 3 and 0 < math.prod(value) <= LARGEST_IMAGE
-
-
-def _by_name(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(kind, value.values()))
+    return are_counts(value) and len(value) == 3 and 0 < math.prod(value) <= LARGEST_IMAGE
 
 
 # Facts that a checkpoint of a run tells, and of which kind they are. The checksum shows that nothing has changed since
 # the file was written, not who wrote it.
 FACTS: dict[str, Callable[[Any], bool]] = {
-    "step": _is_count,
-    "updates": _by_name(_is_count),
-    "layout": _by_name(_by_name(_is_shape)),
-    "recipe": _is_text,
+    "step": is_count,
+    "updates": by_name(is_count),
+    "layout": by_name(by_name(are_counts)),
+    "recipe": is_text,
     "image_shape": _is_image_shape,
-    "blas": _is_text,
+    "blas": is_text,
     "lacks": lambda value: isinstance(value, list),
 }
 

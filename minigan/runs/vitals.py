@@ -1,12 +1,12 @@
 """vitals.jsonl: what goes on inside both networks, a line (a JSON object) at each snapshot."""
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from minigan.errors import DataError
+from minigan.runs.kinds import are_counts, by_name, is_count, is_size
 from minigan.runs.lines import LinesFile, whole_lines
 
 BINS = 20  # of the histograms of D
@@ -71,29 +71,15 @@ def _parse(line: str) -> Vitals:
         if not _is_by_layer(found[name]):
             raise ValueError(f"{name} is not a number for each layer of G and D")
     for name in ("d_real", "d_fake"):
-        if not (_are_counts(found[name]) and len(found[name]) == BINS):
+        if not (are_counts(found[name]) and len(found[name]) == BINS):
             raise ValueError(f"{name} is not {BINS} counts")
-    if not (found["classes"] is None or _are_counts(found["classes"])):
+    if not (found["classes"] is None or are_counts(found["classes"])):
         raise ValueError("classes are not counts")
-    if not (_is_count(found["step"]) and _is_size(found["spread"])):
+    if not (is_count(found["step"]) and is_size(found["spread"])):
         raise ValueError("step or spread is not a number")
     return Vitals(**found)
 
 
 def _is_by_layer(value: Any) -> bool:
-    if not (isinstance(value, dict) and tuple(value) == ("G", "D")):
-        return False
-    return all(isinstance(layers, dict) and all(map(_is_size, layers.values())) for layers in value.values())
-
-
-def _is_size(value: Any) -> bool:
-    """All numbers here are sizes or shares: finite, and not negative."""
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_count, value))
+    """All numbers of a layer are sizes or shares."""
+    return by_name(by_name(is_size))(value) and tuple(value) == ("G", "D")
