@@ -112,7 +112,7 @@ def units(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any, powe
 @pytest.mark.parametrize("name", TWINS)
 @all_loops
 @both_precisions
-@settings(max_examples=6)
+@settings(max_examples=12)
 @given(data=st.data(), seed=seeds)
 def test_twins_agree_on_huge_and_tiny_numbers(name, loops, dtype, data, seed):
     powers = data.draw(powers_of_arrays(name, dtype))
