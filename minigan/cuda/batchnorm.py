@@ -17,7 +17,7 @@ from minigan.typing import Array, Shape
 WIDTH = 32  # channels of a block, as in batchnorm.cu
 LANES = 8  # rows that a block does at a time
 LANES_OF_SUMS = 32  # chunks that it does at a time, where their sums are added
-FEW = 1024  # rows that one block adds up as fast as two launches would
+FEW = 1024  # rows that are left to one block, which saves a launch: chosen, not measured
 BLOCKS = 512  # at most, if there are enough rows: several for each processor of a GPU
 LINEAR = 1.0  # the slope of no rectifier
 
@@ -126,7 +126,7 @@ def update_running_statistics(mean: Array, var: Array, cache: Any, momentum: flo
 
 
 def column_sums(x: Array, total: Array | None = None) -> Array:
-    """The sums (C,) of an array (..., C), over all axes but the last; added to `total` (C,), if there is one.
+    """The sums (C,) of an array (..., C), over all axes but the last; added to `total` (C,), which lies in one piece.
 
     The gradient of a bias, which is dbeta without the rest: one launch for few rows, else a second one for the sums.
     """

@@ -115,7 +115,7 @@ class Conv2D(Layer):
         if grads is not None:
             grads["w"] += ops.conv2d_weight_grad(cache, dy, pair(self.kernel), self.geometry(size))
             if self.bias:
-                ops.conv2d_bias_grad(dy, grads["b"])
+                ops.conv2d_bias_grad(dy, grads["b"])  # adds to it
         return ops.conv2d_input_grad(dy, theta["w"], size, self.geometry(size)) if need_dx else None
 
 
@@ -191,5 +191,5 @@ class ConvTranspose2D(Layer):
         if grads is not None:
             grads["w"] += ops.conv2d_weight_grad(dy, cache, pair(self.kernel), self.geometry())
             if self.bias:
-                ops.conv2d_bias_grad(dy, grads["b"])
+                ops.conv2d_bias_grad(dy, grads["b"])  # adds to it
         return ops.conv2d(dy, theta["w"], self.geometry()) if need_dx else None

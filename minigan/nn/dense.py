@@ -52,5 +52,5 @@ class Dense(Layer):
         if grads is not None:
             ops.dense_weight_grad(dy, cache, grads["w"])  # adds to it
             if self.bias:
-                ops.dense_bias_grad(dy, grads["b"])
+                ops.dense_bias_grad(dy, grads["b"])  # likewise
         return ops.dense_input_grad(dy, theta["w"]) if need_dx else None
