@@ -131,9 +131,10 @@ def fast_kernels(threads: int) -> Iterator[None]:
 
     Those of a GPU are used if one has been selected before (`minigan.backend.select_device`).
     """
-    from minigan.kernels import kept, memory, workers  # not before: compiled loops take time to load
+    from minigan.kernels import kept, memory, subnormals, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()
+    flushed_before = subnormals.flush_subnormals(True)  # before workers are started, for they do as this thread does
     workers.set_threads(threads)
     kept_before = memory.keep_freed(True)
     _host_twins.update(_twins_in("kernels", HOST_ROOMS))
@@ -146,6 +147,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
         for twins, those in zip((_host_twins, _gpu_twins), before, strict=True):
             twins.clear()
             twins.update(those)
+        subnormals.flush_subnormals(flushed_before)
         workers.set_threads(threads_before)
         kept.forget()
         memory.keep_freed(kept_before)

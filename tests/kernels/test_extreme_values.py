@@ -18,8 +18,9 @@ from minigan.functional.patches import Geometry
 from tests.kernels.twins import TWINS, Arrays, draw, fast, loops_there_are, plain_float64
 from tests.strategies import normal, seeds
 
-LARGEST = {np.float32: 38, np.float64: 308}  # the largest power of ten of a type; 10^-38, 10^-308 have all their digits
-DENORMAL = {np.float32: -42, np.float64: -320}  # three digits
+LARGEST = {np.float32: 38, np.float64: 308}  # the largest power of ten of a type
+NORMAL = {np.float32: -37, np.float64: -307}  # the least one above the smallest normal number
+PRECISE = {np.float32: -29, np.float64: -290}  # beside which the smallest normal number is less than rounding
 TILES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 NORMS = tuple(name for name in TWINS if "batchnorm" in name)
 
@@ -30,13 +31,11 @@ all_loops = pytest.mark.parametrize("loops", loops_there_are().values(), ids=loo
 def span(name: str, dtype: Any) -> tuple[int, int]:
     """The least and the largest power of ten of an array.
 
-    Three decades are left at the upper end, for sums of several numbers. Tiles are such sums on the way too, with
-    coefficients, and need as many at the lower end: 1e-35 to 1e35 in float32. So does batch normalisation, which
-    divides by the variance where the plain version divides twice by its root. The others take denormal numbers
-    too, down to those that have hardly a digit left.
+    Three decades are left at the upper end, for sums of several numbers. Fast kernels make zero of subnormal numbers
+    (`minigan.kernels.subnormals`). Where one that was made on the way may be multiplied by a large one, or divided by
+    a small one, this must be less than the rounding of what it is added to: in tiles, batch normalisation and Adam.
     """
-    largest = LARGEST[dtype]
-    return (3 - largest if name in TILES + NORMS else DENORMAL[dtype]), largest - 3
+    return (PRECISE if name in (*TILES, *NORMS, "in_pieces") else NORMAL)[dtype], LARGEST[dtype] - 3
 
 
 def products(name: str, p: Powers) -> tuple[int, ...]:
@@ -84,9 +83,11 @@ def powers_of_arrays(draw_: Any, name: str, dtype: Any) -> dict[str, int]:
 
 
 def scaled(name: str, seed: int, dtype: Any, powers: dict[str, int]) -> tuple[Arrays, Any]:
-    """Arrays for a call, times powers of ten; eps grows with the variance, which alone may be nearly 0."""
+    """Arrays for a call, times powers of ten, without what is subnormal then; eps grows with the variance."""
     arrays, extra = draw(name, seed, dtype)
     arrays = {key: (array * np.float64(10.0) ** powers[key]).astype(dtype) for key, array in arrays.items()}
+    for array in arrays.values():
+        array[abs(array) < np.finfo(dtype).tiny] = 0
     if name in NORMS:
         more = 10.0 ** (2 * max(powers["x"], 0))
         extra = (extra[0] * more, extra[1]) if isinstance(extra, tuple) else extra * more
@@ -94,7 +95,7 @@ def scaled(name: str, seed: int, dtype: Any, powers: dict[str, int]) -> tuple[Ar
 
 
 def units(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any, powers: dict[str, int]) -> float:
-    """As `errors`, in units that go with the powers, and of denormal numbers in steps between them."""
+    """As `errors`, in units that go with the powers; below the smallest normal number nothing is left."""
     truth = plain_float64(name, arrays, extra)
     absolute = {key: abs(array) for key, array in arrays.items()}
     scales = plain_float64(name, absolute, extra) if TWINS[name].sums else truth
@@ -104,7 +105,7 @@ def units(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any, powe
         assert np.isfinite(true).all(), "the range is too large"
         assert np.isfinite(result).all()
         limits = np.finfo(result.dtype)
-        unit = limits.eps * max(abs(scale).max(initial=0), 10.0**size, limits.tiny)
+        unit = max(limits.eps * max(abs(scale).max(initial=0), 10.0**size), limits.tiny)
         found.append(abs(result - true).max(initial=0) / unit)
     return max(found)
 
