@@ -1,5 +1,7 @@
 """``python -m minigan.toy TOY``: a GAN of one or two dimensions, and pictures of everything that happens in it."""
 
+import csv
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,11 @@ from minigan import cli
 from minigan.errors import UsageError
 
 if TYPE_CHECKING:
+    from minigan.runs.signals import StopRequest
     from minigan.toys.problems import Toy
     from minigan.toys.training import View
 
-STILL, ANIMATED = "stages.png", "progress.gif"
+STILL, ANIMATED, MEASURED = "stages.png", "progress.gif", "measures.csv"
 Name = Literal["gaussian-1d", "ring", "grid", "swiss-roll"]
 
 
@@ -34,13 +37,13 @@ class Options:
     seed: int = 0
     """of everything random; the same seed gives the same pictures"""
     stages: tuple[float, ...] = (0, 0.1, 0.4, 1)
-    """when the pictures of stages.png are taken, as shares of the rounds"""
+    """when the pictures of stages.png are taken, and what is printed measured, as shares of the rounds"""
     kernels: Literal["plain", "fast"] = "plain"
     """plain, the code that the docs explain; or fast, for the large networks of pacgan"""
     frames: int = 60
-    """pictures in the animation; 0 for none"""
+    """pictures in the animation, and rows of measures.csv besides the stages; 0 for none"""
     out: Path | None = None
-    """folder for stages.png and progress.gif; without it a new one in runs/"""
+    """folder for stages.png, progress.gif and measures.csv; without it a new one in runs/"""
     overwrite: bool = False
     """replace the pictures that are in --out"""
     debug: bool = False
@@ -65,11 +68,9 @@ def main(argv: list[str]) -> int:
         Options, argv, prog="python -m minigan.toy", description="Train a GAN of one or two dimensions, and draw it."
     )
     # Imported here, so that --help answers at once.
-    from minigan.runs.blas import compute
     from minigan.runs.folder import new_run_path
-    from minigan.toys.measures import measures
+    from minigan.runs.signals import StopRequest
     from minigan.toys.problems import TOYS
-    from minigan.toys.training import train
 
     settings = TOYS[options.toy]
     if options.setting and options.setting not in settings:
@@ -77,24 +78,82 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
     out = options.out or new_run_path(options.toy)
-    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED)):
+    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED, MEASURED)):
         raise UsageError(f"{out} holds pictures of a toy: choose another --out, or replace them (--overwrite)")
+    out.mkdir(parents=True, exist_ok=True)
     steps = options.steps or toy.steps
     shown = [round(share * steps) for share in sorted(options.stages)]
     moving = [round(steps * frame / max(options.frames - 1, 1)) for frame in range(options.frames)]
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
+    with StopRequest() as stop:
+        views, measured = watch(toy, options, {*shown, *moving, steps}, out / MEASURED, stop)
+    last = max(views)
+    shown = [step for step in shown if step < last] + [last]
+    print_columns({step: measured[step] for step in dict.fromkeys(shown)})
+    draw(toy, views, shown, [step for step in moving if step <= last], out)
+    if stop.exit_code:
+        print(f"stopped after {last} of {steps} rounds")
+    return stop.exit_code
+
+
+def watch(
+    toy: "Toy", options: Options, looks: set[int], table: Path, stop: "StopRequest"
+) -> "tuple[dict[int, View], dict[int, dict[str, float]]]":
+    """Train, look after these rounds, and write what is measured into a table; what was seen and measured, by round.
+
+    Somebody who stops it sees how it is then. Raises UsageError if the parameters are not finite any more.
+    """
+    import numpy as np
+
+    from minigan.runs.blas import compute
+    from minigan.runs.progress import Bar
+    from minigan.toys.measures import measures
+    from minigan.toys.training import look, rounds
+
+    views: dict[int, View] = {}
+    measured: dict[int, dict[str, float]] = {}
+    steps, lr = max(looks), options.lr or toy.lr
+
+    def newest() -> str:
+        return ", ".join(f"{words} {value:.3g}" for words, value in measured[max(measured)].items())
+
+    bar = Bar(0, steps)
     try:
-        with compute(options.kernels, 1, 0):  # small matrices: more threads are slower, and not bit-exact
-            views = train(
-                toy, steps, options.batch_size or toy.batch_size, options.lr or toy.lr, options.seed,
-                {*shown, *moving, steps},
-            )  # fmt: skip
+        # Small matrices: more threads are slower, and not bit-exact.
+        with compute(options.kernels, 1, 0), np.errstate(all="ignore"):  # looked at by `look`
+            for step, g, d in rounds(toy, steps, options.batch_size or toy.batch_size, lr, options.seed):
+                if step in looks or stop.exit_code:
+                    views[step] = look(toy, g, d, step, options.seed)
+                    measured[step] = measures(toy, views[step])
+                    write_table(table, measured)
+                if stop.exit_code:
+                    break
+                if step:
+                    bar.advance()
+                bar.show(step, newest)
     except FloatingPointError as err:
-        raise UsageError(f"{err}: try a lower --lr than {options.lr or toy.lr:g}") from err
-    for words, value in measures(toy, views[-1]).items():
-        print(f"  {words:45} {value:.4g}")
-    draw(toy, {view.step: view for view in views}, shown, moving, out)
-    return 0
+        raise UsageError(f"{err}: try a lower --lr than {lr:g}") from err
+    finally:
+        bar.close()
+    return views, measured
+
+
+def write_table(path: Path, measured: dict[int, dict[str, float]]) -> None:
+    """A row for each look, of what `minigan.toys.measures` measures."""
+    from minigan.runs.atomic import write_atomically
+
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["rounds", *next(iter(measured.values()))])
+    rows.writerows([step, *(f"{value:.6g}" for value in found.values())] for step, found in measured.items())
+    write_atomically(path, text.getvalue().encode())
+
+
+def print_columns(measured: dict[int, dict[str, float]]) -> None:
+    """What was measured, a line each, with a column for each of the rounds."""
+    print("".join([f"  {'after rounds':45}", *(f"{step:>12}" for step in measured)]))
+    for words in next(iter(measured.values())):
+        print("".join([f"  {words:45}", *(f"{found[words]:>12.4g}" for found in measured.values())]))
 
 
 def draw(toy: "Toy", views: "dict[int, View]", shown: list[int], moving: list[int], out: Path) -> None:
@@ -103,7 +162,6 @@ def draw(toy: "Toy", views: "dict[int, View]", shown: list[int], moving: list[in
     from minigan.runs.pictures import save_gif
     from minigan.toys.figure import animation_frames, stages
 
-    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / STILL, stages(toy, [views[step] for step in shown]))
     print(f"  {out / STILL}", flush=True)
     if moving:

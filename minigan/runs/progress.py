@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
@@ -16,8 +16,8 @@ class _Bar(tqdm):
     monitor_interval = 0  # no thread that looks after a bar which stands still for long: it would outlive the run
 
 
-class Progress:
-    """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
+class Bar:
+    """How many rounds are done, how fast, and a few words: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
         self._bar = _Bar(
@@ -26,29 +26,19 @@ class Progress:
         )  # fmt: skip
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
-        self._told: set[str] = set()
 
     def advance(self) -> None:
         self._bar.update()
 
-    def show(self, rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> None:
-        """Show the newest measurements; off a terminal at most one line every few seconds."""
+    def show(self, step: int, words: Callable[[], str]) -> None:
+        """Show words about the round `step`; off a terminal at most one line every few seconds."""
         now = time.monotonic()
-        self.tell(int(rows[-1]["step"]), diagnoses)
         if not self._bar.disable:
-            self._bar.set_postfix_str(describe(rows, diagnoses))
+            self._bar.set_postfix_str(words())
         elif now - self._last >= PLAIN_SECONDS:
             self._last = now
-            step = int(rows[-1]["step"])
             rate = (step - self._start) / (now - self._began)
-            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {describe(rows, diagnoses)}")
-
-    def tell(self, step: int, diagnoses: Sequence[Diagnosis]) -> None:
-        """A line for each diagnosis that is the first of its name."""
-        for found in diagnoses:
-            if found.name not in self._told:
-                self._told.add(found.name)
-                self.say(f"step {step}: {found.name}: {found.evidence}; {', or '.join(found.remedies)}")
+            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {words()}")
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bar."""
@@ -57,6 +47,27 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+class Progress(Bar):
+    """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
+
+    def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
+        super().__init__(step, goal, hidden)
+        self._told: set[str] = set()
+
+    def measured(self, rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> None:
+        """Show the newest measurements."""
+        step = int(rows[-1]["step"])
+        self.tell(step, diagnoses)
+        self.show(step, lambda: describe(rows, diagnoses))
+
+    def tell(self, step: int, diagnoses: Sequence[Diagnosis]) -> None:
+        """A line for each diagnosis that is the first of its name."""
+        for found in diagnoses:
+            if found.name not in self._told:
+                self._told.add(found.name)
+                self.say(f"step {step}: {found.name}: {found.evidence}; {', or '.join(found.remedies)}")
 
 
 def describe(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:

@@ -156,7 +156,7 @@ class Trainer:
             if not np.isfinite(list(row.values())).all():
                 self._stop_not_finite(self.rounds.draws(self.state.step - 1))
             record.add_row(row)
-            progress.show(self.rows, self.diagnoses())
+            progress.measured(self.rows, self.diagnoses())
             if complaint := self.rounds.complaint():
                 progress.say(f"note: {complaint}")
         if watch is not None:

@@ -1,6 +1,6 @@
 """Train a toy, and look at it while it learns: samples, D everywhere, and the gradient on each sample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,22 +52,13 @@ class ToyDraws:
         return stream(self.seed, Purpose.DROPOUT, self.step, k)
 
 
-def train(toy: Toy, steps: int, batch_size: int, lr: float, seed: int, looks: Iterable[int]) -> list[View]:
-    """Play `steps` rounds; a view of each number of rounds in `looks`, in ascending order.
-
-    Raises FloatingPointError when the parameters stop being finite.
-    """
+def rounds(toy: Toy, steps: int, batch_size: int, lr: float, seed: int) -> Iterator[tuple[int, Player, Player]]:
+    """Play `steps` rounds: how many have been played, and both players, before the first one and after each."""
     g, d = start(toy, lr, seed)
-    wanted, views = set(looks), []
-    with np.errstate(all="ignore"):  # looked at below
-        for step in range(steps + 1):
-            if step in wanted:
-                views.append(look(toy, g, d, step, seed))
-                if not all(np.isfinite(player.theta.flat).all() for player in (g, d)):
-                    raise FloatingPointError(f"the parameters are not finite after {step} rounds")
-            if step < steps:
-                play_round(toy.game, g, d, ToyDraws(toy, batch_size, seed, step))
-    return views
+    yield 0, g, d
+    for step in range(steps):
+        play_round(toy.game, g, d, ToyDraws(toy, batch_size, seed, step))
+        yield step + 1, g, d
 
 
 def start(toy: Toy, lr: float, seed: int) -> tuple[Player, Player]:
@@ -97,7 +88,12 @@ def pretrain(toy: Toy, d: Player, seed: int) -> None:
 
 
 def look(toy: Toy, g: Player, d: Player, step: int, seed: int, count: int = 256) -> View:
-    """Samples of fixed latents with the gradient of G's loss on each, as G's step sees it, and D at many points."""
+    """Samples of fixed latents with the gradient of G's loss on each, as G's step sees it, and D at many points.
+
+    Raises FloatingPointError if the parameters are not finite any more.
+    """
+    if not all(np.isfinite(player.theta.flat).all() for player in (g, d)):
+        raise FloatingPointError(f"the parameters are not finite after {step} rounds")
     z = toy.latents(stream(seed, Purpose.FIXED_LATENT, 0), count)
     x, _ = g.net.forward(g.theta, z, train=False)
     logits, cache = d.net.forward(d.theta, x, train=False)

@@ -1,10 +1,15 @@
 """Toys: their data and noise, gradients that are the loss's, runs that repeat, pictures that show what is there."""
 
+import csv
 import io
 import math
+import re
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +31,8 @@ from minigan.toys.training import (
     everywhere,
     look,
     p_generated,
+    rounds,
     start,
-    train,
 )
 
 MADE = {f"{name}{setting}": make() for name, settings in TOYS.items() for setting, make in settings.items()}
@@ -40,7 +45,8 @@ def quick(toy: Toy) -> Toy:
 
 
 def short(toy: Toy, seed: int = 0, looks: tuple[int, ...] = (0, 3)) -> list[View]:
-    return train(quick(toy), 3, 20, toy.lr, seed, looks)
+    played = rounds(quick(toy), 3, 20, toy.lr, seed)
+    return [look(toy, g, d, step, seed) for step, g, d in played if step in looks]
 
 
 @every_toy
@@ -222,7 +228,14 @@ def test_the_command_writes_both_pictures_and_the_same_ones_again(tmp_path: Path
     words = ["gaussian-1d", "--setting", "b", "--steps", "4", "--frames", "3", "--stages", "0", "1"]
     for name in ("one", "two"):
         assert command.main([*words, "--out", str(tmp_path / name)]) == 0
-    assert "Jensen-Shannon" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.search(r"after rounds +0 +4\n", printed)
+    with open(tmp_path / "one" / "measures.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["rounds"] for row in rows] == ["0", "2", "4"]
+    (words_of_one,) = (words for words in rows[0] if "Jensen-Shannon" in words)
+    first, last = (f"{float(rows[at][words_of_one]):.4g}" for at in (0, -1))
+    assert re.search(rf"{words_of_one} +{first} +{last}\n", printed)
     for picture in ("stages.png", "progress.gif"):
         one, two = ((tmp_path / name / picture).read_bytes() for name in ("one", "two"))
         assert one == two
@@ -231,6 +244,32 @@ def test_the_command_writes_both_pictures_and_the_same_ones_again(tmp_path: Path
     with pytest.raises(UsageError, match="holds pictures of a toy"):
         command.main([*words, "--out", str(tmp_path / "one")])
     assert command.main([*words, "--frames", "0", "--out", str(tmp_path / "one"), "--overwrite"]) == 0
+
+
+def test_somebody_who_stops_it_gets_what_there_is(tmp_path: Path, capsys, monkeypatch) -> None:
+    def play_seven(*words: Any) -> Iterator[Any]:
+        for step, g, d in rounds(*words):
+            if step == 7:
+                signal.raise_signal(signal.SIGINT)
+            yield step, g, d
+
+    monkeypatch.setattr("minigan.toys.training.rounds", play_seven)
+    words = ["ring", "--steps", "400", "--frames", "101", "--stages", "0", "0.01", "1", "--batch-size", "20"]
+    assert command.main([*words, "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr().out
+    assert re.search(r"after rounds +0 +4 +7\n", printed)
+    assert "stopped after 7 of 400 rounds" in printed
+    assert [line.split(",")[0] for line in (tmp_path / "measures.csv").read_text().splitlines()[1:]] == ["0", "4", "7"]
+    assert (tmp_path / "stages.png").exists()
+    with Image.open(tmp_path / "progress.gif") as animation:
+        assert animation.n_frames >= 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_it_trains(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("minigan.toys.training.rounds", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        command.main(["ring", "--out", str(tmp_path / "file" / "run")])
 
 
 @pytest.mark.parametrize(
