@@ -5,11 +5,12 @@
 //
 //     u[..., i, b, c] = x[n, h stride + i - top, q step + b dilation - left, group, c],    0 outside of the image
 //
-// A block of threads does some lines (threadIdx.y), or pixels, of one group (blockIdx.z).
+// A block of threads does some lines (threadIdx.y), or pixels, of one group (blockIdx.z). In memory x is as its axes say,
+// or with the rows of all images first: (H, N, W, ...).
 
 #define BANDS \
     int images, int height, int width, int channels, int blocks, int places, int phases, int taps, int stride, \
-        int step, int dilation, int top, int left, bool shifted
+        int step, int dilation, int top, int left, bool shifted, bool rows_first
 
 #define EACH_LINE(line, lines) \
     for (int line = blockIdx.x * blockDim.y + threadIdx.y; line < lines; line += gridDim.x * blockDim.y)
@@ -21,7 +22,7 @@ extern "C" __global__ void cut(in x, out u, BANDS) {
         const int h = shifted ? block / images : block % blocks, n = shifted ? block % images : block / blocks;
         for (int i = 0; i < phases; ++i) {
             const int row = h * stride + i - top;
-            const long long from = ((long long)n * height + row) * width;
+            const long long from = (rows_first ? (long long)row * images + n : (long long)n * height + row) * width;
             const long long to = (((long long)group * lines + line) * phases + i) * run;
             for (int j = threadIdx.x; j < run; j += blockDim.x) {
                 const int column = q * step + j / channels * dilation - left;
@@ -37,7 +38,7 @@ extern "C" __global__ void add_up(in u, out x, BANDS) {
     const int lines = blocks * images * places, run = taps * channels, group = blockIdx.z, groups = gridDim.z;
     EACH_LINE(pixel, images * height * width) {
         const int column = pixel % width + left, rest = pixel / width;
-        const int row = rest % height + top, n = rest / height;
+        const int row = (rows_first ? rest / images : rest % height) + top, n = rows_first ? rest % images : rest / height;
         const int h = row / stride, i = row % stride;
         // Taps that see the column from some place: of neighbouring taps one in `step`, else try all.
         const int first = dilation == 1 ? column % step : 0, next = dilation == 1 ? step : 1;

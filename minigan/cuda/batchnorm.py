@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.cuda.launch import contiguous, empty_like, launch, launch_each
+from minigan.cuda.launch import launch, launch_each
+from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, side_by_side
 from minigan.functional import batchnorm as plain
 from minigan.functional import batchnorm_leaky as plain_leaky
 from minigan.typing import Array, Shape
@@ -80,13 +81,13 @@ def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: floa
     if x.size < 2 * x.shape[-1]:
         plain.batchnorm(x, gamma, beta, eps)  # raises
     xp, blocks = array_module(x), split(x.shape)
-    x, gamma, beta = contiguous(x), contiguous(gamma), contiguous(beta)
+    x, gamma, beta = side_by_side(x), contiguous(gamma), contiguous(beta)
     means, spreads = xp.empty((2, blocks.chunks, blocks.channels), x.dtype)
     mean, var, inv_std = xp.empty((3, blocks.channels), x.dtype)
-    _launch("moments", blocks, x, means, spreads)
+    _launch("moments", blocks, flat(x), means, spreads)
     _launch_sums("statistics", blocks, means, spreads, np.float64(eps), mean, var, inv_std)
     y = empty_like(x)
-    _launch("normalise", blocks, x, gamma, beta, mean, inv_std, x.dtype.type(slope), y)
+    _launch("normalise", blocks, flat(x), gamma, beta, mean, inv_std, x.dtype.type(slope), flat(y))
     return y, BatchNormLeakyCache(BatchNormCache(x, inv_std, mean, var, blocks.rows), beta)
 
 
@@ -107,14 +108,14 @@ def batchnorm_leaky_backward(
     if not isinstance(cache, BatchNormLeakyCache):
         return plain_leaky.batchnorm_leaky_backward(dy, gamma, cache, slope)
     xp, blocks, norm = array_module(dy), split(dy.shape), cache.norm
-    dy, gamma = contiguous(dy), contiguous(gamma)
-    inputs = (dy, norm.x, gamma, cache.beta, norm.mean, norm.inv_std, dy.dtype.type(slope))
+    dy, gamma = laid_like(dy, norm.x), contiguous(gamma)
+    inputs = (flat(dy), flat(norm.x), gamma, cache.beta, norm.mean, norm.inv_std, dy.dtype.type(slope))
     sums, products = xp.empty((2, blocks.chunks, blocks.channels), dy.dtype)
     dgamma, dbeta = xp.empty((2, blocks.channels), dy.dtype)
     _launch("gradient_sums", blocks, *inputs, sums, products)
     _launch_sums("parameter_gradients", blocks, sums, products, norm.inv_std, dgamma, dbeta)
     dx = empty_like(dy)
-    _launch("input_gradient", blocks, *inputs, dgamma, dbeta, dx)
+    _launch("input_gradient", blocks, *inputs, dgamma, dbeta, flat(dx))
     return dx, dgamma, dbeta
 
 
@@ -130,17 +131,17 @@ def column_sums(x: Array, total: Array | None = None) -> Array:
 
     The gradient of a bias, which is dbeta without the rest: one launch for few rows, else a second one for the sums.
     """
-    x, channels = contiguous(x), x.shape[-1]
-    rows, xp = math.prod(x.shape[:-1]), array_module(x)
+    rows, channels, xp = math.prod(x.shape[:-1]), x.shape[-1], array_module(x)
+    summands = flat(side_by_side(x))
     if rows > FEW:
         blocks = split(x.shape)
         parts = xp.empty((blocks.chunks, channels), x.dtype)
-        _launch("column_sums", blocks, x, parts, np.bool_(False))
-        x, rows = parts, blocks.chunks
+        _launch("column_sums", blocks, summands, parts, np.bool_(False))
+        summands, rows = parts, blocks.chunks
     sums = xp.empty(channels, x.dtype) if total is None else total
     whole, lanes = Split(rows, channels, max(rows, 1)), max(1, min(LANES_OF_SUMS, rows))
     add = np.bool_(total is not None)
-    launch("batchnorm", "column_sums", whole.grid[:1], (WIDTH, lanes), x, sums, add, *whole.sizes)
+    launch("batchnorm", "column_sums", whole.grid[:1], (WIDTH, lanes), summands, sums, add, *whole.sizes)
     return sums
 
 

@@ -21,7 +21,8 @@ import numpy as np
 from minigan.backend import array_module
 from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
-from minigan.cuda.launch import contiguous, launch_lines
+from minigan.cuda.launch import launch_lines
+from minigan.cuda.layout import contiguous, flat, rows_first, side_by_side
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.typing import Array, Shape
@@ -128,6 +129,10 @@ def _runs(rows: Axis) -> tuple[Run, ...]:
     return tuple(found)
 
 
+def _exchanged(shape: Shape) -> Shape:
+    return shape[1], shape[0], *shape[2:]
+
+
 @dataclass(frozen=True)
 class Bands:
     """The matrix of which every product takes a part, (G, H' N Q, phases kw I/G), and how images become it.
@@ -180,35 +185,38 @@ class Bands:
 
     def cut(self, x: Array) -> Array:
         """The bands of x (N, H, W, I)."""
-        x, channels = contiguous(x), x.shape[3] // self.groups
+        channels = x.shape[3] // self.groups
         if self._as_they_lie:
-            return x.reshape(self.shape(channels))
-        bands = array_module(x).empty(self.shape(channels), dtype=x.dtype)
+            return contiguous(x).reshape(self.shape(channels))
+        x, bands = side_by_side(x), array_module(x).empty(self.shape(channels), dtype=x.dtype)
         lengths = {"lines": self._lines, "width": self.columns.kernel * channels}
-        launch_lines("bands", "cut", x, bands, *self._sizes(channels), groups=self.groups, **lengths)
+        sizes = self._sizes(channels, rows_first(x))
+        launch_lines("bands", "cut", flat(x), bands, *sizes, groups=self.groups, **lengths)
         return bands
 
     def add_up(self, bands: Array) -> Array:
-        """The adjoint of `cut`: every number of the bands is added to the pixel that it is of."""
+        """The adjoint of `cut`: every number of the bands is added to the pixel that it is of.
+
+        The images lie as those of `to_images`.
+        """
         channels = bands.shape[2] // (self.phases * self.columns.kernel)
         shape = self.images, self.rows.size, self.columns.size, self.groups * channels
         if self._as_they_lie:
             return bands.reshape(shape)
-        dx = array_module(bands).empty(shape, dtype=bands.dtype)
+        dx = array_module(bands).empty(_exchanged(shape) if self._shifted else shape, dtype=bands.dtype)
         lengths = {"lines": self.images * self.rows.size * self.columns.size, "width": channels}
-        launch_lines("bands", "add_up", bands, dx, *self._sizes(channels), groups=self.groups, **lengths)
-        return dx
+        sizes = self._sizes(channels, self._shifted)
+        launch_lines("bands", "add_up", bands, dx, *sizes, groups=self.groups, **lengths)
+        return dx.swapaxes(0, 1) if self._shifted else dx
 
     def from_images(self, dy: Array) -> Array:
-        """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O)."""
+        """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O), copied if its images come first."""
         return contiguous(dy.swapaxes(0, 1) if self._shifted else dy).reshape(self.places, dy.shape[3])
 
     def to_images(self, y: Array) -> Array:
-        """The adjoint and inverse of `from_images`: (N, P, Q, O)."""
-        if not self._shifted:
-            return y.reshape(self.images, self.rows.places, self.columns.places, y.shape[1])
-        ordered = y.reshape(self.rows.places, self.images, self.columns.places, y.shape[1])
-        return contiguous(ordered.swapaxes(0, 1))
+        """The adjoint and inverse of `from_images`: (N, P, Q, O), whose rows stay first where they lie first."""
+        shape = self.images, self.rows.places, self.columns.places, y.shape[1]
+        return y.reshape(_exchanged(shape)).swapaxes(0, 1) if self._shifted else y.reshape(shape)
 
     @property
     def _lines(self) -> int:
@@ -224,11 +232,11 @@ class Bands:
         in_order = self.groups == 1 and (self.rows.stride == 1 or self.columns.places == 1)
         return in_order and self.rows.one_each and self.columns.one_each
 
-    def _sizes(self, channels: int) -> tuple[np.generic, ...]:
-        """BANDS of bands.cu."""
+    def _sizes(self, channels: int, rows_first: bool) -> tuple[np.generic, ...]:
+        """BANDS of bands.cu; `rows_first`: how the images lie."""
         rows, columns = self.rows, self.columns
         if max(self._lines, self.images * rows.size * columns.size) > MOST:
             raise ValueError(f"{self.images} images of {rows.size} x {columns.size} pixels are too many at once")
         sizes = (self.images, rows.size, columns.size, channels, self.blocks, columns.places, self.phases)
         steps = (columns.kernel, rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
-        return *map(np.int32, sizes + steps), np.bool_(self._shifted)
+        return *map(np.int32, sizes + steps), np.bool_(self._shifted), np.bool_(rows_first)

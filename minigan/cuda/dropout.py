@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.cuda.launch import contiguous, empty_like, launch_each
+from minigan.cuda.launch import launch_each
+from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
 from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.functional import dropout as plain
 from minigan.functional.dropout import DropoutCache
@@ -34,7 +35,11 @@ def _masked(x: Array, keep: Array, scale: float) -> Array:
     pixels = 1 if keep.shape == x.shape else math.prod(x.shape[1:-1])
     if keep.shape not in (x.shape, (x.shape[0], *(1 for _ in x.shape[1:-1]), x.shape[-1])):
         return plain.dropout(x, keep, scale)[0]
-    x, y = contiguous(x), empty_like(x)
-    sizes = np.int32(pixels), np.int32(x.shape[-1])
-    launch_each("pointwise", "dropout", x, contiguous(keep), x.dtype.type(scale), y, *sizes, n=x.size)
+    x = side_by_side(x)
+    y = empty_like(x)
+    if pixels > 1 and rows_first(x):
+        pixels = math.prod(x.shape[2:-1])  # of a sample, in one of its rows
+    keep = contiguous(keep) if pixels > 1 else flat(laid_like(keep, x))
+    sizes = np.int32(keep.size // x.shape[-1]), np.int32(pixels), np.int32(x.shape[-1])
+    launch_each("pointwise", "dropout", flat(x), keep, x.dtype.type(scale), flat(y), *sizes, n=x.size)
     return y

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.typing import Array, Shape
+from minigan.typing import Shape
 
 FOLDER = Path(__file__).parent
 REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in, as NumPy and C call it
@@ -61,13 +61,3 @@ def launch_lines(file: str, kernel: str, *arguments: Any, lines: int, width: int
         across = min(THREADS, 1 << (width - 1).bit_length())
         down = THREADS // across
         launch(file, kernel, (min(-(-lines // down), BLOCKS), 1, groups), (across, down), *arguments)
-
-
-def contiguous(array: Array) -> Array:
-    """The array, or a copy of it, whose numbers lie side by side."""
-    return array if array.flags.c_contiguous else array.copy()
-
-
-def empty_like(array: Array) -> Array:
-    """Memory for numbers of that kind, with anything in it."""
-    return array_module(array).empty(array.shape, array.dtype)

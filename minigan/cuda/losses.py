@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.cuda.launch import contiguous, empty_like, launch
+from minigan.cuda.launch import launch
+from minigan.cuda.layout import contiguous, empty_like
 from minigan.typing import Array
 
 THREADS = 256  # of the only block

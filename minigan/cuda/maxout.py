@@ -3,7 +3,8 @@
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.cuda.launch import contiguous, launch_each
+from minigan.cuda.launch import launch_each
+from minigan.cuda.layout import contiguous
 from minigan.functional import maxout as plain
 from minigan.functional.maxout import MaxoutCache
 from minigan.typing import Array

@@ -33,11 +33,12 @@ extern "C" __global__ void sigmoid_backward(in dy, in y, out dx, long long n) {
     EACH(i, n) dx[i] = y[i] * (1 - y[i]) * dy[i];
 }
 
-// y = scale keep x, and its own gradient. x is (N, S, C), keep (N, C): each sample has a mask for its S pixels.
-extern "C" __global__ void dropout(in x, const bool* __restrict__ keep, real scale, out y, int pixels, int channels,
-                                   long long n) {
+// y = scale keep x, and its own gradient. keep is (M, C): M masks, each for S pixels in turn, over and over. So x may be
+// (N, S, C), a mask for all the pixels of a sample, or (H, N, W, C) with S = W.
+extern "C" __global__ void dropout(in x, const bool* __restrict__ keep, real scale, out y, int masks, int pixels,
+                                   int channels, long long n) {
     EACH(i, n) {
-        const long long sample = i / channels / pixels, channel = i % channels;
-        y[i] = keep[sample * channels + channel] * x[i] * scale;
+        const long long mask = i / channels / pixels % masks, channel = i % channels;
+        y[i] = keep[mask * channels + channel] * x[i] * scale;
     }
 }

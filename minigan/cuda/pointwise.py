@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from minigan.cuda.launch import contiguous, empty_like, launch_each
+from minigan.cuda.launch import launch_each
+from minigan.cuda.layout import empty_like, flat, laid_like, side_by_side
 from minigan.functional.activations import ActivationCache
 from minigan.typing import Array
 
@@ -48,14 +49,14 @@ def sigmoid_backward(dy: Array, cache: ActivationCache) -> Array:
 
 
 def _forward(kernel: str, x: Array, *numbers: Any) -> tuple[Array, ActivationCache]:
-    x = contiguous(x)
+    x = side_by_side(x)
     y = empty_like(x)
-    launch_each("pointwise", kernel, x, *numbers, y, n=x.size)
+    launch_each("pointwise", kernel, flat(x), *numbers, flat(y), n=x.size)
     return y, ActivationCache(y)
 
 
 def _backward(kernel: str, dy: Array, cache: ActivationCache, *numbers: Any) -> Array:
-    dy = contiguous(dy)
-    dx = empty_like(dy)
-    launch_each("pointwise", kernel, dy, contiguous(cache.y), *numbers, dx, n=dy.size)
+    y = side_by_side(cache.y)
+    dy, dx = laid_like(dy, y), empty_like(y)
+    launch_each("pointwise", kernel, flat(dy), flat(y), *numbers, flat(dx), n=y.size)
     return dx

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigan.backend import array_module
-from minigan.cuda.launch import contiguous, launch_each
+from minigan.cuda.launch import launch_each
+from minigan.cuda.layout import contiguous
 from minigan.typing import Array
 
 Coefficient = Array | float

@@ -41,19 +41,31 @@ def _turned(array: Any) -> Any:
     return array[tuple([slice(None, None, -1)] * array.ndim)]
 
 
-# From an array on the device to one with the same numbers in other places.
-LAYOUTS: dict[str, Callable[[Any], Any]] = {
-    "C": lambda array: array,
-    "Fortran": lambda array: array_module(array).asfortranarray(array),
-    "every other": lambda array: array.repeat(2, axis=-1)[..., ::2],
-    "backwards": lambda array: _turned(_turned(array).copy()),
-    "batch last": lambda array: array_module(array).moveaxis(array_module(array).moveaxis(array, 0, -1).copy(), -1, 0),
+def _batch_last(array: Any) -> Any:
+    xp = array_module(array)
+    return xp.moveaxis(xp.moveaxis(array, 0, -1).copy(), -1, 0)
+
+
+def _rows_first(array: Any) -> Any:
+    return array.swapaxes(0, 1).copy().swapaxes(0, 1) if array.ndim > 2 else array
+
+
+# From the name of an array on the device and itself to one with the same numbers in other places.
+LAYOUTS: dict[str, Callable[[str, Any], Any]] = {
+    "C": lambda _, array: array,
+    "Fortran": lambda _, array: array_module(array).asfortranarray(array),
+    "every other": lambda _, array: array.repeat(2, axis=-1)[..., ::2],
+    "backwards": lambda _, array: _turned(_turned(array).copy()),
+    "batch last": lambda _, array: _batch_last(array),
+    "rows first": lambda _, array: _rows_first(array),
+    "dy rows first": lambda name, array: _rows_first(array) if name == "dy" else array,
+    "rows first, not dy": lambda name, array: array if name == "dy" else _rows_first(array),
 }
 
 
 def on_gpu(device: Device, name: str, arrays: Arrays, extra: Any, layout: str = "C") -> list[np.ndarray]:
     """The results of a call there, which neither waits for the GPU nor copies to it, and leaves its arguments alone."""
-    given = {key: LAYOUTS[layout](device.put(array)) for key, array in arrays.items()}
+    given = {key: LAYOUTS[layout](key, device.put(array)) for key, array in arrays.items()}
     with strict_cupy.counting() as counts, strict_cupy.forbid_synchronisation():
         results = ALL_TWINS[name].call(given, extra)
     assert counts.uploads == 0

@@ -52,7 +52,7 @@ def test_at_full_sizes_too(name):
 @given(seed=seeds, layout=st.sampled_from(list(LAYOUTS)))
 def test_a_real_gpu_agrees_with_plain(name, dtype, gpu, seed, layout):
     arrays, extra = draw(name, seed, dtype)
-    given_there = {key: LAYOUTS[layout](gpu.put(array)) for key, array in arrays.items()}
+    given_there = {key: LAYOUTS[layout](key, gpu.put(array)) for key, array in arrays.items()}
     with ops.fast_kernels(1):
         results = [to_host(result) for result in ALL_TWINS[name].call(given_there, extra)]
     assert max(errors(name, results, arrays, extra)) <= ALL_TWINS[name].tolerance

@@ -25,7 +25,8 @@ def apart(x, dy, gamma, beta, eps, slope):
 def in_one(x, dy, gamma, beta, eps, slope, layout="C"):
     """The same on the stand-in for a GPU."""
     with fast_gpu() as device:
-        x, dy, gamma, beta = (LAYOUTS[layout](device.put(array)) for array in (x, dy, gamma, beta))
+        arrays = {"x": x, "dy": dy, "gamma": gamma, "beta": beta}
+        x, dy, gamma, beta = (LAYOUTS[layout](name, device.put(array)) for name, array in arrays.items())
         y, cache = ops.batchnorm_leaky(x, gamma, beta, eps, slope)
         return [each.get() for each in (y, *ops.batchnorm_leaky_backward(dy, gamma, cache, slope))]
 

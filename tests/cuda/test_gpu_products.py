@@ -8,9 +8,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minigan import ops
 from minigan.cuda import conv, dense, launch
+from minigan.cuda.layout import rows_first
 from minigan.errors import UserError
 from minigan.functional import conv as functional
 from minigan.functional.patches import Geometry
@@ -73,12 +75,14 @@ def all_three(x, w, dy, geometry):
 
 
 @many_examples
-@given(case=convolutions())
-def test_convolutions_of_any_geometry_agree_on_the_gpu(case):
+@given(case=convolutions(), layout=st.sampled_from(["C", "rows first", "dy rows first", "rows first, not dy"]))
+def test_convolutions_of_any_geometry_agree_on_the_gpu(case, layout):
     x, w, dy, geometry = case
     with small_launches(), on_the_gpu() as device:
-        found = all_three(*map(device.put, (x, w, dy)), geometry)
-        assert all(array.flags.c_contiguous for array in found)
+        given = {"x": x, "w": w, "dy": dy}
+        x_there, w_there, dy_there = (LAYOUTS[layout](name, device.put(array)) for name, array in given.items())
+        found = all_three(x_there, w_there, dy_there, geometry)
+        assert all(array.flags.c_contiguous or rows_first(array) for array in found)
         found = [array.get() for array in found]
     for ours, plain in zip(found, all_three(x, w, dy, geometry), strict=True):
         assert_agrees(ours, plain)
@@ -277,7 +281,11 @@ BUGS = [
     Bug("bands: weights of the first rows", Bands.runs, "run.taps.start * tap : run.taps.stop * tap",
         ": (run.taps.stop - run.taps.start) * tap"),
     Bug("bands: gradients in the order of images", Bands.from_images, "if self._shifted else dy", "if False else dy"),
-    Bug("bands: outputs in the order of bands", Bands.to_images, "not self._shifted", "True"),
+    Bug("bands: outputs in the order of bands", Bands.to_images, "self._shifted", "False"),
+    Bug("bands: input gradients in the order of images", Bands.add_up, "_exchanged(shape) if self._shifted else shape", "shape"),
+    Bug("bands: of images whose rows come first", Bands._sizes, "np.bool_(rows_first)", "np.bool_(False)"),
+    Bug("bands: images as if their rows came first", Bands._sizes, "np.bool_(rows_first)", "np.bool_(True)"),
+    Bug("bands: images in the order of their axes", Bands.cut, "flat(x)", "contiguous(x).reshape(-1)"),
     Bug("bands: blocks in the order of images", Bands._sizes, "self._shifted", "False"),
     Bug("bands: the steps of windows exchanged", Bands._sizes, "rows.stride, columns.stride,", "columns.stride, rows.stride,"),
     Bug("bands: dilated by rows", Bands._sizes, "columns.dilation", "rows.dilation"),
@@ -296,6 +304,7 @@ SOURCE_BUGS = [
         ("shifted ? block / images : block % blocks", "block / images"),
         ("* groups + group) * channels + j % channels", "* groups) * channels + j % channels"),
         ("+ i) * run;", "+ phases - 1 - i) * run;"),
+        ("(rows_first ? (long long)row * images + n : (long long)n * height + row)", "((long long)n * height + row)"),
         ("j += blockDim.x) {", "j += blockDim.x + 1) {"),
         ("line += gridDim.x * blockDim.y", "line += 2 * gridDim.x * blockDim.y"),
     ]
@@ -303,7 +312,9 @@ SOURCE_BUGS = [
     SourceBug("bands", "add_up", *change)
     for change in [
         ("pixel % width + left", "pixel % width"),
-        ("rest % height + top", "rest % height"),
+        ("rest % height) + top", "rest % height)"),
+        ("(rows_first ? rest / images : rest % height)", "rest % height"),
+        ("rows_first ? rest % images : rest / height;", "rest / height;"),
         ("h < blocks && i < phases ? taps : 0", "taps"),
         ("h < blocks &&", ""),
         ("q >= places ||", ""),
@@ -349,7 +360,7 @@ def found_wrong(measure):
 
 def from_the_table(name, seed):
     arrays, extra = draw(name, seed)
-    results = gpu_results(name, arrays, extra)
+    results = gpu_results(name, arrays, extra, "rows first" if seed % 2 else "C")
     if any(ours.shape != plain.shape for ours, plain in zip(results, plain_float64(name, arrays, extra), strict=True)):
         return np.inf
     with np.errstate(all="ignore"):

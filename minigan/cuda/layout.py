@@ -1,0 +1,48 @@
+"""How arrays lie in memory.
+
+Convolutions on a GPU want the rows of all images first, and so make arrays with the axes (N, H, W, C) that lie in
+memory as (H, N, W, C): see conv.py. What is done number by number, or channel by channel, does not depend on the order
+of pixels. Such kernels take the memory as it lies, and their results lie likewise, so that nothing is copied on the way
+from one convolution to the next.
+"""
+
+from minigan.backend import array_module
+from minigan.typing import Array
+
+
+def contiguous(array: Array) -> Array:
+    """The array, or a copy of it, whose numbers lie side by side in the order of its axes."""
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def rows_first(array: Array) -> bool:
+    """Whether its numbers lie side by side with the first two axes exchanged, and not in their order."""
+    return array.ndim > 2 and not array.flags.c_contiguous and array.swapaxes(0, 1).flags.c_contiguous
+
+
+def laid(array: Array, rows_first: bool) -> Array:
+    """The array, or a copy of it, that lies with its rows or with its images first."""
+    return contiguous(array.swapaxes(0, 1)).swapaxes(0, 1) if rows_first else contiguous(array)
+
+
+def side_by_side(array: Array) -> Array:
+    """The array, or a copy of it, whose numbers lie side by side, with its rows or with its images first."""
+    return laid(array, rows_first(array))
+
+
+def laid_like(array: Array, other: Array) -> Array:
+    """The array, or a copy of it, that lies as the other one does, whose numbers lie side by side."""
+    return laid(array, rows_first(other))
+
+
+def flat(array: Array) -> Array:
+    """Its numbers, which lie side by side, in the order of memory: a view."""
+    return (array.swapaxes(0, 1) if rows_first(array) else array).reshape(-1)
+
+
+def empty_like(array: Array) -> Array:
+    """Memory for numbers of that kind that lie in that order, with anything in it."""
+    xp = array_module(array)
+    if rows_first(array):
+        return xp.empty(array.swapaxes(0, 1).shape, array.dtype).swapaxes(0, 1)
+    return xp.empty(array.shape, array.dtype)
