@@ -58,17 +58,22 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
     return bands.add_up(du)
 
 
-def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry) -> Array:
-    """See `minigan.functional.conv.conv2d_weight_grad`."""
+def conv2d_weight_grad(
+    x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
+) -> Array:
+    """See `minigan.functional.conv.conv2d_weight_grad`; the products themselves add to the total, which has no gaps."""
     if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
-        return plain.conv2d_weight_grad(x, dy, kernel, geometry)
+        return plain.conv2d_weight_grad(x, dy, kernel, geometry, total)
     if x.shape[3] % geometry.groups:
         raise ValueError(f"x has {x.shape[3]} channels, which do not fall into {geometry.groups} groups")
+    shape = *kernel, x.shape[3] // geometry.groups, dy.shape[3]
+    if total is not None and not (total.shape == shape and total.flags.c_contiguous):
+        raise ValueError(f"total must lie in one piece, of shape {shape}; its shape is {total.shape}")
     bands = Bands.of(len(x), x.shape[1:3], kernel, geometry)
-    dw = array_module(x).empty((*kernel, x.shape[3] // geometry.groups, dy.shape[3]), dtype=x.dtype)
+    dw = array_module(x).empty(shape, x.dtype) if total is None else total
     rows = _by_group(bands.from_images(dy), geometry.groups)
     for u, taps in bands.runs(bands.cut(x), _weights(dw, geometry.groups)):
-        product(u.swapaxes(1, 2), rows, taps)
+        product(u.swapaxes(1, 2), rows, taps, add=total is not None)
     return dw
 
 

@@ -48,18 +48,25 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
     return add_patches(windows, size, geometry)
 
 
-def conv2d_weight_grad(x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry) -> Array:
+def conv2d_weight_grad(
+    x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
+) -> Array:
     r"""Gradient with respect to w: how every pixel of the window went together with the output.
 
     .. math:: dw_{abio} = \sum_{npq} x_{n,\; p s + a d - p_t,\; q s + b d - p_l,\; i}\; dy_{npqo}
 
-    Parameters: x (N, H, W, I); dy (N, P, Q, O); kernel (kh, kw). Returns dw (kh, kw, I/groups, O).
+    Parameters: x (N, H, W, I); dy (N, P, Q, O); kernel (kh, kw); total (kh, kw, I/groups, O), an array that dw is
+    added to in place. Returns dw (kh, kw, I/groups, O), or total.
     Raises ValueError if dy is not what a convolution of x gives.
     """
     _check_places(dy, x.shape[1:3], kernel, geometry)
     columns = _columns(patches(x, kernel, geometry), geometry.groups)  # (G, NPQ, kh kw I/G)
-    dw = columns.swapaxes(1, 2) @ _rows(dy, geometry.groups)  # (G, kh kw I/G, O/G)
-    return _join_groups(dw).reshape(*kernel, x.shape[3] // geometry.groups, dy.shape[3])
+    by_group = columns.swapaxes(1, 2) @ _rows(dy, geometry.groups)  # (G, kh kw I/G, O/G)
+    dw = _join_groups(by_group).reshape(*kernel, x.shape[3] // geometry.groups, dy.shape[3])
+    if total is None:
+        return dw
+    total += dw
+    return total
 
 
 def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:

@@ -17,6 +17,7 @@ from minigan.kernels.workers import scratch, share
 from minigan.typing import Shape
 
 WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 MiB of float32
+ADDED = 1 << 16  # weights whose gradients one worker adds before another is worth its waking
 SMALL = 1 << 10  # rows of dy below which a second worker gains nothing for the bias
 
 
@@ -94,8 +95,22 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geom
     return dx
 
 
-def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
+def conv2d_weight_grad(
+    x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry, total: np.ndarray | None = None
+) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_weight_grad`."""
+    dw = _weight_grad(x, dy, kernel, geometry)
+    if total is None:
+        return dw
+
+    def add(i: int, j: int) -> None:
+        total[:, :, i:j] += dw[:, :, i:j]
+
+    share(add, dw.shape[2], smallest=1 + ADDED // max(1, dw[:, :, 0].size))
+    return total
+
+
+def _weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
     places = geometry.out_size(x.shape[1:3], kernel)
     if _unusual(geometry, places) or places != dy.shape[1:3]:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
@@ -103,7 +118,7 @@ def conv2d_weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], g
     if tiled:
         return winograd.conv2d_weight_grad(x, dy, tiled)
     if exchanged := _exchanged(geometry, (*kernel, x.shape[3], dy.shape[3]), x.shape[1:3], places):
-        return _turned(conv2d_weight_grad(dy, x, kernel, exchanged))
+        return _turned(_weight_grad(dy, x, kernel, exchanged))
     shape = (kernel[0] * kernel[1] * x.shape[3], dy.shape[3])
     if math.prod(shape) > WINDOWS:
         windows, rows = _all_windows(x, kernel, places, geometry), np.ascontiguousarray(dy).reshape(-1, shape[1])

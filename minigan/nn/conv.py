@@ -113,9 +113,9 @@ class Conv2D(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         size = cache.shape[1:3]
         if grads is not None:
-            grads["w"] += ops.conv2d_weight_grad(cache, dy, pair(self.kernel), self.geometry(size))
+            ops.conv2d_weight_grad(cache, dy, pair(self.kernel), self.geometry(size), grads["w"])  # adds to it
             if self.bias:
-                ops.conv2d_bias_grad(dy, grads["b"])  # adds to it
+                ops.conv2d_bias_grad(dy, grads["b"])  # likewise
         return ops.conv2d_input_grad(dy, theta["w"], size, self.geometry(size)) if need_dx else None
 
 
@@ -189,7 +189,7 @@ class ConvTranspose2D(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if grads is not None:
-            grads["w"] += ops.conv2d_weight_grad(dy, cache, pair(self.kernel), self.geometry())
+            ops.conv2d_weight_grad(dy, cache, pair(self.kernel), self.geometry(), grads["w"])  # adds to it
             if self.bias:
-                ops.conv2d_bias_grad(dy, grads["b"])  # adds to it
+                ops.conv2d_bias_grad(dy, grads["b"])  # likewise
         return ops.conv2d(dy, theta["w"], self.geometry()) if need_dx else None

@@ -263,6 +263,8 @@ BUGS = [
     Bug("conv: the first product adds to what was there", conv.conv2d, "number > 0", "True"),
     Bug("conv: what the first product leaves out is not cleared", conv.conv2d_input_grad, "du[:, written:] = 0", "pass"),
     Bug("conv: the second input gradient overwrites", conv.conv2d_input_grad, "number > 0 or", "False or"),
+    Bug("conv: the total overwritten", conv.conv2d_weight_grad, "add=total is not None", "add=False"),
+    Bug("conv: added to what was in the memory", conv.conv2d_weight_grad, "add=total is not None", "add=True"),
     Bug("conv: groups of neighbouring rows", conv._by_group, "rows.reshape(len(rows), groups, rows.shape[1] // groups).swapaxes(0, 1)",
         "rows.reshape(groups, len(rows), rows.shape[1] // groups)"),
     Bug("rows: dilation forgotten", conv._runs, "tap * rows.dilation", "tap"),

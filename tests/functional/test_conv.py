@@ -130,3 +130,11 @@ def test_a_gradient_of_another_size_is_refused(places):
         conv2d_weight_grad(np.zeros((2, 4, 4, 1)), np.zeros((2, *places, 1)), (3, 3), Geometry())
     with pytest.raises(ValueError, match="places"):
         conv2d_input_grad(np.zeros((2, *places, 1)), np.zeros((3, 3, 1, 1)), (4, 4), Geometry())
+
+
+def test_a_weight_gradient_is_added_to_a_total():
+    x, dy, total = normal(0, 2, 6, 5, 4), normal(1, 2, 4, 3, 6), normal(2, 3, 3, 2, 6)
+    geometry = Geometry(groups=2)
+    expected = total + conv2d_weight_grad(x, dy, (3, 3), geometry)
+    assert conv2d_weight_grad(x, dy, (3, 3), geometry, total) is total
+    assert_agrees(total, expected)

@@ -25,7 +25,7 @@ ROOMS = (batchnorm, conv, dropout, maxout, pointwise, updates, winograd)
 LIMITS = [
     (blocks, "PIECE", 24), (pointwise, "PIECE", 24), (pointwise, "SMALL", 5), (batchnorm, "SMALL", 4),
     (updates, "PIECE", 24), (updates, "SMALL", 5), (dropout, "SMALL", 5),
-    (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (resample, "IMAGES", 1),
+    (dense, "PRODUCTS", 6), (conv, "WINDOWS", 60), (conv, "SMALL", 7), (conv, "ADDED", 5), (resample, "IMAGES", 1),
     (winograd, "TILES", 8), (winograd, "WEIGHT_TILES", 5), (winograd, "OVERHEAD", 0), (winograd, "MOVE", 0),
     (winograd, "TRANSFORM", 0), (winograd, "TURNED", 3),
 ]  # fmt: skip
@@ -194,6 +194,12 @@ def _conv2d(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
     return [ops.conv2d(a["x"], a["w"], geometry), ops.conv2d(a["x"], a["own"], by_channel)]
 
 
+def _conv2d_weight_grad(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
+    kernel, total = a["w"].shape[:2], a["w"].copy()
+    assert ops.conv2d_weight_grad(a["x"], a["dy"], kernel, geometry, total) is total
+    return [ops.conv2d_weight_grad(a["x"], a["dy"], kernel, geometry), total]
+
+
 def _slope(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], float]:
     return _image_shapes(rng), float(rng.choice([0.0, 0.01, 0.2]))
 
@@ -232,7 +238,7 @@ TWINS = {
         _conv_shapes, sums=True, tolerance=80,
     ),
     "conv2d_weight_grad": Twin(
-        lambda a, g: [ops.conv2d_weight_grad(a["x"], a["dy"], a["w"].shape[:2], g)],
+        _conv2d_weight_grad,
         _conv_shapes, sums=True, tolerance=80,
     ),
     "conv2d_bias_grad": Twin(lambda a, _: _bias_grads(ops.conv2d_bias_grad, a), _conv_bias_shapes, sums=True),

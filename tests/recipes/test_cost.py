@@ -36,7 +36,7 @@ MULTIPLIED: dict[str, Callable[..., int]] = {
     "dense_weight_grad": lambda dy, cache, *_: len(dy) * dy.shape[1] * cache.x.shape[1],
     "conv2d": lambda x, w, geometry: len(x) * int(np.prod(geometry.out_size(x.shape[1:3], w.shape[:2]))) * w.size,
     "conv2d_input_grad": lambda dy, w, *_: dy[..., 0].size * w.size,
-    "conv2d_weight_grad": lambda x, dy, kernel, geometry: (
+    "conv2d_weight_grad": lambda x, dy, kernel, geometry, *_: (
         dy.size * kernel[0] * kernel[1] * x.shape[3] // geometry.groups
     ),
 }
