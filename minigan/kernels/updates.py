@@ -1,6 +1,6 @@
 """Update rules on the workers: in one pass where loops are compiled, else piece by piece by the plain formula."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,18 @@ def in_pieces(*vectors: np.ndarray, change: Callable[..., None]) -> None:
     """See `minigan.ops.in_pieces`."""
     together = _in_one_pass(vectors, change) or partial(_by_pieces, vectors, change)
     share(together, len(vectors[0]), SMALL)
+
+
+def move_average(average: np.ndarray, theta: np.ndarray, coefficients: Sequence[float | np.ndarray]) -> None:
+    """See `minigan.ops.move_average`; piece by piece, while they are in the cache."""
+    old, new = coefficients
+
+    def part(start: int, stop: int) -> None:
+        for some in pieces(start, stop, PIECE):
+            average[some] *= old
+            average[some] += new * theta[some]
+
+    share(part, len(average), SMALL)
 
 
 def _in_one_pass(vectors: tuple[np.ndarray, ...], change: Any) -> Callable[[int, int], None] | None:

@@ -152,6 +152,9 @@ BUGS = [
     Bug("sigmoid: a sign", pointwise._sigmoid, "np.negative(x,", "np.positive(x,"),
     Bug("tanh: sine", pointwise.tanh, "np.tanh", "np.sin"),
     Bug("tanh backward: of the wrong array", pointwise._tanh_backward, "multiply(y, y", "multiply(dy, dy"),
+    Bug("average: the last number of a part is left out", updates.move_average, "pieces(start, stop,",
+        "pieces(start, stop - 1,"),
+    Bug("average: the shares exchanged", updates.move_average, "old, new =", "new, old ="),
     Bug("updates: the last number of a part is left out", updates._by_pieces, "pieces(start, stop,",
         "pieces(start, stop - 1,"),
 ]  # fmt: skip

@@ -89,6 +89,12 @@ def _in_pieces(a: Arrays, _: None) -> list[np.ndarray]:
     return [theta, moment]
 
 
+def _move_average(a: Arrays, shares: tuple[float, float]) -> list[np.ndarray]:
+    average = a["average"].copy()
+    ops.move_average(average, a["theta"], shares)
+    return [average]
+
+
 def _dense_weight_grad(a: Arrays, _: None) -> list[np.ndarray]:
     cache, total = ops.dense(a["x"], a["w"])[1], a["total"].copy()
     assert ops.dense_weight_grad(a["dy"], cache, total) is total
@@ -281,6 +287,10 @@ TWINS = {
     "in_pieces": Twin(
         _in_pieces, lambda rng: (dict.fromkeys(["theta", "gradient", "moment"], (int(rng.integers(1, 200)),)), None)
     ),
+    "move_average": Twin(
+        _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25)),
+        tolerance=1,
+    ),
 }  # fmt: skip
 
 
@@ -288,12 +298,6 @@ def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
     mean, var = a["gamma"].copy(), a["beta"].copy()
     ops.update_running_statistics(mean, var, ops.batchnorm(a["x"], a["gamma"], a["beta"], eps)[1], 0.25)
     return [mean, var]
-
-
-def _move_average(a: Arrays, shares: tuple[float, float]) -> list[np.ndarray]:
-    average = a["average"].copy()
-    ops.move_average(average, a["theta"], shares)
-    return [average]
 
 
 def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
@@ -309,9 +313,6 @@ GPU_ONLY = {
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
     "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
-    "move_average": Twin(
-        _move_average, lambda rng: (dict.fromkeys(["average", "theta"], (int(rng.integers(1, 200)),)), (0.75, 0.25))
-    ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
