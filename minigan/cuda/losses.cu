@@ -65,3 +65,20 @@ extern "C" __global__ void generator_non_saturating(in f, out df, out loss, long
     sum = over_block(sum);
     if (threadIdx.x == 0) loss[0] = sum / m;
 }
+
+// mean(sigmoid(s))
+extern "C" __global__ void mean_probability(in s, out mean, long long m) {
+    double sum = 0;
+    EACH(i, m) sum += sigmoid_of(s[i]);
+    sum = over_block(sum);
+    if (threadIdx.x == 0) mean[0] = sum / m;
+}
+
+// b where it is not nearly zero, and a over that.
+extern "C" __global__ void safe_quotient(in a, in b, out divisor, out quotient, long long n) {
+    EACH(i, n) {
+        const real d = fabs(b[i]) < (real)1e-20 ? (real)1e-20 : b[i];
+        divisor[i] = d;
+        quotient[i] = a[i] / d;
+    }
+}

@@ -1,11 +1,11 @@
-"""The losses of the two players on a GPU, each with its gradient in one launch (losses.cu)."""
+"""The losses of the two players on a GPU, each with its gradient, and what is measured: a launch each (losses.cu)."""
 
 from typing import Any
 
 import numpy as np
 
 from minigan.backend import array_module
-from minigan.cuda.launch import launch
+from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like
 from minigan.typing import Array
 
@@ -31,6 +31,21 @@ def generator_minimax(fake: Array) -> tuple[Array, Array]:
 def generator_non_saturating(fake: Array) -> tuple[Array, Array]:
     """See `minigan.functional.gan_losses.generator_non_saturating`."""
     return _generator("generator_non_saturating", fake)
+
+
+def mean_probability(logits: Array) -> Array:
+    """See `minigan.functional.gan_losses.mean_probability`."""
+    mean = _zero_d(logits)
+    _launch("mean_probability", contiguous(logits), mean, np.int64(logits.size))
+    return mean
+
+
+def safe_quotient(a: Array, b: Array) -> tuple[Array, Array]:
+    """See `minigan.functional.gan_losses.safe_quotient`."""
+    a, b = contiguous(a), contiguous(b)
+    divisor, quotient = empty_like(b), empty_like(b)
+    launch_each("losses", "safe_quotient", a, b, divisor, quotient, n=b.size)
+    return divisor, quotient
 
 
 def _generator(kernel: str, fake: Array) -> tuple[Array, Array]:

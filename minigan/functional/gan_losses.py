@@ -100,3 +100,23 @@ def generator_wasserstein(fake: Array) -> tuple[Array, Array]:
     .. math:: L = -\mathbb E[f], \qquad df = -\tfrac1m
     """
     return -fake.mean(), array_module(fake).full_like(fake, -1 / fake.size)
+
+
+def mean_probability(logits: Array) -> Array:
+    r"""What D thinks of a batch, :math:`\mathbb E[\sigma(s)]`: D(x) or D(G(z)) in the metrics.
+
+    Parameters: logits s (any shape). Returns one number, an array without axes.
+    """
+    return sigmoid(logits)[0].mean()
+
+
+def safe_quotient(a: Array, b: Array) -> tuple[Array, Array]:
+    r"""b where it is not nearly zero, and a over that.
+
+    .. math:: b' = b \text{ if } |b| \ge 10^{-20}, \text{ else } 10^{-20}; \qquad q = a / b'
+
+    The bound is far below the rounding of the sums that gradients on logits enter, and far above the smallest
+    number of float32. Parameters: a, b (any shape). Returns b', q.
+    """
+    divisor = array_module(b).where(abs(b) < 1e-20, 1e-20, b)
+    return divisor, a / divisor

@@ -127,7 +127,7 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
-    return {"loss_d": value, "d_real": mean_probability(real_logits), "d_fake": mean_probability(fake_logits)}
+    return {"loss_d": value, "d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
 
 
 def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
@@ -142,7 +142,7 @@ def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array
     d.net.backward(d.theta, xp.concatenate([d_real, d_fake]), cache, d.grads, need_dx=False)
     d.net.update_statistics(d.theta, cache)
     d.update()
-    return {"loss_d": value, "d_real": mean_probability(logits[:n]), "d_fake": mean_probability(logits[n:])}
+    return {"loss_d": value, "d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
 
 
 def generator_step(
@@ -158,7 +158,7 @@ def generator_step(
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     g.update()
-    return {"loss_g": value, "d_fake_g": mean_probability(fake_logits)}
+    return {"loss_g": value, "d_fake_g": ops.mean_probability(fake_logits)}
 
 
 def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array, rng: np.random.Generator) -> Metrics:
@@ -176,8 +176,8 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     g.net.update_statistics(g.theta, cache_g)
     d.update()
     g.update()
-    p_fake = mean_probability(fake_logits)
-    p_real = mean_probability(real_logits)
+    p_fake = ops.mean_probability(fake_logits)
+    p_real = ops.mean_probability(real_logits)
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 
@@ -196,10 +196,9 @@ def backward_for_both(d: Player, for_d: Array, for_g: Array, cache: Cache) -> Ar
     if d.net.mixes_samples:
         d.net.backward(d.theta, for_d, cache, d.grads, need_dx=False)
         return d.net.backward(d.theta, for_g, cache, None)
-    # Far below the rounding of the sums that it enters, and far above the smallest number of float32.
-    divisor = array_module(for_d).where(abs(for_d) < 1e-20, 1e-20, for_d)
+    divisor, ratio = ops.safe_quotient(for_g, for_d)  # D may be so sure that its own gradient is 0
     dx = d.net.backward(d.theta, divisor, cache, d.grads)
-    return dx * (for_g / divisor).reshape(-1, *(1,) * (dx.ndim - 1))
+    return dx * ratio.reshape(-1, *(1,) * (dx.ndim - 1))
 
 
 def play_round(game: Game | OwnRound, g: Player, d: Player, draws: Draws) -> Metrics:
@@ -233,8 +232,3 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
             fake, _ = generate(g, draws.latent_d(k), rng)
         metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
     return metrics
-
-
-def mean_probability(logits: Array) -> Array:
-    """The batch mean of D = sigmoid(logit)."""
-    return ops.sigmoid(logits)[0].mean()

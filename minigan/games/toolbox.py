@@ -14,7 +14,7 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import array_module, put_like
-from minigan.games.gan import Draws, Metrics, OwnRound, mean_probability
+from minigan.games.gan import Draws, Metrics, OwnRound
 from minigan.games.player import Player
 from minigan.typing import Array
 
@@ -96,9 +96,9 @@ class ToolboxGame(OwnRound):
         return {
             "loss_d": loss_d,
             "loss_g": loss_g,
-            "d_real": mean_probability(logits[: len(real)]),
-            "d_fake": mean_probability(logits[len(real) :]),
-            "d_fake_g": mean_probability(logits_g),
+            "d_real": ops.mean_probability(logits[: len(real)]),
+            "d_fake": ops.mean_probability(logits[len(real) :]),
+            "d_fake_g": ops.mean_probability(logits_g),
         }
 
     def _train_generator(self, g: Player, d: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -55,6 +55,11 @@ BUGS = [
     Bug("losses", "discriminator_bce", "__syncthreads();\n        if", "if"),
     Bug("losses", "generator_minimax", "-sigmoid_of(f[i]) / m", "-sigmoid_of(-f[i]) / m"),
     Bug("losses", "generator_non_saturating", "softplus_of(-f[i])", "softplus_of(f[i])"),
+    Bug("losses", "mean_probability", "sum += sigmoid_of(s[i])", "sum += s[i]"),
+    Bug("losses", "mean_probability", "mean[0] = sum / m", "mean[0] = sum"),
+    Bug("losses", "safe_quotient", "fabs(b[i])", "b[i]"),
+    Bug("losses", "safe_quotient", "divisor[i] = d", "divisor[i] = a[i]"),
+    Bug("losses", "safe_quotient", "quotient[i] = a[i] / d", "quotient[i] = d / a[i]"),
     # batch normalisation
     Bug("batchnorm", "batchnorm", "q - s * s / n", "q"),
     Bug("batchnorm", "batchnorm", "(chunk.last - chunk.first) * apart", "0 * apart"),

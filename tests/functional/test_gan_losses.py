@@ -160,6 +160,20 @@ def test_the_wasserstein_generator_is_pushed_the_same_wherever_it_is(fake):
     assert (d_fake == -1 / fake.size).all()
 
 
+def test_mean_probabilities_are_finite_for_any_logit():
+    assert gan_losses.mean_probability(np.array([[-1e4], [1e4]])) == 0.5
+    assert_agrees(gan_losses.mean_probability(np.array([0.0, np.log(3.0)])), (0.5 + 0.75) / 2, 1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_quotient_stays_finite_where_the_divisor_vanishes(dtype):
+    a, b = np.array([1, 1, 3, 0, 2], dtype), np.array([0, 1e-30, -4, 0, -1e-30], dtype)
+    divisor, quotient = gan_losses.safe_quotient(a, b)
+    assert divisor.dtype == quotient.dtype == dtype
+    assert divisor.tolist() == np.array([1e-20, 1e-20, -4, 1e-20, 1e-20], dtype).tolist()
+    assert_agrees(divisor * quotient, a, 1e-6)
+
+
 def test_the_least_squares_targets_are_one_and_zero():
     loss, d_real, d_fake = gan_losses.discriminator_least_squares(np.ones((2, 1)), np.zeros((3, 1)))
     assert loss == 0

@@ -313,6 +313,13 @@ GPU_ONLY = {
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
     "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
+    "mean_probability": Twin(
+        lambda a, _: [ops.mean_probability(a["logits"])], lambda rng: ({"logits": (int(rng.integers(1, 30)), 1)}, None)
+    ),
+    "safe_quotient": Twin(
+        lambda a, _: [*ops.safe_quotient(a["for_g"], a["for_d"])],
+        lambda rng: (dict.fromkeys(["for_g", "for_d"], (int(rng.integers(1, 30)), 1)), None),
+    ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
