@@ -42,6 +42,8 @@ class Options:
     """of the latents, and of the choice of real images"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
+    last_weights: bool = False
+    """of a run that averages G's parameters: draw with the last ones instead"""
     diagnose: bool = False
     """say what went wrong in the run, by what it has recorded, and leave; nothing is drawn or scored"""
     debug: bool = False
@@ -66,7 +68,8 @@ def main(argv: list[str]) -> int:
     from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
 
-    saved, folder = load_run(options.run, select_device(options.device)), RunFolder(options.run)
+    saved = load_run(options.run, select_device(options.device), options.last_weights)
+    folder = RunFolder(options.run)
     for note in saved.notes:
         print(f"note: {note}")
     run_options, _ = read_run_config(folder.config)
@@ -75,7 +78,8 @@ def main(argv: list[str]) -> int:
     names = chosen_metrics(options.metric, source, saved.image_shape, network)
     with compute(run_options.kernels, None, MACS):
         samples, real = gather(options, saved, source, network)
-        print(f"{saved.recipe.name}, step {saved.state.step}: {len(samples.pixels)} samples against {real.words}")
+        drawn = f"{len(samples.pixels)} samples{f' of {saved.weights} weights' if saved.recipe.average else ''}"
+        print(f"{saved.recipe.name}, step {saved.state.step}: {drawn} against {real.words}")
         rows = table(names, samples, real)
         write_json(folder.evaluation, options, saved, samples, real, rows)
         print(f"written to {folder.evaluation}")
@@ -196,6 +200,7 @@ def write_json(
 
     document = {
         "minigan": __version__, "recipe": saved.recipe.name, "step": saved.state.step,
+        "weights": saved.weights,
         "samples": len(samples.pixels), "seed": options.seed, "compared with": real.words,
         "scores": [row._asdict() for row in rows],
     }  # fmt: skip

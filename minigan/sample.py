@@ -32,6 +32,8 @@ class Options:
     """file to write; without it RUN/more-samples-SEED.png, RUN/walk-SEED.gif or RUN/arithmetic-SEED.png"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
+    last_weights: bool = False
+    """of a run that averages G's parameters: draw with the last ones instead"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> int:
     from minigan.runs import latents, pictures
     from minigan.runs.saved import load_run
 
-    saved = load_run(options.run, select_device(options.device))
+    saved = load_run(options.run, select_device(options.device), options.last_weights)
     for note in saved.notes:
         print(f"note: {note}")
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)

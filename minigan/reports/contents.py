@@ -38,6 +38,7 @@ class Evaluation:
     step: int
     samples: int
     compared_with: str
+    weights: str  # of G: last or average; empty if an older version wrote it
     scores: list[Score]
 
 
@@ -113,7 +114,8 @@ def _read_evaluation(path: Path) -> Evaluation:
         )
         for row in document["scores"]
     ]  # fmt: skip
-    return Evaluation(int(document["step"]), int(document["samples"]), str(document["compared with"]), scores)
+    numbers = int(document["step"]), int(document["samples"])
+    return Evaluation(*numbers, str(document["compared with"]), str(document.get("weights", "")), scores)
 
 
 def _optional(value: Any) -> float | None:

@@ -31,14 +31,23 @@ class SavedRun:
     notes: list[str]
     lacks: tuple[str, ...] = ()
 
+    @property
+    def weights(self) -> str:
+        """Which parameters of G it draws with: last or average."""
+        return "last" if self.state.average is None else "average"
+
     def draw(self, z: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
         there = self.device.put(z.astype(self.state.drawing.flat.dtype))
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
-def load_run(path: Path, device: Device) -> SavedRun:
-    """Open a run. Raises UsageError if `path` holds none, CheckpointError if no checkpoint can be read."""
+def load_run(path: Path, device: Device, last_weights: bool = False) -> SavedRun:
+    """Open a run; `last_weights`: draw with G's last parameters, not with their average.
+
+    Raises UsageError if `path` holds none or the run has no average to leave aside, CheckpointError if no checkpoint
+    can be read.
+    """
     folder = RunFolder(path)
     if not folder.config.exists():
         raise UsageError(f"{path} holds no run of minigan: there is no config.toml")
@@ -51,6 +60,12 @@ def load_run(path: Path, device: Device) -> SavedRun:
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)
+    if last_weights:
+        if state.average is None:
+            raise UsageError(
+                f"--last-weights: {path} keeps no average of G's parameters; it always draws with the last"
+            )
+        state.average = None
     return SavedRun(recipe, state, image_shape, device, notes, tuple(facts.get("lacks", ())))
 
 
