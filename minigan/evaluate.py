@@ -25,6 +25,7 @@ Name = Literal[
 FEW, MANY = 500, 10_000  # samples by default
 PIXELS = 2**25  # in all of them, where that leaves enough: distances cost as much as pixels there are
 COLUMNS = 10  # of neighbours.png
+CLASSES = 20  # of samples, up to which their shares are printed
 MACS = 4 * 10**9  # multiply-adds of a few images through a network, and of blocks of distances: enough for all threads
 
 
@@ -33,7 +34,7 @@ class Options:
     run: tyro.conf.Positional[Path]
     """folder of the run"""
     metric: tuple[Name, ...] = ()
-    """one or more; without it all that make sense for the data"""
+    """one or more, which evaluation.json then holds alone; without it all that make sense for the data"""
     data: str | None = None
     """the real images, if not those of the run: mnist:DIR for a run of mnist5k gives test images to compare with"""
     samples: int | None = None
@@ -77,8 +78,10 @@ def main(argv: list[str]) -> int:
     network = network_for_photographs(source, saved.image_shape, saved.device)
     names = chosen_metrics(options.metric, source, saved.image_shape, network)
     with compute(run_options.kernels, None, MACS):
-        samples, real = gather(options, saved, source, network)
-        drawn = f"{len(samples.pixels)} samples{f' of {saved.weights} weights' if saved.recipe.average else ''}"
+        samples, real = gather(options, saved, source, network, run_options.image_memory * 2**30)
+        drawn = f"{len(samples.pixels)} samples"
+        if saved.recipe.average:  # else there is no choice
+            drawn += f", drawn with G's {saved.weights} weights,"
         print(f"{saved.recipe.name}, step {saved.state.step}: {drawn} against {real.words}")
         rows = table(names, samples, real)
         write_json(folder.evaluation, options, saved, samples, real, rows)
@@ -125,14 +128,16 @@ def network_for_photographs(source: str, image_shape: "Shape", device: "Device")
     return None if path is None else load_efficientnet(path, device)
 
 
-def gather(options: Options, saved: "SavedRun", source: str, network: "Network | None") -> tuple["Images", "Real"]:
-    """The samples and the real images; without --samples equally many."""
+def gather(
+    options: Options, saved: "SavedRun", source: str, network: "Network | None", memory: float
+) -> tuple["Images", "Real"]:
+    """The samples and the real images, which may take so many bytes; without --samples equally many."""
     from minigan.evaluation.material import load_real, wrapper
     from minigan.randomness import Purpose, stream
 
     wrap = wrapper(source, saved.image_shape, saved.device, network)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
-    real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap)
+    real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap, memory)
     count = options.samples or len(real.stand_in.pixels)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
     return wrap(saved.draw(z)), real
@@ -169,6 +174,7 @@ def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape", n
 
 def table(names: list[str], samples: "Images", real: "Real") -> list["Row"]:
     """Compute and print, a row for each number."""
+    from minigan.evaluation.classifier_score import class_histogram
     from minigan.evaluation.scores import compute
 
     print(f"{'score':28} {'samples':>17} {'real images':>17}  {'better':7} looks at", flush=True)
@@ -178,6 +184,9 @@ def table(names: list[str], samples: "Images", real: "Real") -> list["Row"]:
             mine, theirs = shown(row.value, row.error), shown(row.real, row.real_error)
             print(f"{row.score:28} {mine:>17} {theirs:>17}  {row.better:7} {row.space}", flush=True)
             rows.append(row)
+    if samples.names_the_data and samples.logits.shape[1] <= CLASSES:
+        counts = class_histogram(samples.logits)
+        print("classes, %:", "  ".join(f"{name} {share:.1f}" for name, share in enumerate(100 * counts / counts.sum())))
     return rows
 
 
@@ -206,7 +215,7 @@ def write_json(
     }  # fmt: skip
     if samples.classifier is not None:
         document["classifier"] = {"name": samples.classifier.name, "sha256": samples.classifier.sha256}
-        if samples.classifier.names_the_data:
+        if samples.names_the_data:
             document["class histogram"] = class_histogram(samples.logits).tolist()
     write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
 

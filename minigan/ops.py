@@ -101,12 +101,11 @@ draw_keep = _door(_dropout.draw_keep)
 dropout, dropout_backward = _door(_dropout.dropout), _door(_dropout.dropout_backward)
 generator_minimax = _door(gan_losses.generator_minimax)
 generator_non_saturating = _door(gan_losses.generator_non_saturating)
-mean_probability = _door(gan_losses.mean_probability)
+mean_probability, safe_quotient = _door(gan_losses.mean_probability), _door(gan_losses.safe_quotient)
 maxout, maxout_backward = _door(_maxout.maxout), _door(_maxout.maxout_backward)
 relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
-safe_quotient = _door(gan_losses.safe_quotient)
 sigmoid, sigmoid_backward = _door(activations.sigmoid), _door(activations.sigmoid_backward)
 update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
@@ -136,13 +135,12 @@ def fast_kernels(threads: int) -> Iterator[None]:
     from minigan.kernels import kept, memory, subnormals, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()
-    flushed_before = subnormals.flush_subnormals(True)  # before workers are started, for they do as this thread does
-    workers.set_threads(threads)
-    kept_before = memory.keep_freed(True)
-    _host_twins.update(_twins_in("kernels", HOST_ROOMS))
-    if gpu_in_use():
-        _gpu_twins.update(_twins_in("cuda", GPU_ROOMS))
+    kept_before, flushed_before = memory.keep_freed(True), subnormals.flush_subnormals(True)
     try:
+        workers.set_threads(threads)  # after the above: they make zeros as the thread does that starts them
+        _host_twins.update(_twins_in("kernels", HOST_ROOMS))
+        if gpu_in_use():
+            _gpu_twins.update(_twins_in("cuda", GPU_ROOMS))
         with threadpool_limits(limits=1, user_api="blas"):
             yield
     finally:

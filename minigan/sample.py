@@ -63,21 +63,23 @@ def main(argv: list[str]) -> int:
     saved = load_run(options.run, select_device(options.device), options.last_weights)
     for note in saved.notes:
         print(f"note: {note}")
+    name = f"{'last-' if options.last_weights else ''}{options.seed}"
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)
     if options.walk is not None:
-        out = options.out or options.run / f"walk-{options.seed}.gif"
+        out = options.out or options.run / f"walk-{name}.gif"
         pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], options.between)), options.scale)
         what = f"a walk through {options.walk} samples"
     elif options.arithmetic:
-        out = options.out or options.run / f"arithmetic-{options.seed}.png"
+        out = options.out or options.run / f"arithmetic-{name}.png"
         chosen = latents.arithmetic(z, options.arithmetic)
         pictures.save_png(out, pictures.grid(saved.draw(chosen), columns=4), options.scale)
         what = "samples {} - {} + {}".format(*options.arithmetic)
     else:
-        out = options.out or options.run / f"more-samples-{options.seed}.png"
+        out = options.out or options.run / f"more-samples-{name}.png"
         pictures.save_png(out, pictures.grid(saved.draw(z), options.columns), options.scale)
         what = f"{options.count} samples"
-    print(f"{what} of {saved.recipe.name}, step {saved.state.step}: {out}")
+    weights = ", G's last weights" if options.last_weights else ""
+    print(f"{what} of {saved.recipe.name}, step {saved.state.step}{weights}: {out}")
     return 0
 
 

@@ -37,11 +37,11 @@ class Options:
     seed: int = 0
     """of everything random; the same seed gives the same pictures"""
     stages: tuple[float, ...] = (0, 0.1, 0.4, 1)
-    """when the pictures of stages.png are taken, and what is printed measured, as shares of the rounds"""
+    """at which shares of the rounds the pictures of stages.png are taken, and what is measured is printed"""
     kernels: Literal["plain", "fast"] = "plain"
     """plain, the code that the docs explain; or fast, for the large networks of pacgan"""
     frames: int = 60
-    """pictures in the animation, and rows of measures.csv besides the stages; 0 for none"""
+    """pictures in the animation, and rows of measures.csv besides those of the stages; 0: no animation"""
     out: Path | None = None
     """folder for stages.png, progress.gif and measures.csv; without it a new one in runs/"""
     overwrite: bool = False
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
     out = options.out or new_run_path(options.toy)
-    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED, MEASURED)):
+    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED)):
         raise UsageError(f"{out} holds pictures of a toy: choose another --out, or replace them (--overwrite)")
     out.mkdir(parents=True, exist_ok=True)
     steps = options.steps or toy.steps
@@ -86,9 +86,10 @@ def main(argv: list[str]) -> int:
     moving = [round(steps * frame / max(options.frames - 1, 1)) for frame in range(options.frames)]
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
     with StopRequest() as stop:
-        views, measured = watch(toy, options, {*shown, *moving, steps}, out / MEASURED, stop)
+        views, measured = watch(toy, options, steps, {*shown, *moving, steps}, out / MEASURED, stop)
     last = max(views)
-    shown = [step for step in shown if step < last] + [last]
+    if last < steps:  # stopped: how it was then stands in the place of what did not come
+        shown = [step for step in shown if step < last] + [last]
     print_columns({step: measured[step] for step in dict.fromkeys(shown)})
     draw(toy, views, shown, [step for step in moving if step <= last], out)
     if stop.exit_code:
@@ -97,9 +98,9 @@ def main(argv: list[str]) -> int:
 
 
 def watch(
-    toy: "Toy", options: Options, looks: set[int], table: Path, stop: "StopRequest"
+    toy: "Toy", options: Options, steps: int, looks: set[int], table: Path, stop: "StopRequest"
 ) -> "tuple[dict[int, View], dict[int, dict[str, float]]]":
-    """Train, look after these rounds, and write what is measured into a table; what was seen and measured, by round.
+    """Train, look after some rounds, and write what is measured into a table; what was seen and measured, by round.
 
     Somebody who stops it sees how it is then. Raises UsageError if the parameters are not finite any more.
     """
@@ -112,10 +113,11 @@ def watch(
 
     views: dict[int, View] = {}
     measured: dict[int, dict[str, float]] = {}
-    steps, lr = max(looks), options.lr or toy.lr
+    lr = options.lr or toy.lr
 
     def newest() -> str:
-        return ", ".join(f"{words} {value:.3g}" for words, value in measured[max(measured)].items())
+        found = measured[max(measured)] if measured else {}
+        return "; ".join(f"{words}: {value:.3g}" for words, value in found.items())
 
     bar = Bar(0, steps)
     try:

@@ -70,11 +70,17 @@ def test_the_last_weights_of_a_run_that_averages_are_scored_when_asked_for(runs)
     """The default recipe averages G's parameters; after 20 rounds the average is another network."""
     asked = ("--samples", 40, "--metric", "parzen")
     printed, average = evaluate(runs, "embedded", *asked)
-    assert "40 samples of average weights against" in printed
+    assert "40 samples, drawn with G's average weights, against" in printed
     printed, last = evaluate(runs, "embedded", *asked, "--last-weights")
-    assert "40 samples of last weights against" in printed
+    assert "40 samples, drawn with G's last weights, against" in printed
     assert (average["weights"], last["weights"]) == ("average", "last")
     assert average["scores"] != last["scores"]
+    for more in ((), ("--last-weights",)):
+        done = run(runs, "minigan.sample", "embedded", "--count", 4, "--device", "cpu", *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("G's last weights" in done.stdout) == bool(more)
+    pictures = [Image.open(runs / "embedded" / f"more-samples-{name}.png").tobytes() for name in ("0", "last-0")]
+    assert pictures[0] != pictures[1]
     assert "with G’s last weights, compared with" in (runs / "embedded" / "report.html").read_text(encoding="utf-8")
     shutil.copytree(runs / "embedded", runs / "plain")
     done = run(runs, "minigan.train", *NARROW, "--average", "0", "--out", "plain", "--overwrite", "--device", "cpu")
@@ -88,7 +94,7 @@ def test_the_last_weights_of_a_run_that_averages_are_scored_when_asked_for(runs)
 
 def test_digits_get_all_scores_each_with_the_name_of_what_looked(runs):
     printed, found = evaluate(runs, "embedded", "--samples", 40)
-    assert printed.startswith("mlp-mnist, step 20: 40 samples of average weights against 40 training images (there is ")
+    assert printed.startswith("mlp-mnist, step 20: 40 samples, drawn with G's average weights, against 40 training ")
     assert {row["metric"] for row in found["scores"]} == set(METRICS) - {"modes"}
     for row in found["scores"]:
         assert row["space"] == ("pixels" if row["metric"] in ("parzen", "copies") else DIGITS)

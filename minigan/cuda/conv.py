@@ -215,7 +215,7 @@ class Bands:
         return dx.swapaxes(0, 1) if self._shifted else dx
 
     def from_images(self, dy: Array) -> Array:
-        """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O), copied if its images come first."""
+        """The places in the order of the bands, (P N Q, O): of dy (N, P, Q, O), copied if it does not lie so."""
         return contiguous(dy.swapaxes(0, 1) if self._shifted else dy).reshape(self.places, dy.shape[3])
 
     def to_images(self, y: Array) -> Array:
@@ -237,11 +237,11 @@ class Bands:
         in_order = self.groups == 1 and (self.rows.stride == 1 or self.columns.places == 1)
         return in_order and self.rows.one_each and self.columns.one_each
 
-    def _sizes(self, channels: int, rows_first: bool) -> tuple[np.generic, ...]:
-        """BANDS of bands.cu; `rows_first`: how the images lie."""
+    def _sizes(self, channels: int, by_rows: bool) -> tuple[np.generic, ...]:
+        """BANDS of bands.cu; `by_rows`: whether the images lie with their rows first."""
         rows, columns = self.rows, self.columns
         if max(self._lines, self.images * rows.size * columns.size) > MOST:
             raise ValueError(f"{self.images} images of {rows.size} x {columns.size} pixels are too many at once")
         sizes = (self.images, rows.size, columns.size, channels, self.blocks, columns.places, self.phases)
         steps = (columns.kernel, rows.stride, columns.stride, columns.dilation, rows.before, columns.before)
-        return *map(np.int32, sizes + steps), np.bool_(self._shifted), np.bool_(rows_first)
+        return *map(np.int32, sizes + steps), np.bool_(self._shifted), np.bool_(by_rows)

@@ -37,6 +37,8 @@ def _masked(x: Array, keep: Array, scale: float) -> Array:
         return plain.dropout(x, keep, scale)[0]
     x = side_by_side(x)
     y = empty_like(x)
+    if not x.size:
+        return y
     if pixels > 1 and rows_first(x):
         pixels = math.prod(x.shape[2:-1])  # of a sample, in one of its rows
     keep = contiguous(keep) if pixels > 1 else flat(laid_like(keep, x))

@@ -20,9 +20,9 @@ def rows_first(array: Array) -> bool:
     return array.ndim > 2 and not array.flags.c_contiguous and array.swapaxes(0, 1).flags.c_contiguous
 
 
-def laid(array: Array, rows_first: bool) -> Array:
+def laid(array: Array, by_rows: bool) -> Array:
     """The array, or a copy of it, that lies with its rows or with its images first."""
-    return contiguous(array.swapaxes(0, 1)).swapaxes(0, 1) if rows_first else contiguous(array)
+    return contiguous(array.swapaxes(0, 1)).swapaxes(0, 1) if by_rows else contiguous(array)
 
 
 def side_by_side(array: Array) -> Array:
@@ -37,7 +37,9 @@ def laid_like(array: Array, other: Array) -> Array:
 
 def flat(array: Array) -> Array:
     """Its numbers, which lie side by side, in the order of memory: a view."""
-    return (array.swapaxes(0, 1) if rows_first(array) else array).reshape(-1)
+    in_order = array.swapaxes(0, 1) if rows_first(array) else array
+    assert in_order.flags.c_contiguous  # else reshape would copy, and what a kernel writes there would be lost
+    return in_order.reshape(-1)
 
 
 def empty_like(array: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan import typing
 from minigan.backend import Device
+from minigan.data.resize import MEMORY
 from minigan.data.sources import has_test_split, load_images
 from minigan.errors import DataError
 from minigan.evaluation.classifier import load_classifier
@@ -36,6 +37,11 @@ class Images:
     def there(self) -> Array:
         """The bytes on the device; scores count them as numbers in [0, 1]."""
         return self.device.put(np.asarray(self.pixels))
+
+    @property
+    def names_the_data(self) -> bool:
+        """Whether there is a classifier, and its classes are those of the data."""
+        return self.classifier is not None and self.classifier.names_the_data
 
     @cached_property
     def _seen(self) -> tuple[Array, Array]:
@@ -103,10 +109,14 @@ def load_real(
     count: int,
     seed: int,
     wrap: Callable[[typing.Images], Images],
+    memory: float = MEMORY,
 ) -> Real:
-    """Load images of one shape (H, W, C), and `choose_real` ones. Raises DataError for images of other colours."""
+    """Load images of one shape (H, W, C), and `choose_real` ones. Raises DataError for images of other colours.
+
+    memory, bytes: images that take more are not kept but made from their files when they are needed.
+    """
     height, width, channels = image_shape
-    images = load_images(source, size=(height, width)).images
+    images = load_images(source, size=(height, width), memory=memory).images
     if images.shape[3] != channels:
         raise DataError(f"{source} has images of {images.shape[3]} colour channels, the run makes {channels}")
     return choose_real(source, images, training_part, count, seed, wrap)

@@ -75,7 +75,8 @@ def two_sample_accuracy(real: Array, fake: Array) -> TwoSample:
     Each point is given the label of its nearest other point. 0.5: the sets cannot be told apart; 1: no point has a
     neighbour of the other set. Below 0.5 the samples sit on the real points: copies. The two halves differ in
     what they say (Xu et al. 2018): few right on real images and many right on samples mean missing modes.
-    Equally near points count as real. Parameters: as many real as fake. Raises ValueError otherwise.
+    Equally near points count as real. Weakness: harsh; a small but constant difference, such as faint noise, gives 1
+    however good the samples are. Parameters: as many real as fake. Raises ValueError otherwise.
     """
     check_points(real, fake)
     if len(real) != len(fake) or len(real) < 2:

@@ -5,6 +5,7 @@ it the number means nothing; and with what real images get in place of the sampl
 best value that finite sets reach.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from minigan.typing import Array, Shape
 
 PIXELS = "pixels"
 COPIES = 1000  # images whose nearest training image is looked up
+PART = 1 << 26  # bytes of training images that are looked through at a time
 
 
 class Value(NamedTuple):
@@ -94,7 +96,7 @@ def _parzen(samples: Images, real: Real) -> list[Value]:
 def _classifier(samples: Images, _: Real) -> list[Value]:
     mean, std = classifier_score(samples.logits)
     score = Value("classifier score", mean, std, "higher")
-    if samples.classifier is None or not samples.classifier.names_the_data:
+    if not samples.names_the_data:
         return [score]  # cats that look like a few more of ImageNet's classes are no better cats
     counts = class_histogram(samples.logits)
     return [
@@ -171,6 +173,16 @@ def _equally_many(samples: Images, real: Real) -> tuple[Array, Array]:
 
 
 def _nearest_training(images: Images, real: Real) -> tuple[np.ndarray, np.ndarray]:
-    """Root mean square difference a pixel to the nearest training image, and which one, of the first images."""
-    found = nearest(images.there[:COPIES], real.training.there)
-    return np.sqrt(to_host(found.squared) / images.pixels[0].size), to_host(found.index)
+    """Root mean square difference a pixel to the nearest training image, and which one, of the first images.
+
+    Training images come in parts: there may be more of them than memory holds.
+    """
+    points, training = images.there[:COPIES], real.training.pixels
+    squared, index = np.full(len(points), np.inf), np.zeros(len(points), np.int64)
+    part = max(1, PART // math.prod(training.shape[1:]))
+    for start in range(0, len(training), part):
+        found = nearest(points, images.device.put(np.asarray(training[start : start + part])))
+        distances = to_host(found.squared)
+        closer = distances < squared
+        squared[closer], index[closer] = distances[closer], start + to_host(found.index)[closer]
+    return np.sqrt(squared / images.pixels[0].size), index

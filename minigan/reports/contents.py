@@ -11,14 +11,14 @@ import numpy as np
 from minigan.errors import UserError
 from minigan.reports.charts import Series
 from minigan.runs.config import command_line, read_config
-from minigan.runs.doctor import Diagnosis, diagnose
+from minigan.runs.doctor import Diagnosis, course, diagnose
 from minigan.runs.folder import RunFolder
 from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.vitals import Vitals, read_vitals
 
 Found = TypeVar("Found")
 Config: TypeAlias = tuple[str, dict[str, Any], list[str]]  # recipe, settings, command
-UNREADABLE = (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+UNREADABLE = (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Score(NamedTuple):
@@ -39,6 +39,7 @@ class Evaluation:
     samples: int
     compared_with: str
     weights: str  # of G: last or average; empty if an older version wrote it
+    classes: list[int]  # how many samples are of each; empty where no classifier knows the data's
     scores: list[Score]
 
 
@@ -53,6 +54,7 @@ class Contents:
     rows: list[Row]
     vitals: list[Vitals]
     diagnoses: list[Diagnosis]
+    earlier: dict[str, tuple[int, int]]  # first and last round of what was wrong earlier, and is not at the end
     evaluation: Evaluation | None
     scores: list[Series]
     samples: list[Path]
@@ -74,6 +76,8 @@ def read_contents(folder: RunFolder) -> Contents:
     recipe, settings, command = read(_read_config, folder.config, no_config)
     rows: list[Row] = read(read_metrics, folder.metrics, [])
     vitals: list[Vitals] = read(read_vitals, folder.vitals, [])
+    diagnoses = diagnose(rows, vitals)
+    at_the_end = {diagnosis.name for diagnosis in diagnoses}
     return Contents(
         recipe=recipe,
         settings=settings,
@@ -81,7 +85,8 @@ def read_contents(folder: RunFolder) -> Contents:
         command=command if rows else [],  # a run that was loaded from other files has none
         rows=rows,
         vitals=vitals,
-        diagnoses=diagnose(rows, vitals),
+        diagnoses=diagnoses,
+        earlier={name: span for name, span in course(rows, vitals).items() if name not in at_the_end},
         evaluation=read(_read_evaluation, folder.evaluation, None),
         scores=read(_read_scores, folder.scores, []),
         samples=folder.sample_files(),
@@ -115,7 +120,10 @@ def _read_evaluation(path: Path) -> Evaluation:
         for row in document["scores"]
     ]  # fmt: skip
     numbers = int(document["step"]), int(document["samples"])
-    return Evaluation(*numbers, str(document["compared with"]), str(document.get("weights", "")), scores)
+    classes = [int(count) for count in document.get("class histogram", [])]
+    if min(classes, default=0) < 0:
+        raise ValueError("a class has fewer than no samples")
+    return Evaluation(*numbers, str(document["compared with"]), str(document.get("weights", "")), classes, scores)
 
 
 def _optional(value: Any) -> float | None:

@@ -70,6 +70,7 @@ def render(folder: RunFolder) -> str:
         curves=sections.curve_charts(contents, last),
         networks=sections.network_charts(contents.vitals, last),
         scores=sections.score_charts(contents, last),
+        evaluated_classes=sections.evaluated_classes(contents.evaluation),
         neighbours=_picture(folder, folder.neighbours, pictures.BUDGET // pictures.MOST, notes),
         notes=notes,
         box=layout,

@@ -20,13 +20,14 @@ from minigan.reports.charts import (
     layer_tones,
     mirrored_bars,
 )
-from minigan.reports.contents import Contents
+from minigan.reports.contents import Contents, Evaluation
 from minigan.reports.numbers import shown
 from minigan.runs.checkpoint import step_of
 from minigan.runs.doctor import WINDOW
 from minigan.runs.metrics import Row
 from minigan.runs.vitals import Vitals
 
+CLASSES = 20  # of samples, up to which their shares are drawn
 COLUMNS = (("loss of D", "loss_d"), ("loss of G", "loss_g"), ("D(x)", "d_real"), ("D(G(z))", "d_fake"))
 
 
@@ -141,6 +142,13 @@ def class_histograms(vitals: Sequence[Vitals]) -> dict[int, Bars]:
     known = [(line.step, line.classes) for line in vitals if line.classes]
     top = largest_share([counts for _, counts in known])
     return {step: class_bars(counts, top) for step, counts in known}
+
+
+def evaluated_classes(evaluation: Evaluation | None) -> Bars | None:
+    """The classes of the samples that were scored, where a classifier knows them and they are few enough to draw."""
+    if evaluation is None or not sum(evaluation.classes) or len(evaluation.classes) > CLASSES:
+        return None
+    return class_bars(evaluation.classes, largest_share([evaluation.classes]))
 
 
 def measured_at(rows: Sequence[Row], step: int) -> list[tuple[str, str]]:

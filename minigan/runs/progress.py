@@ -34,7 +34,7 @@ class Bar:
         """Show words about the round `step`; off a terminal at most one line every few seconds."""
         now = time.monotonic()
         if not self._bar.disable:
-            self._bar.set_postfix_str(words())
+            self._bar.set_postfix_str(words(), refresh=False)  # shown when the bar is drawn next, a few times a second
         elif now - self._last >= PLAIN_SECONDS:
             self._last = now
             rate = (step - self._start) / (now - self._began)

@@ -1,5 +1,6 @@
 """From images to rows: what is compared with what, and what each row says about itself."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from minigan.backend import CPU
 from minigan.data.sources import load_images
 from minigan.data.stream import StreamedImages
 from minigan.errors import DataError
-from minigan.evaluation import material
+from minigan.evaluation import material, scores
 from minigan.evaluation.classifier import load_classifier
 from minigan.evaluation.material import Images, choose_real, classifier_name, load_real, wrapper
 from minigan.evaluation.scores import METRICS, compute, neighbour_rows, possible_metrics
@@ -35,8 +36,9 @@ def split(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded digits with a test split: the first 1,000 of them."""
     data = load_images("mnist5k")
 
-    def load(source: str, part: str = "train", size: Any = None) -> Any:
+    def load(source: str, part: str = "train", size: Any = None, memory: float = 0) -> Any:
         assert size == (28, 28)
+        assert memory >= 0
         images = data.images[:1000] if part == "test" else data.images[1000:]
         return type(data)(images, None, source)
 
@@ -168,6 +170,31 @@ def test_images_out_of_memory_give_the_same_sets_and_only_these_are_made() -> No
     for name in ("reference", "validation", "stand_in"):
         np.testing.assert_array_equal(getattr(found, name).pixels, getattr(real(count=50), name).pixels)
     assert len(made) == 50 + 833 + 50
+
+
+def test_training_images_are_looked_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that no memory holds at once: never more than one part of them is made."""
+    found, parts = real(count=30), []
+    samples = wrap(np.concatenate([found.training.pixels[[4000, 7]], 255 - found.training.pixels[:18]]))
+    whole = [(row.value, row.real) for row in compute("copies", samples, found)]
+
+    class Parts:  # stands for StreamedImages
+        shape = found.training.pixels.shape
+
+        def __len__(self) -> int:
+            return len(found.training.pixels)
+
+        def __getitem__(self, which: Any) -> np.ndarray:
+            part = found.training.pixels[which]
+            parts.append(len(part))
+            return part
+
+    monkeypatch.setattr(scores, "PART", 700 * 28 * 28)
+    in_parts = replace(found, training=replace(found.training, pixels=Parts()))
+    assert [(row.value, row.real) for row in compute("copies", samples, in_parts)] == whole
+    assert parts == [700] * 7 + [100]
+    rows = neighbour_rows(samples, in_parts, 2)
+    np.testing.assert_array_equal(rows[2:4], found.training.pixels[[4000, 7]])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def test_also_after_an_error():
 
 
 @x86_linux
+def test_also_after_an_error_on_the_way_in(monkeypatch):
+    monkeypatch.setattr(ops, "_twins_in", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), ops.fast_kernels(2):
+        pass
+    assert kept_by_each() == [(True, True)]  # and there is one worker
+
+
+@x86_linux
 def test_a_setting_of_the_user_stays():
     assert subnormals.flush_subnormals(True) is False
     try:

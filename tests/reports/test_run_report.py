@@ -129,6 +129,31 @@ def test_the_policy_allows_this_style_and_this_script_and_nothing_else(run):
         assert rules[kind] == f"'sha256-{digest}'"
 
 
+def test_classes_of_the_scored_samples_are_drawn_where_they_are_few(run):
+    def drawn(classes):
+        write_evaluation(run, **{"class histogram": classes})
+        return check(render(run)).text.count("Classes of these samples")
+
+    assert drawn([250, 150, 100]) == 1
+    assert [drawn(classes) for classes in ([], [0, 0, 0], [1] * 1000)] == [0, 0, 0]
+    for damaged in ([-1, 3], ["many"], [float("inf")], 7):
+        assert drawn(damaged) == 0
+        assert "evaluation.json could not be read" in check(render(run)).text
+    write_evaluation(run)
+
+
+def test_what_was_wrong_only_earlier_is_told_as_such(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run")
+    monkeypatch.setattr("minigan.reports.contents.diagnose", lambda *_: [])
+    monkeypatch.setattr("minigan.reports.contents.course", lambda *_: {"D is too strong": (12, 1024)})
+    text = check(render(folder)).text
+    assert "Nothing that is known to go wrong in a GAN shows in the numbers below at the end." in text
+    assert "Earlier, steps 12 to 1,024: D is too strong." in text
+    now = Diagnosis("D is too strong", "seen", ("mend it",))
+    monkeypatch.setattr("minigan.reports.contents.diagnose", lambda *_: [now])
+    assert "Earlier" not in check(render(folder)).text
+
+
 def test_hostile_names_are_text(tmp_path, monkeypatch):
     data = EVIL.replace('"', '\\"') + "\udcff\\u0000\\u202e"
     folder = make_run(tmp_path / "<b>run'\"", data=f"folder:{data}", layers=(EVIL, "\x00\x1b", "dense1"))

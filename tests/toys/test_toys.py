@@ -5,6 +5,7 @@ import io
 import math
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -290,6 +291,17 @@ def test_what_cannot_be_is_refused_in_one_line(words: list[str], message: str) -
         command.main(words)
 
 
-def test_numbers_that_run_away_are_reported_with_what_to_try(tmp_path: Path) -> None:
+def test_numbers_that_run_away_are_reported_with_what_to_try_in_the_same_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not finite after \d+ rounds: try a lower --lr than 1e\+06"):
         command.main(["ring", "--lr", "1e6", "--steps", "30", "--out", str(tmp_path)])
+    assert command.main(["ring", "--steps", "3", "--frames", "0", "--out", str(tmp_path)]) == 0
+
+
+def test_on_a_terminal_there_is_a_bar_from_the_first_round_on(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    words = ["gaussian-1d", "--steps", "4", "--frames", "0"]
+    assert command.main([*words, "--stages", "1", "--out", str(tmp_path / "one")]) == 0  # nothing is measured before
+    assert command.main([*words, "--stages", "0", "0.5", "--out", str(tmp_path / "two")]) == 0
+    printed = capsys.readouterr()
+    assert "/4 [" in printed.err
+    assert re.findall(r"after rounds +(.*)\n", printed.out) == ["4", "0           2"]
