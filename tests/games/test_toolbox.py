@@ -208,9 +208,7 @@ def test_it_classifies_digits_as_well_as_the_toolbox_asks_of_itself(
     x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
     targets = np.eye(10, dtype=np.float32)[training.labels]
     errors = []
-    for seed in range(
-        3
-    ):  # their median, as one run differs from the next by 0.003, and by rounding alone nearly as much
+    for seed in range(3):  # one run differs from the next by 0.003, and by rounding alone nearly as much
         rule = Momentum(lr=lr, momentum=0.5, weight_decay=decay)
         player = Player.new(net(), rule, (784,), np.random.default_rng(seed))
         for epoch in range(epochs):
@@ -218,4 +216,5 @@ def test_it_classifies_digits_as_well_as_the_toolbox_asks_of_itself(
             train_epoch(player, x, targets, loss, minibatch, np.random.default_rng([1, seed, epoch]))
         logits, _ = player.net.forward(player.theta, x_test, train=False)
         errors.append((logits.argmax(axis=1) != test.labels).mean())
+    print("test errors of three seeds, %:", *(f"{100 * error:.2f}" for error in errors))  # seen with pytest -rP
     assert np.median(errors) < bound
