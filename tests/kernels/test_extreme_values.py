@@ -34,8 +34,9 @@ def span(name: str, dtype: Any) -> tuple[int, int]:
     Three decades are left at the upper end, for sums of several numbers. Fast kernels make zero of subnormal numbers
     (`minigan.kernels.subnormals`). Where one that was made on the way may be multiplied by a large one, or divided by
     a small one, this must be less than the rounding of what it is added to: in tiles, batch normalisation and Adam.
+    So it must in an average, each of whose two shares may become zero.
     """
-    return (PRECISE if name in (*TILES, *NORMS, "in_pieces") else NORMAL)[dtype], LARGEST[dtype] - 3
+    return (PRECISE if name in (*TILES, *NORMS, "in_pieces", "move_average") else NORMAL)[dtype], LARGEST[dtype] - 3
 
 
 def products(name: str, p: Powers) -> tuple[int, ...]:
