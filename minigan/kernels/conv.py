@@ -17,7 +17,7 @@ from minigan.kernels.workers import scratch, share
 from minigan.typing import Shape
 
 WINDOWS = 1 << 18  # numbers in all the windows that are cut out at a time: 1 MiB of float32
-ADDED = 1 << 16  # weights whose gradients one worker adds before another is worth its waking
+ADDED = 1 << 16  # weights whose gradients are left to one worker: chosen, not measured
 SMALL = 1 << 10  # rows of dy below which a second worker gains nothing for the bias
 
 
@@ -106,7 +106,7 @@ def conv2d_weight_grad(
     def add(i: int, j: int) -> None:
         total[:, :, i:j] += dw[:, :, i:j]
 
-    share(add, dw.shape[2], smallest=1 + ADDED // max(1, dw[:, :, 0].size))
+    share(add, dw.shape[2], smallest=1 + ADDED // max(1, len(dw) * dw.shape[1] * dw.shape[3]))
     return total
 
 
