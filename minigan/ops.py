@@ -20,6 +20,7 @@ from minigan.functional import batchnorm_leaky as _batchnorm_leaky
 from minigan.functional import dense as _dense
 from minigan.functional import dropout as _dropout
 from minigan.functional import maxout as _maxout
+from minigan.functional import parted_batchnorm as _parted_batchnorm
 from minigan.functional import shared_batchnorm as _shared_batchnorm
 from minigan.functional.activations import (
     elu,
@@ -87,9 +88,12 @@ def _door(plain: Operation) -> Operation:
     return call  # type: ignore[return-value]
 
 
+add_gradients = _door(_batchnorm.add_gradients)
 batchnorm, batchnorm_backward = _door(_batchnorm.batchnorm), _door(_batchnorm.batchnorm_backward)
 batchnorm_leaky = _door(_batchnorm_leaky.batchnorm_leaky)
 batchnorm_leaky_backward = _door(_batchnorm_leaky.batchnorm_leaky_backward)
+parted_batchnorm = _door(_parted_batchnorm.parted_batchnorm)
+parted_batchnorm_backward = _door(_parted_batchnorm.parted_batchnorm_backward)
 shared_batchnorm = _door(_shared_batchnorm.shared_batchnorm)
 shared_batchnorm_backward = _door(_shared_batchnorm.shared_batchnorm_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
@@ -107,6 +111,7 @@ relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
 sigmoid, sigmoid_backward = _door(activations.sigmoid), _door(activations.sigmoid_backward)
+update_parted_statistics = _door(_parted_batchnorm.update_parted_statistics)
 update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)

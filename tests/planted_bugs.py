@@ -78,8 +78,9 @@ BUGS = [
     Bug("batchnorm inference: dgamma without x_hat", batchnorm.batchnorm_inference_backward,
         "(drows * cache.x_hat).sum(axis=0)", "drows.sum(axis=0)"),
     Bug("batchnorm layer: training rule for inference", nn.BatchNorm.gradients, "if constant else", "if not constant else"),
-    Bug("batchnorm layer: dgamma and dbeta exchanged", nn_batchnorm._add, '"gamma", "beta"', '"beta", "gamma"'),
-    Bug("batchnorm layer overwrites dgamma", nn_batchnorm._add, "grads[name] +=", "grads[name] ="),
+    Bug("batchnorm layer: dgamma and dbeta exchanged", nn_batchnorm.add, 'grads["gamma"], grads["beta"]',
+        'grads["beta"], grads["gamma"]'),
+    Bug("batchnorm: dgamma is not added", batchnorm.add_gradients, "gamma_total += dgamma", "gamma_total[...] = dgamma"),
     # activations
     Bug("relu: gradient everywhere", activations.relu_backward, "dy * (cache.y > 0)", "dy"),
     Bug("relu: the other half", activations.relu_backward, "> 0", "<= 0"),

@@ -112,3 +112,9 @@ def update_running_statistics(mean: Array, var: Array, cache: BatchNormCache, mo
     mean += momentum * cache.mean
     var *= 1 - momentum
     var += momentum * cache.samples / (cache.samples - 1) * cache.var
+
+
+def add_gradients(dgamma: Array, dbeta: Array, gamma_total: Array, beta_total: Array) -> None:
+    """Add a pass's gradients of gamma and beta, (C,), to those of the passes before, in place."""
+    gamma_total += dgamma
+    beta_total += dbeta

@@ -38,6 +38,11 @@ LAYERS = [
     LayerCase("batchnorm, images", nn.BatchNorm(), (3, 2, 4)),
     LayerCase("batchnorm, large eps", nn.BatchNorm(eps=0.8), (3,)),
     LayerCase("batchnorm, inference", nn.BatchNorm(), (3, 2, 4), train=False),
+    LayerCase("parted batchnorm", nn.PartedBatchNorm(parts=BATCH), (3, 2, 4)),
+    LayerCase("parted batchnorm, inference", nn.PartedBatchNorm(parts=BATCH), (3, 2, 4), train=False),
+    LayerCase(
+        "parted batchnorm, leaky relu", nn.Sequential(nn.PartedBatchNorm(parts=BATCH), nn.LeakyReLU(0.2)), (3, 2, 4)
+    ),
     LayerCase("shared batchnorm", nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4)),
     LayerCase("relu", nn.ReLU(), (3, 2)),
     LayerCase("leaky relu", nn.LeakyReLU(0.2), (3, 2)),

@@ -8,6 +8,7 @@ from minigan.nn.dropout import Dropout
 from minigan.nn.layer import Cache, Layer, ShapeError, init_params
 from minigan.nn.maxout import Maxout
 from minigan.nn.params import Params, Views
+from minigan.nn.parted_batchnorm import PartedBatchNorm, in_parts
 from minigan.nn.resample import AveragePool, GlobalAverage, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
 from minigan.nn.sequential import Sequential
@@ -29,6 +30,7 @@ __all__ = [
     "MaxPool",
     "Maxout",
     "Params",
+    "PartedBatchNorm",
     "PixelShuffle",
     "PixelUnshuffle",
     "ReLU",
@@ -42,6 +44,7 @@ __all__ = [
     "Tanh",
     "Upsample",
     "Views",
+    "in_parts",
     "init_params",
     "pair",
     "share_batchnorm",

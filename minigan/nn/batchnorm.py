@@ -49,7 +49,7 @@ class BatchNorm(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         dx, *gradients = self.gradients(dy, theta["gamma"], cache)
-        _add(gradients, grads)
+        add(gradients, grads)
         return dx if need_dx else None
 
     def gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
@@ -82,7 +82,7 @@ class BatchNormLeaky(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         dx, *gradients = self._gradients(dy, theta["gamma"], cache)
-        _add(gradients, grads)
+        add(gradients, grads)
         return dx if need_dx else None
 
     def _gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
@@ -94,8 +94,8 @@ class BatchNormLeaky(Layer):
         self.norm.update_statistics(theta, cache.norm)
 
 
-def _add(gradients: list[Array], grads: Grads) -> None:
+def add(gradients: list[Array], grads: Grads) -> None:
     """dgamma and dbeta to those of the passes before."""
     if grads is not None:
-        for name, gradient in zip(("gamma", "beta"), gradients, strict=True):
-            grads[name] += gradient
+        dgamma, dbeta = gradients
+        ops.add_gradients(dgamma, dbeta, grads["gamma"], grads["beta"])

@@ -63,16 +63,33 @@ BUGS = [
     # batch normalisation
     Bug("batchnorm", "batchnorm", "q - s * s / n", "q"),
     Bug("batchnorm", "batchnorm", "(chunk.last - chunk.first) * apart", "0 * apart"),
-    Bug("batchnorm", "batchnorm", "min((number + 1) * height, rows)", "(number + 1) * height"),
-    Bug("batchnorm", "batchnorm", "(rows + height - 1) / height", "rows / height"),
+    Bug("batchnorm", "batchnorm", "min(first + height, (at + 1) * run)", "first + height"),
+    Bug("batchnorm", "batchnorm", "(run + height - 1) / height", "run / height"),
+    Bug("batchnorm", "parted_batchnorm", "number % each * height", "number * height"),
+    Bug("batchnorm", "parted_batchnorm", "at % parts", "0"),
+    Bug("batchnorm", "parted_batchnorm", "(j / each * parts + part)", "(j / each + part)"),
+    Bug("batchnorm", "parted_batchnorm", "+ j % each", ""),
+    Bug("batchnorm", "parted_batchnorm", "rows / (run * parts)", "rows / run"),
+    Bug("batchnorm", "parted_batchnorm", "mine = rows / parts;\n    double", "mine = rows;\n    double"),
+    Bug("batchnorm", "parted_batchnorm", "chunk_of_part(j, blockIdx.y,", "chunk_of_part(j, 0,"),
+    Bug("batchnorm", "parted_batchnorm_backward", "chunk_of_part(j, part,", "chunk_of_part(j, 0,"),
+    Bug("batchnorm", "parted_batchnorm_backward", "mine = rows / parts;\n    const", "mine = rows;\n    const"),
+    Bug("batchnorm", "parted_batchnorm_backward", "dbeta[c] = all_sums", "dbeta[c] = own_dbeta[c]"),
+    Bug("batchnorm", "parted_batchnorm_backward", "all_products += product", "all_products = product"),
+    Bug("batchnorm", "parted_batchnorm_backward", "mean_of_dv = own_dbeta[own]", "mean_of_dv = own_dbeta[c]"),
+    Bug("batchnorm", "update_parted_statistics", "part * n + i", "i"),
+    Bug("batchnorm", "update_parted_statistics", "part < parts; ++part) {\n            const long",
+        "part < 1; ++part) {\n            const long"),
+    Bug("batchnorm", "add_gradients", "beta_total[i] += dbeta", "beta_total[i] = dbeta"),
+    Bug("batchnorm", "add_gradients", "gamma_total[i] += dgamma", "gamma_total[i] += dbeta"),
     Bug("batchnorm", "batchnorm", "lane = 0;", "lane = 1;"),
     Bug("batchnorm", "batchnorm", "value;\n    __syncthreads();", "value;"),
     Bug("batchnorm", "batchnorm", "__syncthreads();  // until", "// until"),
     Bug("batchnorm", "batchnorm", "variance + eps", "variance"),
     Bug("batchnorm", "batchnorm", "if (c >= channels) return;", ""),
     Bug("batchnorm", "batchnorm_backward", "- mean_of_dv -", "-"),
-    Bug("batchnorm", "batchnorm_backward", "dgamma[c] / rows", "dgamma[c] / (rows - 1)"),
-    Bug("batchnorm", "batchnorm_backward", "product * inv_std[c]", "product"),
+    Bug("batchnorm", "batchnorm_backward", "own_dgamma[own] / mine", "own_dgamma[own] / (mine - 1)"),
+    Bug("batchnorm", "batchnorm_backward", "product * inv_std[at]", "product"),
     Bug("batchnorm", "rectifier", "const double dv = v > 0 ?", "const double dv = dy[at] > 0 ?"),
     Bug("batchnorm", "rectifier", "const real dv = v > 0 ?", "const real dv = x[at] > 0 ?"),
     Bug("batchnorm", "rectifier", "gain, beta)", "gain, 0)"),
@@ -158,7 +175,7 @@ def differs(notices: str, seed: int) -> bool:
                 if notices == "numbers":
                     return not agree(device, seed, [5, 40, 9, 23, 1], skipped=seed)
                 a, extra = draw(notices, seed, np.float32)
-                found = on_gpu(device, notices, a, extra)
+                found = on_gpu(device, notices, a, extra, ("C", "rows first")[seed % 2])
         except BadLaunch:  # which names what the kernel did outside its arrays
             return True
         return not max(errors(notices, found, a, extra)) <= ALL_TWINS[notices].tolerance

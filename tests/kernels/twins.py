@@ -4,6 +4,7 @@ A **call** uses the names of `minigan.ops`, so it is plain or fast by where it r
 after their forward ones, with the cache that those made.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -300,6 +301,32 @@ def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
     return [mean, var]
 
 
+def _parted_backward(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
+    _, cache = ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *extra)
+    return list(ops.parted_batchnorm_backward(a["dy"], a["gamma"], cache, extra[1]))
+
+
+def _parted_statistics(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
+    mean, var = a["gamma"].copy(), a["beta"].copy()
+    ops.update_parted_statistics(mean, var, ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *extra)[1], 0.25)
+    return [mean, var]
+
+
+def _parted_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[float, float, int]]:
+    """Also with several chunks in a run, and with parts of one sample."""
+    parts, (*pixels, channels) = int(rng.integers(1, 4)), rng.integers(1, 6, rng.integers(1, 4)).tolist()
+    each = int(rng.integers(1 if math.prod(pixels) > 1 else 2, 6))
+    shape = (parts * each, *pixels, channels)
+    shapes = {"x": shape, "dy": shape, "gamma": (channels,), "beta": (channels,)}
+    return shapes, (0.1, float(rng.choice([0.0, 0.2, 1.0])), parts)
+
+
+def _add_gradients(a: Arrays, _: None) -> list[np.ndarray]:
+    totals = a["gamma_total"].copy(), a["beta_total"].copy()
+    ops.add_gradients(a["dgamma"], a["dbeta"], *totals)
+    return list(totals)
+
+
 def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[str, float]]:
     n, m = rng.integers(1, 30, 2).tolist()
     return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
@@ -307,6 +334,14 @@ def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[
 
 # Operations that have a twin on a GPU alone.
 GPU_ONLY = {
+    "add_gradients": Twin(
+        _add_gradients,
+        lambda rng: (
+            dict.fromkeys(["dgamma", "dbeta", "gamma_total", "beta_total"], (int(rng.integers(1, 30)),)),
+            None,
+        ),
+        tolerance=1,
+    ),
     "dense_bias_grad": Twin(
         lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
     ),
@@ -316,11 +351,16 @@ GPU_ONLY = {
     "mean_probability": Twin(
         lambda a, _: [ops.mean_probability(a["logits"])], lambda rng: ({"logits": (int(rng.integers(1, 30)), 1)}, None)
     ),
+    "parted_batchnorm": Twin(
+        lambda a, e: [ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *e)[0]], _parted_shapes, tolerance=16
+    ),
+    "parted_batchnorm_backward": Twin(_parted_backward, _parted_shapes, tolerance=64),
     "safe_quotient": Twin(
         lambda a, _: [*ops.safe_quotient(a["for_g"], a["for_d"])],
         lambda rng: (dict.fromkeys(["for_g", "for_d"], (int(rng.integers(1, 30)), 1)), None),
     ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
+    "update_parted_statistics": Twin(_parted_statistics, _parted_shapes, tolerance=16),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY

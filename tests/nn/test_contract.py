@@ -50,6 +50,14 @@ CASES = {
         nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4), None,
         {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
     ),
+    "parted batchnorm": case(
+        nn.PartedBatchNorm(parts=2), (3, 2, 4), None,
+        {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
+    ),
+    "parted batchnorm with a rectifier": case(
+        nn.PartedBatchNorm(parts=2, slope=0.2), (3, 2, 4), None,
+        {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
+    ),
     "relu": case(nn.ReLU(), (3, 2)),
     "leaky relu": case(nn.LeakyReLU(0.3), (3, 2)),
     "elu": case(nn.ELU(0.7), (3, 2)),

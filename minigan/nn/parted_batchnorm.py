@@ -1,0 +1,67 @@
+"""Batch normalisation of several batches in one array; see functional.parted_batchnorm for the mathematics."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from minigan import ops
+from minigan.nn.activations import LeakyReLU, ReLU
+from minigan.nn.batchnorm import BatchNorm, BatchNormLeaky, add
+from minigan.nn.layer import Cache, Layer
+from minigan.nn.params import Grads, Views
+from minigan.nn.sequential import Sequential
+from minigan.nn.shared_batchnorm import SharedBatchNorm
+from minigan.typing import Array, Rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartedBatchNorm(BatchNorm):
+    """Batch normalisation of so many equal parts of a batch, one after the other, each by its own statistics.
+
+    `slope`: of the rectifier behind it; 1 is none.
+    """
+
+    parts: int
+    slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parts < 1:
+            raise ValueError(f"a batch has at least one part, got {self.parts}")
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
+        if not train:
+            return self._whole().forward(theta, x, train=False)
+        return ops.parted_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.slope, self.parts)
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        if isinstance(cache, ops.BatchNormLeakyCache):  # of inference
+            return self._whole().backward(theta, dy, cache, grads, need_dx=need_dx)
+        dx, *gradients = ops.parted_batchnorm_backward(dy, theta["gamma"], cache, self.slope)
+        add(gradients, grads)
+        return dx if need_dx else None
+
+    def update_statistics(self, theta: Views, cache: Cache) -> None:
+        ops.update_parted_statistics(theta["mean"], theta["var"], cache, self.momentum)
+
+    def joined(self, after: Layer) -> Layer | None:
+        if self.slope != 1 or not isinstance(after, ReLU | LeakyReLU):
+            return None
+        return replace(self, slope=0.0 if isinstance(after, ReLU) else after.slope)
+
+    def _whole(self) -> BatchNormLeaky:
+        """What uses running statistics, of which there is one set."""
+        return BatchNormLeaky(BatchNorm(self.eps, self.momentum, self.gamma_init), self.slope)
+
+
+def in_parts(net: Layer, parts: int) -> Layer:
+    """The network for so many batches in one array: it computes what it would for each alone, dropout aside.
+
+    Parameters keep their names. Raises ValueError where processes share the batches.
+    """
+    if isinstance(net, Sequential):
+        return net.replaced(partial(in_parts, parts=parts))
+    if isinstance(net, SharedBatchNorm):
+        raise ValueError("a batch that processes share cannot be one of several in an array")
+    if isinstance(net, BatchNorm):
+        return PartedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
+    return net
