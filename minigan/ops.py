@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minigan.backend import gpu_in_use
+from minigan.backend import array_module, gpu_in_use
 from minigan.functional import activations, conv, gan_losses, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import batchnorm_leaky as _batchnorm_leaky
@@ -121,6 +121,12 @@ upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
     """Call ``change(first, *others)``, which works element by element and in place: at once here, by pieces if fast."""
     change(first, *others)
+
+
+@_door
+def concatenate(first: Array, second: Array) -> Array:
+    """Two batches in one array: (N, ...) and (M, ...) give (N + M, ...)."""
+    return array_module(first, second).concatenate([first, second])
 
 
 @_door

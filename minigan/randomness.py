@@ -7,11 +7,15 @@ resumed run is exact by construction. A CPU and a GPU get the same numbers, beca
 the host, or on the GPU by the same generator from the same state (cuda/pcg64.cu).
 """
 
+from copy import deepcopy
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
 from minigan.errors import UsageError
+from minigan.typing import Shape
 
 # SeedSequence cuts its input into words of 32 bits and joins them, so that a seed of two words
 # would be the same as another seed with another purpose: [5 + 3 * 2**32, 1] is [5, 3, 1].
@@ -61,6 +65,35 @@ def state_words(rng: np.random.Generator) -> np.ndarray:
         raise ValueError(f"expected a PCG64 between two words, got a {now['bit_generator']}")
     wide = now["state"]["state"], now["state"]["inc"]
     return np.array([half for number in wide for half in (number % 2**64, number >> 64)], np.uint64)
+
+
+def parted(rng: Any, parts: int, apart: int) -> Any:
+    """A generator for the parts of an array, (N, ...): it gives each the numbers that `rng` would give it if the parts
+    came one after the other and took `apart` numbers each.
+
+    `rng` goes on where the last part ends. A generator of a device has a way of its own.
+    """
+    if not isinstance(rng, np.random.Generator):
+        return rng.parted(parts, apart)
+    generators = []
+    for _ in range(parts):
+        generators.append(deepcopy(rng))
+        rng.random(apart, dtype=np.float32)
+    return PartedGenerator(tuple(generators))
+
+
+@dataclass(frozen=True)
+class PartedGenerator:
+    """Draws for equal parts of an array, each from a generator of its own: all that layers ask of a generator."""
+
+    generators: tuple[np.random.Generator, ...]
+
+    def random(self, size: Shape, dtype: Any = np.float64) -> np.ndarray:
+        """U[0, 1) of shape `size`. Raises ValueError if its first axis has no equal parts."""
+        each, rest = divmod(size[0], len(self.generators))
+        if rest:
+            raise ValueError(f"an array of shape {size} has no {len(self.generators)} equal parts")
+        return np.concatenate([rng.random((each, *size[1:]), dtype=dtype) for rng in self.generators])
 
 
 def check_seed(seed: int) -> int:

@@ -27,7 +27,7 @@ ROOMS = {
     "parallel": GROUND,
     "nn": GROUND | {"ops"},
     "optim": GROUND | {"ops", "nn.params"},
-    "games": GROUND | {"ops", "nn", "optim", "parallel"},
+    "games": GROUND | {"randomness", "ops", "nn", "optim", "parallel"},
     "recipes": GROUND | {"nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.errors import UsageError
-from minigan.randomness import WORD, Purpose, check_seed, state_words, stream
+from minigan.randomness import WORD, Purpose, check_seed, parted, state_words, stream
 
-words = st.integers(0, WORD - 1)
+words = seeds = st.integers(0, WORD - 1)
 purposes = st.sampled_from(Purpose)
 
 
@@ -102,3 +102,21 @@ def test_state_words_of_another_kind_or_with_half_a_word_left_are_refused():
 def test_a_counter_out_of_range_is_a_mistake_in_the_code(counter):
     with pytest.raises(ValueError, match="counters must be in 0"):
         stream(0, Purpose.SAMPLE, 0, counter)
+
+
+@given(parts=st.integers(1, 3), sizes=st.lists(st.integers(0, 5), max_size=4), more=st.integers(0, 3), seed=seeds)
+def test_parts_of_an_array_get_the_numbers_that_they_would_get_one_after_the_other(parts, sizes, more, seed):
+    at_once, apart = np.random.default_rng(seed), np.random.default_rng(seed)
+    count = 2 * sum(sizes) + more
+    together = parted(at_once, parts, count)
+    found = [together.random((parts * size, 2), np.float32).reshape(parts, size, 2) for size in sizes]
+    for part in range(parts):
+        expected = apart.random(count, np.float32)
+        ours = np.concatenate([array[part].ravel() for array in found]) if sizes else expected[:0]
+        assert np.array_equal(ours, expected[: len(ours)])
+    assert at_once.random() == apart.random()
+
+
+def test_parts_of_an_array_that_are_not_equal_are_refused():
+    with pytest.raises(ValueError, match=r"shape \(5, 2\) has no 2 equal parts"):
+        parted(np.random.default_rng(0), 2, 10).random((5, 2))

@@ -36,8 +36,11 @@ static __device__ word output(wide s) {
 }
 
 // take(i, u) for i = 0 ... n - 1, where u of U[0, 1) is number first + i of the sequence. A thread draws so many words.
+// Each row of blocks does so for a part of its own, the numbers of which come `apart` after those of the part before.
 template <class Take>
-static __device__ void each_number(const word* __restrict__ state, long long first, long long n, int words, Take take) {
+static __device__ void each_number(const word* __restrict__ state, long long first, long long n, long long apart,
+                                   int words, Take take) {
+    first += blockIdx.y * apart;
     const map f = {{0x4385DF649FCCF645, 0x2360ED051FC65DA4}, {state[2], state[3]}};
     const long long start = first / 2 + ((long long)blockIdx.x * blockDim.x + threadIdx.x) * words;
     if (2 * start >= first + n) return;
@@ -48,18 +51,18 @@ static __device__ void each_number(const word* __restrict__ state, long long fir
         const unsigned halves[] = {(unsigned)bits, (unsigned)(bits >> 32)};
         for (int half = 0; half < 2; ++half) {
             const long long i = 2 * (start + k) + half - first;
-            if (0 <= i && i < n) take(i, (halves[half] >> 8) * 0x1p-24f);
+            if (0 <= i && i < n) take(blockIdx.y * n + i, (halves[half] >> 8) * 0x1p-24f);
         }
     }
 }
 
 extern "C" __global__ void uniform(const word* __restrict__ state, float* __restrict__ y, long long first, long long n,
-                                   int words) {
-    each_number(state, first, n, words, [=](long long i, float u) { y[i] = u; });
+                                   long long apart, int words) {
+    each_number(state, first, n, apart, words, [=](long long i, float u) { y[i] = u; });
 }
 
 // A mask: true with probability 1 - rate.
 extern "C" __global__ void draw_keep(const word* __restrict__ state, bool* __restrict__ keep, long long first,
-                                     long long n, int words, float rate) {
-    each_number(state, first, n, words, [=](long long i, float u) { keep[i] = u >= rate; });
+                                     long long n, long long apart, int words, float rate) {
+    each_number(state, first, n, apart, words, [=](long long i, float u) { keep[i] = u >= rate; });
 }

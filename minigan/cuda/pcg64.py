@@ -21,10 +21,20 @@ class DeviceGenerator:
     The state that it starts from lies on the device, (4,) uint64 (`minigan.randomness.state_words`), and is asked for
     when it is first needed. How many numbers came before a call is baked into its launch. Of a generator's methods it
     has the one that layers use, and masks in one launch.
+
+    Where it draws for several parts of a batch, each gets its numbers from a place of its own, `apart` after the place
+    of the part before.
     """
 
-    def __init__(self, state: Callable[[], Array]) -> None:
-        self._state, self._drawn = cache(state), 0
+    def __init__(self, state: Callable[[], Array], drawn: int = 0, parts: int = 1, apart: int = 0) -> None:
+        """state: that of NumPy's generator after `drawn` numbers fewer."""
+        self._state, self._drawn, self._parts, self._apart = cache(state), drawn, parts, apart
+
+    def parted(self, parts: int, apart: int) -> "DeviceGenerator":
+        """See `minigan.randomness.parted`."""
+        generator = DeviceGenerator(self._state, self._drawn, parts, apart)
+        self._drawn += parts * apart
+        return generator
 
     def random(self, size: Shape, dtype: Any) -> Array:
         """U[0, 1) of shape `size`. Raises TypeError for another dtype than float32."""
@@ -39,11 +49,14 @@ class DeviceGenerator:
     def _draw(self, kernel: str, shape: Shape, dtype: Any, *numbers: Any) -> Array:
         state, first = self._state(), self._drawn
         drawn = array_module(state).empty(shape, dtype)
-        self._drawn += drawn.size
-        words = -(-self._drawn // 2) - first // 2
-        if drawn.size:
+        count, rest = divmod(drawn.size, self._parts)  # of a part
+        if rest:
+            raise ValueError(f"an array of shape {shape} has no {self._parts} equal parts")
+        self._drawn += count
+        words = count // 2 + 1  # at most: the first and the last may be used by halves
+        if count:
             each = max(WORDS, -(-words // MOST_THREADS))
-            blocks = -(-words // (each * THREADS))
-            sizes = np.int64(first), np.int64(drawn.size), np.int32(each)
-            launch("pcg64", kernel, (blocks,), (THREADS,), state, drawn, *sizes, *numbers, real="float32")
+            grid = -(-words // (each * THREADS)), self._parts
+            sizes = np.int64(first), np.int64(count), np.int64(self._apart), np.int32(each)
+            launch("pcg64", kernel, grid, (THREADS,), state, drawn, *sizes, *numbers, real="float32")
         return drawn

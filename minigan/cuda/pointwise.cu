@@ -33,6 +33,11 @@ extern "C" __global__ void sigmoid_backward(in dy, in y, out dx, long long n) {
     EACH(i, n) dx[i] = y[i] * (1 - y[i]) * dy[i];
 }
 
+// x (N) and y (M), one after the other.
+extern "C" __global__ void concatenate(in x, in y, out z, long long first, long long n) {
+    EACH(i, n) z[i] = i < first ? x[i] : y[i - first];
+}
+
 // y = scale keep x, and its own gradient. keep is (M, C): M masks, each for S pixels in turn, over and over. So x may be
 // (N, S, C), a mask for all the pixels of a sample, or (H, N, W, C) with S = W.
 extern "C" __global__ void dropout(in x, const bool* __restrict__ keep, real scale, out y, int masks, int pixels,

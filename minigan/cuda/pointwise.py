@@ -1,7 +1,10 @@
-"""Activations and dropout on a GPU, one launch each (pointwise.cu)."""
+"""Activations and joining arrays on a GPU, one launch each (pointwise.cu)."""
 
 from typing import Any
 
+import numpy as np
+
+from minigan.backend import array_module
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import empty_like, flat, laid_like, side_by_side
 from minigan.functional.activations import ActivationCache
@@ -46,6 +49,18 @@ def sigmoid(x: Array) -> tuple[Array, ActivationCache]:
 def sigmoid_backward(dy: Array, cache: ActivationCache) -> Array:
     """See `minigan.functional.activations.sigmoid_backward`."""
     return _backward("sigmoid_backward", dy, cache)
+
+
+def concatenate(first: Array, second: Array) -> Array:
+    """See `minigan.ops.concatenate`; one launch for arrays that lie in the order of their axes."""
+    xp = array_module(first, second)
+    if first.shape[1:] != second.shape[1:] or first.dtype != second.dtype:
+        return xp.concatenate([first, second])  # which says what does not fit, or converts
+    if not (first.flags.c_contiguous and second.flags.c_contiguous):
+        return xp.concatenate([first, second])  # two launches, which read them where they lie
+    both = xp.empty((len(first) + len(second), *first.shape[1:]), first.dtype)
+    launch_each("pointwise", "concatenate", first, second, both, np.int64(first.size), n=both.size)
+    return both
 
 
 def _forward(kernel: str, x: Array, *numbers: Any) -> tuple[Array, ActivationCache]:

@@ -9,7 +9,12 @@ import numpy as np
 
 from minigan import nn, ops
 from minigan.backend import CPU, Device, array_module, put_like, to_host
-from minigan.games.gan import discriminator_step, joined_discriminator_step, non_saturating
+from minigan.games.gan import (
+    discriminator_step,
+    discriminator_step_at_once,
+    joined_discriminator_step,
+    non_saturating,
+)
 from minigan.games.player import Player
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
@@ -105,6 +110,12 @@ GENERATOR_LOSSES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
     "generator: wasserstein, hinge": ops.generator_wasserstein,
 }
 
+STEPS = {
+    "step of D, apart": discriminator_step,
+    "step of D, at once": discriminator_step_at_once,
+    "step of D, joined": joined_discriminator_step,
+}
+
 # The recipes' own networks, narrow enough to vary every parameter.
 RECIPES: list[MLPMnist | MLP2014] = [
     MLPMnist(batch_size=BATCH, latent=3, hidden_g=(5, 4), hidden_d=(6, 4)),
@@ -127,8 +138,8 @@ def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iter
     for name, loss in (LOSSES | DISCRIMINATOR_LOSSES | GENERATOR_LOSSES).items():
         logits = 2 if name in DISCRIMINATOR_LOSSES else 1
         made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
-    for name, joined in [("step of D, apart", False), ("step of D, joined", True)]:
-        made[name] = partial(_one, step_problem, name, joined, device, seed)
+    for name, step in STEPS.items():
+        made[name] = partial(_one, step_problem, name, step, device, seed)
     for recipe in RECIPES:
         made[recipe.name] = partial(recipe_problems, recipe, device, seed)
     return made
@@ -178,13 +189,18 @@ class _Keep(Optimiser):
         moments["g"] += g
 
 
-def step_problem(name: str, joined: bool, device: Device = CPU, seed: int = 0) -> Problem:
-    """f = D's loss on real and on more generated samples, through BatchNorm and dropout; the gradient is the step's."""
+def step_problem(name: str, step: Callable[..., object], device: Device = CPU, seed: int = 0) -> Problem:
+    """f = D's loss on real and generated samples, through BatchNorm and dropout; the gradient is the step's.
+
+    The samples go apart to compute f, also for the step that takes both at once; for the others there are more
+    generated ones.
+    """
     net = nn.Sequential(nn.Dense(4, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.3), nn.Dense(1))
     rng, loss = np.random.default_rng(seed), non_saturating(smoothing=0.1)
     d = Player.new(net, _Keep(), (3,), rng, dtype=np.float64, device=device)
     _jitter(d.theta, rng)
-    real, fake = (device.put(rng.normal(shift, 1, (BATCH + shift, 3))) for shift in (0, 1))
+    more, joined = int(step is not discriminator_step_at_once), step is joined_discriminator_step
+    real, fake = (device.put(rng.normal(shift, 1, (BATCH + more * shift, 3))) for shift in (0, 1))
 
     def value() -> float:
         masks = np.random.default_rng(seed)
@@ -193,7 +209,6 @@ def step_problem(name: str, joined: bool, device: Device = CPU, seed: int = 0) -
         on_real, on_fake = (logits[0][:BATCH], logits[0][BATCH:]) if joined else logits
         return float(loss.discriminator(on_real, on_fake)[0])
 
-    step = joined_discriminator_step if joined else discriminator_step
     step(loss, d, real, fake, np.random.default_rng(seed))
     grads = nn.Params(d.moments["g"], d.theta.trainable_shapes, {}, (3,))
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})

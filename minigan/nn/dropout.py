@@ -1,5 +1,6 @@
 """Dropout as a layer; see functional.dropout for its three forms."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -28,6 +29,9 @@ class Dropout(Layer):
             raise ValueError(f"dropout rate must be in [0, 1), got {self.rate}")
         if self.form not in get_args(Form):
             raise ValueError(f"unknown form of dropout {self.form!r}: choose {', '.join(get_args(Form))}")
+
+    def random_numbers(self, in_shape: Shape) -> int:
+        return math.prod(self._mask_shape((1, *in_shape)))
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         scale = 1.0 if self.form == "classic" else 1 / (1 - self.rate)

@@ -51,6 +51,10 @@ class Layer:
         """Multiply-adds of the matrix products for one sample, forward; element-wise work is not counted."""
         return 0
 
+    def random_numbers(self, in_shape: Shape) -> int:
+        """How many random numbers forward takes for one sample in training."""
+        return 0
+
     def init(self, theta: Views, rng: np.random.Generator) -> None:
         """Fill the parameters and statistics, on the host."""
 

@@ -77,6 +77,9 @@ class Sequential(Layer):
     def macs(self, in_shape: Shape) -> int:
         return sum(layer.macs(shape) for _, layer, shape, _ in self.shapes(in_shape))
 
+    def random_numbers(self, in_shape: Shape) -> int:
+        return sum(layer.random_numbers(shape) for _, layer, shape, _ in self.shapes(in_shape))
+
     def init(self, theta: Views, rng: np.random.Generator) -> None:
         for name, layer in zip(self.names, self.layers, strict=True):
             layer.init(theta.scope(name), rng)

@@ -5,7 +5,7 @@ has to hold for that: docs/gpu.md.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,8 @@ def rounds(recipe: Recipe, game: Game | OwnRound, state: State, feed: Feed, seed
     """How the rounds of a run are played: captured on a GPU with fast kernels, if they can be."""
     if feed.device.xp is np:
         return Rounds(recipe, game, state, feed, seed)
+    if kernels != "plain" and feed.team.size == 1 and isinstance(game, Game) and not game.joined:
+        game = replace(game, at_once=True)  # half the launches of D, also where a round is not captured
     if obstacle := "--kernels plain" if kernels == "plain" else why_not(recipe, game, feed):
         return Rounds(recipe, game, state, feed, seed, f"rounds go operation by operation: {obstacle}")
     return CapturedRounds(recipe, game, state, feed, seed, "rounds are captured: each is one launch of a graph")

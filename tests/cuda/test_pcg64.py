@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minigan import ops
 from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.functional.dropout import draw_keep
-from minigan.randomness import state_words
+from minigan.randomness import parted, state_words
 from tests.cuda.gpu import fast_gpu, small_launches
 from tests.strategies import seeds
 from tests.strict_cupy import counting
@@ -57,6 +57,39 @@ def test_masks_of_full_size_are_those_of_numpy(monkeypatch):
         assert agree(device, 0, [78_401, 24_000, 0, 1, 24_001])
         monkeypatch.setattr("minigan.cuda.pcg64.MOST_THREADS", 100)
         assert agree(device, 1, [3, 20_001])
+
+
+def parts_agree(device, seed, parts, apart, before):
+    """Whether the parts of arrays get NumPy's numbers, and so does what is drawn after them."""
+    host = np.random.default_rng(seed)
+    there = on_device(device, host)
+    for rng in (host, there):
+        rng.random((before,), np.float32)
+    masks = []
+    for rng in (host, there):
+        of_parts = parted(rng, parts, apart)
+        masks.append([ops.draw_keep(of_parts, (parts * rows, 3), 0.4) for rows in (5, 1, 7)])
+        masks[-1].append(ops.draw_keep(rng, (9,), 0.5))
+    return all(np.array_equal(found.get(), expected) for expected, found in zip(*masks, strict=True))
+
+
+@given(seed=seeds, parts=st.integers(1, 3), apart=st.integers(39, 60), before=st.integers(0, 9))
+def test_parts_get_what_they_would_get_one_after_the_other(seed, parts, apart, before):
+    with small_launches(), fast_gpu() as device:
+        assert parts_agree(device, seed, parts, apart, before)
+
+
+def test_parts_that_are_not_equal_are_refused():
+    with fast_gpu() as device:
+        there = parted(on_device(device, np.random.default_rng(0)), 2, 9)
+        with pytest.raises(ValueError, match=r"shape \(3, 3\) has no 2 equal parts"):
+            ops.draw_keep(there, (3, 3), 0.5)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_draws_for_parts_what_numpy_draws(gpu):
+    with ops.fast_kernels(1):
+        assert parts_agree(gpu, 0, 2, 41, 7)
 
 
 @pytest.mark.gpu

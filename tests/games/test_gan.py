@@ -23,9 +23,10 @@ from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 LATENT, FEATURES, BATCH = 3, 2, 6
 # Every weight matrix has a shape of its own, so that shapes tell layers apart.
 G_NET = Sequential(Dense(5, bias=False), BatchNorm(), LeakyReLU(), Dense(FEATURES))
-D_NET = Sequential(Dense(7), LeakyReLU(), Dropout(0.3), Dense(4), BatchNorm(momentum=0.2), Tanh(), Dense(1))
+D_NET = Sequential(Dense(7), LeakyReLU(), Dropout(0.3), Dense(4, bias=False), BatchNorm(momentum=0.2), Tanh(), Dense(1))
+D_WITHOUT_BATCHNORM = Sequential(*(layer for layer in D_NET.layers if not isinstance(layer, BatchNorm)))
 G_WEIGHTS, D_WEIGHTS = [(3, 5), (5, 2)], [(2, 7), (7, 4), (4, 1)]
-G_BIASES, D_BIASES = [(2,)], [(7,), (4,), (1,)]
+G_BIASES, D_BIASES = [(2,)], [(7,), (1,)]
 
 LOSSES = {
     "minimax": gan.minimax(),
@@ -46,9 +47,13 @@ GAMES = {
     "d first, joined": Game(LOSS, d_steps=2, joined=True),
     "g first, reusing, joined": Game(LOSS, d_steps=2, order="generator-first", reuse_fakes=True, joined=True),
 }
+# The same games where two batches go through D in one array.
+AT_ONCE = {
+    f"{name}, at once": dataclasses.replace(game, at_once=True) for name, game in GAMES.items() if not game.joined
+}
 METRICS = {"loss_d", "loss_g", "d_real", "d_fake", "d_fake_g"}
 
-every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
+every_game = pytest.mark.parametrize("game", [*GAMES.values(), *AT_ONCE.values()], ids=[*GAMES, *AT_ONCE])
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -182,7 +187,8 @@ def test_a_round_computes_each_gradient_as_often_as_it_is_used(game, monkeypatch
     g, d = players()
     spy = Spy(monkeypatch)
     play_round(game, g, d, Draws())
-    batches = game.d_steps * (1 if game.joined else 2)
+    in_one = game.joined or (game.at_once and game.order != "simultaneous")  # as D has BatchNorm
+    batches = game.d_steps * (1 if in_one else 2)
     assert spy.weights == times(1, G_WEIGHTS) + times(batches, D_WEIGHTS)
     assert spy.biases == times(1, G_BIASES) + times(batches, D_BIASES)
 
@@ -300,11 +306,11 @@ BY_HAND = {
 }
 
 
-def assert_as_by_hand(name, device=CPU):
-    ours, theirs = players(device), players(device)
+def assert_as_by_hand(name, device=CPU, d_net=D_NET):
+    ours, theirs = players(device, d_net=d_net), players(device, d_net=d_net)
     for step in range(3):
-        play_round(GAMES[name], *ours, Draws(device, step=step))
-        BY_HAND[name](*theirs, Draws(device, step=step))
+        play_round((GAMES | AT_ONCE)[name], *ours, Draws(device, step=step))
+        BY_HAND[name.removesuffix(", at once")](*theirs, Draws(device, step=step))
     for player, by_hand in zip(ours, theirs, strict=True):
         after, expected = everything(player), everything(by_hand)
         assert after["updates"] == expected["updates"]
@@ -312,15 +318,20 @@ def assert_as_by_hand(name, device=CPU):
             np.testing.assert_allclose(after[array], expected[array], rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_rounds_are_those_written_by_hand(name, device):
-    assert_as_by_hand(name, device)
+D_NETS = {"D with BatchNorm": D_NET, "D without": D_WITHOUT_BATCHNORM}
+
+
+@pytest.mark.parametrize("d_net", D_NETS.values(), ids=D_NETS)
+@pytest.mark.parametrize("name", [*GAMES, *AT_ONCE])
+def test_rounds_are_those_written_by_hand(name, d_net, device):
+    assert_as_by_hand(name, device, d_net)
 
 
 def differs(name):
     """Whether a game is played to its end, and not as by hand."""
     try:
-        assert_as_by_hand(name)
+        for d_net in D_NETS.values():
+            assert_as_by_hand(name, d_net=d_net)
     except AssertionError:
         return True
     return False
@@ -329,7 +340,7 @@ def differs(name):
 @pytest.mark.parametrize("bug", ROUND_BUGS, ids=lambda bug: bug.story)
 def test_a_bug_planted_in_a_step_is_caught(bug):
     with planted(bug):
-        assert any(differs(name) for name in GAMES)
+        assert any(differs(name) for name in [*GAMES, *AT_ONCE])
 
 
 def test_the_orders_are_different_games():
@@ -399,9 +410,8 @@ def test_a_bug_in_the_one_way_back_is_caught(function, right, wrong, monkeypatch
 
 def gradients_of_a_round(loss, shift, device, mixes, monkeypatch):
     """Of G and of D, where D has no BatchNorm but is treated as if it had, or not, and its logits are shifted."""
-    d_net = Sequential(*(layer for layer in D_NET.layers if not isinstance(layer, BatchNorm)))
-    assert not d_net.mixes_samples
-    g, d = players(rule_g=Still(), rule_d=Still(), d_net=d_net, device=device)
+    assert not D_WITHOUT_BATCHNORM.mixes_samples
+    g, d = players(rule_g=Still(), rule_d=Still(), d_net=D_WITHOUT_BATCHNORM, device=device)
     d.theta["dense3.b"] += shift
     with monkeypatch.context() as patch:
         patch.setattr(Sequential, "mixes_samples", mixes)
@@ -452,13 +462,19 @@ def test_samples_of_a_generator_that_has_moved_are_refused():
 
 def statistics_moved(monkeypatch, players_by_name, act):
     """How often the running statistics of each player move while `act` runs."""
-    moved, update = Counter(), ops.update_running_statistics
+    moved = Counter()
 
-    def noting(mean, var, cache, momentum):
-        moved.update(name for name, p in players_by_name.items() if np.shares_memory(mean, p.theta.flat))
-        update(mean, var, cache, momentum)
+    def noting(update):
+        def noted(mean, var, cache, momentum):
+            batches = len(cache.parts) if hasattr(cache, "parts") else 1
+            owner = [name for name, p in players_by_name.items() if np.shares_memory(mean, p.theta.flat)]
+            moved.update(owner * batches)
+            update(mean, var, cache, momentum)
 
-    monkeypatch.setattr(ops, "update_running_statistics", noting)
+        return noted
+
+    for name in ("update_running_statistics", "update_parted_statistics"):
+        monkeypatch.setattr(ops, name, noting(getattr(ops, name)))
     act()
     return moved
 
@@ -495,7 +511,14 @@ def test_joined_statistics_are_those_of_both_together():
     np.testing.assert_allclose(d.theta["batchnorm1.var"], 0.8 + 0.2 * both.var(axis=0, ddof=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("step", "depends"), [(gan.discriminator_step, False), (gan.joined_discriminator_step, True)])
+@pytest.mark.parametrize(
+    ("step", "depends"),
+    [
+        (gan.discriminator_step, False),
+        (gan.discriminator_step_at_once, False),
+        (gan.joined_discriminator_step, True),
+    ],
+)
 def test_only_joined_d_s_answer_to_real_samples_depends_on_the_fakes(step, depends):
     without_dropout = Sequential(*(layer for layer in D_NET.layers if not isinstance(layer, Dropout)))
     answers = []
@@ -620,6 +643,17 @@ def test_a_simultaneous_round_of_several_steps_is_refused():
 def test_a_simultaneous_joined_round_is_refused():
     with pytest.raises(ValueError, match="joined is for players that take turns"):
         Game(LOSS, order="simultaneous", joined=True)
+
+
+def test_samples_that_are_one_batch_are_no_two_at_once():
+    with pytest.raises(ValueError, match="joined in one batch are no two batches"):
+        Game(LOSS, joined=True, at_once=True)
+
+
+def test_two_batches_at_once_are_of_one_size():
+    _, d = players()
+    with pytest.raises(ValueError, match=r"one shape, got \(6, 2\) and \(9, 2\)"):
+        gan.discriminator_step_at_once(LOSS, d, Draws().real(0), normal(5, 9, FEATURES), Draws().dropout(0))
 
 
 def test_an_unknown_order_is_refused():

@@ -342,6 +342,14 @@ GPU_ONLY = {
         ),
         tolerance=1,
     ),
+    "concatenate": Twin(
+        lambda a, _: [ops.concatenate(a["first"], a["second"])],
+        lambda rng: (
+            (lambda n, m, *rest: {"first": (n, *rest), "second": (m, *rest)})(*rng.integers(1, 6, 4).tolist()),
+            None,
+        ),
+        tolerance=0,
+    ),
     "dense_bias_grad": Twin(
         lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
     ),

@@ -183,6 +183,15 @@ def test_every_exported_layer_is_in_the_table():
 
 
 @every_layer
+def test_a_layer_tells_how_many_random_numbers_it_takes(case):
+    used, expected = (np.random.default_rng(7) for _ in range(2))
+    setting = Setting(case, CPU)
+    case.layer.forward(setting.theta, setting.x, train=True, rng=used)
+    expected.random(BATCH * case.layer.random_numbers(case.in_shape), dtype=np.float32)
+    assert used.random(3, dtype=np.float32).tolist() == expected.random(3, dtype=np.float32).tolist()
+
+
+@every_layer
 def test_a_layer_cannot_be_changed(case):
     hash(case.layer)
     if isinstance(case.layer, nn.Sequential):

@@ -86,7 +86,12 @@ def players(recipe, device, dtype="float32", images=None, **options):
     images = images_for(recipe) if images is None else images
     batches = Batches(len(images), recipe.batch_size, 0, **options)
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype(dtype), device)
-    return rounds(recipe, recipe.game(), state, feed(images, batches, device), 0, "fast")
+    return rounds(recipe, as_there(recipe.game()), state, feed(images, batches, device), 0, "fast")
+
+
+def as_there(game):
+    """The rules played as on a GPU: two batches that D looks at apart go through it in one array."""
+    return dataclasses.replace(game, at_once=True) if isinstance(game, Game) and not game.joined else game
 
 
 def play(run, count=ROUNDS, watched=()):
@@ -276,6 +281,19 @@ def test_memory_and_stream_are_those_of_the_graph_alone(bug, after, words, stric
         play(run, watched=[6])
 
 
+def test_on_a_gpu_two_batches_go_through_d_at_once_and_elsewhere_apart(strict):
+    def game_of(recipe, device, kernels="fast", processes=1):
+        run = players(recipe, device)
+        shared = dataclasses.replace(run.feed, team=Team(0, processes))
+        return rounds(recipe, recipe.game(), run.state, shared, 0, kernels).game
+
+    assert game_of(SMALL, strict).at_once
+    assert not game_of(SMALL, CPU).at_once
+    assert not game_of(SMALL, strict, "plain").at_once
+    assert not game_of(SMALL, strict, processes=2).at_once
+    assert not game_of(RECIPES["joined"], strict).at_once
+
+
 # Where nothing is captured ------------------------------------------------------------------------------
 
 
@@ -363,7 +381,10 @@ def test_runs_are_those_of_the_cpu_also_after_a_resume(tmp_path, recipe, stop, s
     """Rows, snapshots with vitals and checkpoints in between; threads end with the run."""
     monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
     monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
-    train(tmp_path / "cpu", CPU, recipe)
+    with monkeypatch.context() as patch:
+        game = as_there(recipe.game())
+        patch.setattr(type(recipe), "game", lambda _self: game)
+        train(tmp_path / "cpu", CPU, recipe)
     whole = train(tmp_path / "whole", strict, recipe)
     train(tmp_path / "parts", strict, recipe, steps=stop)
     train(tmp_path / "parts", strict, recipe, resume=True)
