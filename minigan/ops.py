@@ -124,6 +124,13 @@ def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
 
 
 @_door
+def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:
+    """Add a bias (C,) to a (..., C), in place, and apply the activation of that name and with these numbers."""
+    a += b
+    return globals()[activation](a, *numbers)
+
+
+@_door
 def concatenate(first: Array, second: Array) -> Array:
     """Two batches in one array: (N, ...) and (M, ...) give (N + M, ...)."""
     return array_module(first, second).concatenate([first, second])

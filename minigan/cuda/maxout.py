@@ -12,11 +12,17 @@ from minigan.typing import Array
 
 def maxout(x: Array, pieces: int) -> tuple[Array, MaxoutCache]:
     """See `minigan.functional.maxout.maxout`."""
+    return biased_maxout(x, None, pieces)
+
+
+def biased_maxout(x: Array, b: Array | None, pieces: int) -> tuple[Array, MaxoutCache]:
+    """Of x + b, where there is a bias (U*P,)."""
     if x.shape[-1] % pieces:
         return plain.maxout(x, pieces)  # raises
     xp, x, units = array_module(x), contiguous(x), x.shape[-1] // pieces
     y, winner = xp.empty((len(x), units), x.dtype), xp.empty((len(x), units, pieces), np.bool_)
-    launch_each("maxout", "maxout", x, y, winner, np.int32(pieces), n=y.size)
+    bias = (x, np.int32(0)) if b is None else (contiguous(b), np.int32(len(b)))  # none: any array, never read
+    launch_each("maxout", "maxout", x, *bias, y, winner, np.int32(pieces), n=y.size)
     return y, MaxoutCache(winner)
 
 

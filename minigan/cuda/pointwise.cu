@@ -1,9 +1,17 @@
 // Activations and dropout, number by number; the formulas are those of functional/activations.py and dropout.py.
 // Derivatives are written in terms of the output y.
 
+// x with a bias for each of so many channels; 0 channels: without.
+static __device__ real biased(in x, in b, int channels, long long i) {
+    return channels ? x[i] + b[i % channels] : x[i];
+}
+
 // y = x where x > 0, else slope x. With slope 0 this is relu.
-extern "C" __global__ void leaky_relu(in x, real slope, out y, long long n) {
-    EACH(i, n) y[i] = x[i] > 0 ? x[i] : slope * x[i];
+extern "C" __global__ void leaky_relu(in x, in b, int channels, real slope, out y, long long n) {
+    EACH(i, n) {
+        const real v = biased(x, b, channels, i);
+        y[i] = v > 0 ? v : slope * v;
+    }
 }
 
 extern "C" __global__ void leaky_relu_backward(in dy, in y, real slope, out dx, long long n) {
@@ -11,8 +19,8 @@ extern "C" __global__ void leaky_relu_backward(in dy, in y, real slope, out dx, 
 }
 
 // The name tanh is taken by the function itself.
-extern "C" __global__ void tanh_forward(in x, out y, long long n) {
-    EACH(i, n) y[i] = tanh(x[i]);
+extern "C" __global__ void tanh_forward(in x, in b, int channels, out y, long long n) {
+    EACH(i, n) y[i] = tanh(biased(x, b, channels, i));
 }
 
 // dx = (1 - y^2) dy
@@ -21,10 +29,10 @@ extern "C" __global__ void tanh_backward(in dy, in y, out dx, long long n) {
 }
 
 // y = 1 / (1 + exp(-x)); exp of -|x| neither overflows nor loses digits.
-extern "C" __global__ void sigmoid(in x, out y, long long n) {
+extern "C" __global__ void sigmoid(in x, in b, int channels, out y, long long n) {
     EACH(i, n) {
-        const real e = exp(-fabs(x[i]));
-        y[i] = (x[i] > 0 ? 1 : e) / (1 + e);
+        const real v = biased(x, b, channels, i), e = exp(-fabs(v));
+        y[i] = (v > 0 ? 1 : e) / (1 + e);
     }
 }
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from minigan.backend import array_module
 from minigan.cuda.launch import launch_each
-from minigan.cuda.layout import empty_like, flat, laid_like, side_by_side
+from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, side_by_side
+from minigan.cuda.maxout import biased_maxout
 from minigan.functional.activations import ActivationCache
 from minigan.typing import Array
 
@@ -23,7 +24,7 @@ def relu_backward(dy: Array, cache: ActivationCache) -> Array:
 
 def leaky_relu(x: Array, slope: float) -> tuple[Array, ActivationCache]:
     """See `minigan.functional.activations.leaky_relu`."""
-    return _forward("leaky_relu", x, x.dtype.type(slope))
+    return _forward("leaky_relu", x, None, x.dtype.type(slope))
 
 
 def leaky_relu_backward(dy: Array, cache: ActivationCache, slope: float) -> Array:
@@ -33,7 +34,7 @@ def leaky_relu_backward(dy: Array, cache: ActivationCache, slope: float) -> Arra
 
 def tanh(x: Array) -> tuple[Array, ActivationCache]:
     """See `minigan.functional.activations.tanh`."""
-    return _forward("tanh_forward", x)
+    return _forward("tanh_forward", x, None)
 
 
 def tanh_backward(dy: Array, cache: ActivationCache) -> Array:
@@ -43,7 +44,7 @@ def tanh_backward(dy: Array, cache: ActivationCache) -> Array:
 
 def sigmoid(x: Array) -> tuple[Array, ActivationCache]:
     """See `minigan.functional.activations.sigmoid`."""
-    return _forward("sigmoid", x)
+    return _forward("sigmoid", x, None)
 
 
 def sigmoid_backward(dy: Array, cache: ActivationCache) -> Array:
@@ -63,10 +64,21 @@ def concatenate(first: Array, second: Array) -> Array:
     return both
 
 
-def _forward(kernel: str, x: Array, *numbers: Any) -> tuple[Array, ActivationCache]:
+def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:
+    """See `minigan.ops.activated`; `a` is left as it is."""
+    if activation == "maxout":
+        return biased_maxout(a, b, int(*numbers))
+    if activation in ("relu", "leaky_relu"):
+        slope = a.dtype.type(*numbers or (0.0,))
+        return _forward("leaky_relu", a, b, slope)
+    return _forward({"tanh": "tanh_forward", "sigmoid": "sigmoid"}[activation], a, b)
+
+
+def _forward(kernel: str, x: Array, b: Array | None, *numbers: Any) -> tuple[Array, ActivationCache]:
     x = side_by_side(x)
     y = empty_like(x)
-    launch_each("pointwise", kernel, flat(x), *numbers, flat(y), n=x.size)
+    bias = (flat(x), np.int32(0)) if b is None else (contiguous(b), np.int32(len(b)))  # none: any array, never read
+    launch_each("pointwise", kernel, flat(x), *bias, *numbers, flat(y), n=x.size)
     return y, ActivationCache(y)
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from minigan import ops
+from minigan.nn.activated import activated
 from minigan.nn.initialisers import Constant, GlorotUniform, Initialiser
 from minigan.nn.layer import Cache, Layer, ShapeError
 from minigan.nn.params import Grads, Views
@@ -103,6 +104,9 @@ class Conv2D(Layer):
         theta["w"] = self.w_init(rng, theta["w"].shape)
         if self.bias:
             theta["b"] = self.b_init(rng, theta["b"].shape)
+
+    def joined(self, after: Layer) -> Layer | None:
+        return activated(self, after)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         y = ops.conv2d(x, theta["w"], self.geometry(x.shape[1:3]))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan import ops
+from minigan.nn.activated import activated
 from minigan.nn.initialisers import Constant, GlorotUniform, Initialiser
 from minigan.nn.layer import Cache, Layer, ShapeError
 from minigan.nn.params import Grads, Views
@@ -44,6 +45,9 @@ class Dense(Layer):
         theta["w"] = self.w_init(rng, theta["w"].shape)
         if self.bias:
             theta["b"] = self.b_init(rng, theta["b"].shape)
+
+    def joined(self, after: Layer) -> Layer | None:
+        return activated(self, after)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         return ops.dense(x, theta["w"], theta["b"] if self.bias else None)

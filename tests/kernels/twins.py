@@ -321,6 +321,14 @@ def _parted_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]]
     return shapes, (0.1, float(rng.choice([0.0, 0.2, 1.0])), parts)
 
 
+def _activated_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[Any, ...]]:
+    kinds = [("relu",), ("leaky_relu", 0.2), ("tanh",), ("sigmoid",), ("maxout", 3)]
+    operation = kinds[rng.integers(len(kinds))]
+    leading = rng.integers(1, 6, 1 if operation[0] == "maxout" else rng.integers(1, 4)).tolist()
+    channels = 3 * int(rng.integers(1, 5))
+    return {"x": (*leading, channels), "b": (channels,)}, operation
+
+
 def _add_gradients(a: Arrays, _: None) -> list[np.ndarray]:
     totals = a["gamma_total"].copy(), a["beta_total"].copy()
     ops.add_gradients(a["dgamma"], a["dbeta"], *totals)
@@ -334,6 +342,7 @@ def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[
 
 # Operations that have a twin on a GPU alone.
 GPU_ONLY = {
+    "activated": Twin(lambda a, e: [ops.activated(a["x"].copy(), a["b"], *e)[0]], _activated_shapes, tolerance=8),
     "add_gradients": Twin(
         _add_gradients,
         lambda rng: (

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from minigan import nn
 from minigan.backend import to_host
 from minigan.nn import BatchNorm, Dense, Dropout, Flatten, Maxout, ReLU, Reshape, Sequential, ShapeError, Tanh
+from minigan.nn.initialisers import Constant
 from tests.strategies import normal
 
 
@@ -296,13 +297,9 @@ def test_moving_the_statistics_leaves_caches_valid():
 # Two layers in one operation ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [ReLU(), nn.LeakyReLU(0.3)], ids=["relu", "leaky"])
-@pytest.mark.parametrize("train", [True, False], ids=["training", "inference"])
-def test_a_normalisation_and_a_rectifier_are_one_step_with_the_results_of_two(after, train, device):
-    net = Sequential(Dense(4), BatchNorm(), after, Dense(2))
-    assert [name for name, _ in net.steps] == ["dense1", "batchnorm1", "dense2"]
-    theta = start(net, (3,), device)
-    x, dy = device.put(normal(0, 5, 3)), device.put(normal(1, 5, 2))
+def assert_as_one_by_one(net, x, dy, train, device):
+    theta = start(net, x.shape[1:], device)
+    x, dy = device.put(x), device.put(dy)
     y, cache = net.forward(theta, x, train=train)
     grads, apart = theta.gradients(), theta.gradients()
     dx = net.backward(theta, dy, cache, grads)
@@ -314,7 +311,34 @@ def test_a_normalisation_and_a_rectifier_are_one_step_with_the_results_of_two(af
     assert np.array_equal(to_host(grads.flat), to_host(apart.flat))
 
 
+@pytest.mark.parametrize("after", [ReLU(), nn.LeakyReLU(0.3)], ids=["relu", "leaky"])
+@pytest.mark.parametrize("train", [True, False], ids=["training", "inference"])
+def test_a_normalisation_and_a_rectifier_are_one_step_with_the_results_of_two(after, train, device):
+    net = Sequential(Dense(4), BatchNorm(), after, Dense(2))
+    assert [name for name, _ in net.steps] == ["dense1", "batchnorm1", "dense2"]
+    assert_as_one_by_one(net, normal(0, 5, 3), normal(1, 5, 2), train, device)
+
+
+ACTIVATIONS = [ReLU(), nn.LeakyReLU(0.3), nn.Sigmoid(), Tanh(), Maxout(2)]
+
+
+@pytest.mark.parametrize("after", ACTIVATIONS, ids=lambda layer: type(layer).__name__)
+def test_a_bias_and_an_activation_are_one_step_with_the_results_of_two(after, device):
+    net = Sequential(Dense(4, b_init=Constant(0.3)), after, Dense(2, b_init=Constant(-0.2)))
+    assert [name for name, _ in net.steps] == ["dense1", "dense2"]
+    assert_as_one_by_one(net, normal(0, 5, 3), normal(1, 5, 2), True, device)
+
+
+@pytest.mark.parametrize("after", ACTIVATIONS[:-1], ids=lambda layer: type(layer).__name__)
+def test_likewise_behind_a_convolution(after, device):
+    net = Sequential(nn.Conv2D(3, 2, b_init=Constant(0.3)), after)
+    assert [name for name, _ in net.steps] == ["conv2d1"]
+    assert_as_one_by_one(net, normal(0, 4, 3, 4, 2), normal(1, 4, 2, 3, 3), True, device)
+
+
 def test_what_is_not_a_pair_stays_apart():
+    without = Sequential(Dense(3, bias=False), Tanh(), Dense(3), nn.ELU(), Dense(3), BatchNorm())
+    assert [name for name, _ in without.steps] == list(without.names)
     net = Sequential(BatchNorm(), Tanh(), ReLU(), BatchNorm(), BatchNorm(), ReLU(), BatchNorm())
     names = [name for name, _ in net.steps]
     assert names == ["batchnorm1", "tanh1", "relu1", "batchnorm2", "batchnorm3", "batchnorm4"]
