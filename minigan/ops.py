@@ -66,7 +66,7 @@ _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
 HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
-GPU_ROOMS = ("batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
+GPU_ROOMS = ("aside", "batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
 
 def _twins_for(first: Any) -> Twins:
@@ -128,6 +128,12 @@ def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Arr
     """Add a bias (C,) to a (..., C), in place, and apply the activation of that name and with these numbers."""
     a += b
     return globals()[activation](a, *numbers)
+
+
+@_door
+def gathered(gradients: Array) -> Array:
+    """The gradients of a player, when all that adds to them has been done; on a GPU some of it may go on beside."""
+    return gradients
 
 
 @_door

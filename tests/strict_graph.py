@@ -1,13 +1,16 @@
 """CUDA graphs for the stand-in for CuPy: streams, captures, replays, memory pools, pinned memory, events.
 
-While a stream is being captured, nothing is executed: an operation is recorded, its fresh results hold NaN (whole
+While streams are being captured, nothing is executed: an operation is recorded, its fresh results hold NaN (whole
 numbers: 0) and what it would change stays as it was. `Graph.launch` executes what was recorded, on the same memory.
 Numbers from the host that went into a launch are baked in, as on a GPU.
 
-Refused during a capture: whatever waits for the GPU or copies from the host, CuPy's cuBLAS, another stream, and fresh
-memory from any but a private pool. Refused later: taking memory from the pool of a graph, which would hand out what
-a replay writes to, and launching a graph whose pool is gone. A graph of CuPy would let the last three pass and compute
-something else.
+A second stream takes part from when it waits for an event of the first one. What it does is executed as late as events
+allow, where the first waits for it: so who reads too early reads something else.
+
+Refused during a capture: whatever waits for the GPU or copies from the host, CuPy's cuBLAS, a stream that does not take
+part, and fresh memory from any but a private pool; at its end, a stream that nobody waits for. Refused later: taking
+memory from the pool of a graph, which would hand out what a replay writes to, and launching a graph whose pool is gone.
+A graph of CuPy would let the memory and the other stream pass and compute something else.
 """
 
 import weakref
@@ -41,6 +44,7 @@ class Graph:
     def __init__(self, stream: "Stream") -> None:
         self.stream = stream
         self.nodes: list[Callable[[], object]] = []
+        self.late: dict[Stream, list[Callable[[], object]]] = {}  # of other streams, until one waits for them
         self.pool: Callable[[], MemoryPool | None] | None = None  # if it took memory
         self.launches = 0
 
@@ -88,10 +92,22 @@ class Stream:
         if _capture is None or _capture.stream is not self:
             raise CUDARuntimeError("cudaErrorIllegalState: this stream is not being captured")
         graph, _capture = _capture, None
+        if any(graph.late.values()):
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnjoined: nobody waits for work of another stream")
         return graph
 
     def is_capturing(self) -> bool:
-        return _capture is not None and _capture.stream is self
+        return _capture is not None and _takes_part(self, _capture)
+
+    def wait_event(self, event: "Event") -> None:
+        if _capture is None or event.graph is not _capture:
+            return
+        if self is not _capture.stream:
+            _capture.late.setdefault(self, [])
+        else:
+            late = _capture.late.get(event.stream, [])
+            _capture.nodes += late[: event.after]
+            del late[: event.after]
 
 
 def current_stream() -> Stream | None:
@@ -103,9 +119,15 @@ class Event:
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
         self.waited = True  # for its last mark
+        self.graph: Graph | None = None  # to which the stream belonged at its mark
+        self.stream: Stream | None = None
+        self.after = 0  # so many of the late operations of its stream
 
     def record(self, stream: Stream | None = None) -> None:
         self.waited = False
+        self.stream = stream or current_stream()
+        if self.stream is not None and _capture is not None and _takes_part(self.stream, _capture):
+            self.graph, self.after = _capture, len(_capture.late.get(self.stream, []))
 
     def synchronize(self) -> None:
         self.waited = True
@@ -132,7 +154,7 @@ def record(call: Callable[[], object]) -> bool:
     if _capture is None:
         return False
     _check_stream(_capture)
-    _capture.nodes.append(call)
+    _capture.late.get(_streams[-1], _capture.nodes).append(call)
     return True
 
 
@@ -183,8 +205,12 @@ def _trace(graph: Graph, name: str, function: Callable[..., Any], args: tuple, o
 
 
 def _check_stream(graph: Graph) -> None:
-    if not _streams or _streams[-1] is not graph.stream:
-        raise AssertionError("the stream that is being captured is not the current one: this would not be captured")
+    if not _streams or not _takes_part(_streams[-1], graph):
+        raise AssertionError("the current stream is not one that is being captured: this would not be captured")
+
+
+def _takes_part(stream: Stream | None, graph: Graph) -> bool:
+    return stream is graph.stream or stream in graph.late
 
 
 def _fresh(result: Any, given: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:

@@ -33,7 +33,7 @@ ROOMS = {
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND
     | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"}
-    | {"cuda.cublas", "cuda.pcg64"},
+    | {"cuda.aside", "cuda.cublas", "cuda.pcg64"},
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},
     "gradcheck": GROUND | {"cli", "randomness", "ops", "nn", "parallel", "games", "optim", "recipes"},

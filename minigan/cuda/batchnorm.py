@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
+from minigan.cuda.aside import aside
 from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
 from minigan.functional import batchnorm as plain
@@ -196,17 +197,26 @@ def _move_statistics(mean: Array, var: Array, cache: Any, momentum: float, parts
 
 
 def add_gradients(dgamma: Array, dbeta: Array, gamma_total: Array, beta_total: Array) -> None:
-    """See `minigan.functional.batchnorm.add_gradients`."""
-    launch_each(
-        "batchnorm", "add_gradients", contiguous(dgamma), contiguous(dbeta), gamma_total, beta_total, n=dgamma.size
-    )
+    """See `minigan.functional.batchnorm.add_gradients`; maybe aside."""
+    with aside(dgamma, dbeta):
+        launch_each(
+            "batchnorm", "add_gradients", contiguous(dgamma), contiguous(dbeta), gamma_total, beta_total, n=dgamma.size
+        )
 
 
 def column_sums(x: Array, total: Array | None = None) -> Array:
     """The sums (C,) of an array (..., C), over all axes but the last; added to `total` (C,), which lies in one piece.
 
     The gradient of a bias, which is dbeta without the rest: one launch for few rows, else a second one for the sums.
+    Where there is a total, maybe aside.
     """
+    if total is None:
+        return _column_sums(x, None)
+    with aside(x):
+        return _column_sums(x, total)
+
+
+def _column_sums(x: Array, total: Array | None) -> Array:
     rows, channels, xp = math.prod(x.shape[:-1]), x.shape[-1], array_module(x)
     if not rows:
         return xp.zeros(channels, x.dtype) if total is None else total

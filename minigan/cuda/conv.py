@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
+from minigan.cuda.aside import aside
 from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
 from minigan.cuda.launch import launch_lines
@@ -61,7 +62,7 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
 def conv2d_weight_grad(
     x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
 ) -> Array:
-    """See `minigan.functional.conv.conv2d_weight_grad`; the products themselves add to the total, which has no gaps."""
+    """See `minigan.functional.conv.conv2d_weight_grad`; products add to the total, which has no gaps, maybe aside."""
     if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_weight_grad(x, dy, kernel, geometry, total)
     if x.shape[3] % geometry.groups:
@@ -70,10 +71,16 @@ def conv2d_weight_grad(
     if total is not None and not (total.shape == shape and total.flags.c_contiguous):
         raise ValueError(f"total must lie in one piece, of shape {shape}; its shape is {total.shape}")
     bands = Bands.of(len(x), x.shape[1:3], kernel, geometry)
-    dw = array_module(x).empty(shape, x.dtype) if total is None else total
-    rows = _by_group(bands.from_images(dy), geometry.groups)
-    for u, taps in bands.runs(bands.cut(x), _weights(dw, geometry.groups)):
-        product(u.swapaxes(1, 2), rows, taps, add=total is not None)
+    if total is None:
+        return _weight_products(bands, x, dy, array_module(x).empty(shape, x.dtype), add=False)
+    with aside(x, dy):
+        return _weight_products(bands, x, dy, total, add=True)
+
+
+def _weight_products(bands: "Bands", x: Array, dy: Array, dw: Array, add: bool) -> Array:
+    rows = _by_group(bands.from_images(dy), bands.groups)
+    for u, taps in bands.runs(bands.cut(x), _weights(dw, bands.groups)):
+        product(u.swapaxes(1, 2), rows, taps, add=add)
     return dw
 
 

@@ -1,5 +1,6 @@
 """Dense layers with our own calls of cuBLAS; see `minigan.functional.dense`."""
 
+from minigan.cuda.aside import aside
 from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
 from minigan.functional.dense import DenseCache
@@ -20,8 +21,11 @@ def dense_input_grad(dy: Array, w: Array) -> Array:
 
 
 def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) -> Array:
-    """See `minigan.functional.dense.dense_weight_grad`; the product itself adds to the total."""
-    return product(cache.x.T, dy, total, add=total is not None)
+    """See `minigan.functional.dense.dense_weight_grad`; the product itself adds to the total, maybe aside."""
+    if total is None:
+        return product(cache.x.T, dy)
+    with aside(cache.x, dy):
+        return product(cache.x.T, dy, total, add=True)
 
 
 def dense_bias_grad(dy: Array, total: Array | None = None) -> Array:

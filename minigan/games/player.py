@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minigan import ops
 from minigan.backend import CPU, Device
 from minigan.nn.layer import Layer, init_params
 from minigan.nn.params import Params
@@ -58,7 +59,7 @@ class Player:
 
     def update(self) -> None:
         """One update from the gradients collected in `grads`, which are zero after it."""
-        self.team.average(self.grads.flat)
+        self.team.average(ops.gathered(self.grads.flat))
         if self.observer is not None:
             self.observer(self)
         self.updates += 1

@@ -4,7 +4,7 @@ Many operations take the GPU less time than the host needs to start them; those 
 has to hold for that: docs/gpu.md.
 """
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.cuda.aside import beside
 from minigan.games.gan import Game, Metrics, OwnRound, play_round
 from minigan.optim import Coefficients
 from minigan.optim.average import average_coefficients
@@ -53,13 +54,15 @@ class CapturedRounds(Rounds):
     """Two rounds operation by operation, in which everything is loaded and finds its place; then one launch a round.
 
     A watched round goes operation by operation again, with the same numbers in the same places. Within the context all
-    work is on one stream, as a capture needs. Where CuPy or CUDA refuse to capture, the run goes on without. What a
-    round measured lies where the next round puts its own.
+    work is on one stream, as a capture needs, but for gradients of parameters, which go beside it on a second one.
+    Where CuPy or CUDA refuse to capture, the run goes on without. What a round measured lies where the next round puts
+    its own.
     """
 
     def __post_init__(self) -> None:
         cuda = self.feed.device.xp.cuda
         self._stream = cuda.Stream(non_blocking=True)
+        self._second: Any = cuda.Stream(non_blocking=True)  # None, where that is what keeps it from being captured
         self._pool: Any = cuda.MemoryPool()  # the graph's own: replays write to memory that it counts as free
         self._inbox = Inbox(self.feed.device, self.dtype)
         self._updates: list[str] = []  # of a round, in their order: who makes them
@@ -122,7 +125,8 @@ class CapturedRounds(Rounds):
         """The next round, with its numbers from the inbox."""
         state = self.state
         draws = InboxDraws(**vars(self.draws(state.step)), inbox=self._inbox)
-        measured = play_round(self.game, state.g, state.d, draws)
+        with beside(self.feed.device.xp.cuda, self._second) if self._second else nullcontext():
+            measured = play_round(self.game, state.g, state.d, draws)
         ready = None
         if state.average is not None:
             ready = self._inbox.take_coefficients(average_coefficients(self.recipe.average, state.step + 1))
@@ -131,17 +135,27 @@ class CapturedRounds(Rounds):
 
     def _capture(self) -> None:
         """Make a graph of the next round, which is not played by that."""
-        before = self._counters()
-        try:
-            with self.feed.device.xp.cuda.using_allocator(self._pool.malloc):
-                self._graph = self._recorded()
-        except (RuntimeError, MemoryError) as err:  # all errors of CUDA and CuPy are
-            self._refused = str(err).partition("\n")[0] or type(err).__name__
+        before, refused = self._counters(), self._try_to_record()
+        if refused and self._second is not None:
+            self._count(before)
+            self._second = None
+            refused = self._try_to_record()
+        if refused:
+            self._refused = refused
             self._pool = None  # its memory goes back
             for player in self.state.players.values():
                 player.coefficients = None
         self._counted = [now - then for now, then in zip(self._counters(), before, strict=True)]
         self._count(before)
+
+    def _try_to_record(self) -> str:
+        """Empty, or the words of who refused."""
+        try:
+            with self.feed.device.xp.cuda.using_allocator(self._pool.malloc):
+                self._graph = self._recorded()
+        except (RuntimeError, MemoryError) as err:  # all errors of CUDA and CuPy are
+            return str(err).partition("\n")[0] or type(err).__name__
+        return ""
 
     def _recorded(self) -> Any:
         self._stream.begin_capture()

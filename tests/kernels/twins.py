@@ -363,6 +363,9 @@ GPU_ONLY = {
         lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
     ),
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
+    "gathered": Twin(
+        lambda a, _: [ops.gathered(a["g"])], lambda rng: ({"g": (int(rng.integers(1, 30)),)}, None), tolerance=0
+    ),
     "generator_minimax": Twin(lambda a, _: [*ops.generator_minimax(a["fake"])], _logits),
     "generator_non_saturating": Twin(lambda a, _: [*ops.generator_non_saturating(a["fake"])], _logits),
     "mean_probability": Twin(

@@ -262,7 +262,7 @@ def other_stream(run, monkeypatch):
         (common_pool, 0, "common pool"),
         (dropped_pool, 4, "is gone"),
         (used_pool, 4, "from the pool of a graph"),
-        (other_stream, 0, "not the current one"),
+        (other_stream, 0, "not one that is being captured"),
     ],
 )
 def test_memory_and_stream_are_those_of_the_graph_alone(bug, after, words, strict, monkeypatch):

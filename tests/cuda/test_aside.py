@@ -1,0 +1,125 @@
+"""Gradients of parameters on a second stream: nothing is read too early, nothing is freed too early."""
+
+import numpy as np
+import pytest
+
+from minigan import ops
+from minigan.cuda import aside as module
+from minigan.cuda.aside import beside
+from minigan.cuda.cublas import CublasError
+from minigan.functional.patches import Geometry
+from minigan.games.player import Player
+from minigan.runs.captured import CapturedRounds
+from tests import strict_graph
+from tests.cuda.gpu import fast_gpu
+from tests.cuda.test_fused_rounds import RECIPES
+from tests.planted_bugs import Bug, planted
+from tests.runs.test_captured import play, players, same
+from tests.strict_graph import CUDARuntimeError
+from tests.strict_kernels import compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+
+OPERATIONS = {
+    "weights": lambda xp, x, dy: ops.dense_weight_grad(
+        dy, ops.dense(x, xp.ones((3, 2), "f"))[1], xp.zeros((3, 2), "f")
+    ),
+    "bias": lambda xp, _, dy: ops.dense_bias_grad(dy, xp.zeros(2, "f")),
+    "kernel": lambda xp, x, dy: ops.conv2d_weight_grad(
+        x.reshape(5, 1, 1, 3), dy.reshape(5, 1, 1, 2), (1, 1), Geometry(), xp.zeros((1, 1, 3, 2), "f")
+    ),
+    "gains": lambda xp, _, dy: ops.add_gradients(dy[0], dy[1], xp.zeros(2, "f"), xp.zeros(2, "f")),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_what_goes_aside_is_launched_there_and_what_it_reads_is_kept_until_it_is_waited_for(operation, monkeypatch):
+    with fast_gpu() as device:
+        xp, streams, marks = device.xp, [], []
+        stream, second = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        record = strict_graph.record
+        monkeypatch.setattr(
+            strict_graph, "record", lambda call: streams.append(xp.cuda.get_current_stream()) or record(call)
+        )
+        monkeypatch.setattr(strict_graph.Stream, "wait_event", lambda self, event: marks.append((self, event.stream)))
+        with stream, beside(xp.cuda, second):
+            x, dy = xp.ones((5, 3), "f"), xp.ones((5, 2), "f")
+            operation(xp, x, dy)
+            assert streams[-1] is second
+            assert marks == [(second, stream)]
+            read = module._second._read
+            assert any(xp.shares_memory(kept, dy) for kept in read)
+            ops.gathered(x)
+            assert (marks[1:], read) == ([(stream, second)], [])
+            ops.gathered(x)
+            assert len(marks) == 2
+
+
+def test_without_a_total_the_gradient_is_there_at_once():
+    with fast_gpu() as device:
+        xp = device.xp
+        stream, second = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        pool = xp.cuda.MemoryPool()
+        x = xp.ones((5, 3), "f")
+        ops.dense(x, x.T)  # cuBLAS gets its workspace
+        with stream, xp.cuda.using_allocator(pool.malloc):
+            ops.dense(x, x.T)
+            stream.begin_capture()
+            with beside(xp.cuda, second):
+                dw, db = ops.dense_weight_grad(x, ops.dense(x, x.T)[1]), ops.dense_bias_grad(x)
+                total = db + dw[0]
+            graph = stream.end_capture()
+        graph.launch()
+        assert total.get().tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "bug",
+    [
+        Bug("an update before its gradients", Player.update, "ops.gathered(self.grads.flat)", "self.grads.flat"),
+        Bug("the first stream does not wait", module._Second.join, "self._cuda.get_current_stream().wait_event(", "("),
+        Bug("the second stream does not wait", module._Second.turn.__wrapped__, "self._stream.wait_event(", "("),
+        Bug("a mark of the other stream", module._Second.join, "self._mark(self._stream)",
+            "self._mark(self._cuda.get_current_stream())"),
+    ],
+    ids=lambda bug: bug.story,
+)  # fmt: skip
+def test_a_planted_bug_is_caught(bug, name, strict, monkeypatch):
+    """By other bits, or by a refusal: a stream that nobody waits for, one that does not take part."""
+    monkeypatch.setattr(CapturedRounds, "_try_to_record", _without_a_second_try)
+    right, wrong = players(RECIPES[name], strict), players(RECIPES[name], strict)
+    with ops.fast_kernels(1):
+        play(right, 6)
+        try:
+            with planted(bug), np.errstate(all="ignore"):
+                play(wrong, 6)
+        except (CUDARuntimeError, CublasError, AssertionError):
+            return
+    assert not same(right, wrong)
+
+
+def _without_a_second_try(run):
+    with run.feed.device.xp.cuda.using_allocator(run._pool.malloc):
+        run._graph = run._recorded()
+    return ""
+
+
+def test_where_two_streams_are_refused_one_is_captured(strict, monkeypatch):
+    def refused(_self, _event):
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    wait_event = strict_graph.Stream.wait_event
+    monkeypatch.setattr(
+        strict_graph.Stream,
+        "wait_event",
+        lambda self, event: (refused if strict_graph._capture is not None else wait_event)(self, event),
+    )
+    one, two = (players(RECIPES["mlp-2014"], strict) for _ in range(2))
+    with ops.fast_kernels(1):
+        play(one, 6)
+        monkeypatch.undo()
+        play(two, 6)
+    assert (one.complaint(), one._second) == ("", None)
+    assert one._graph.launches == two._graph.launches == 4
+    assert same(one, two)
