@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minigan.backend import array_module, gpu_in_use
+from minigan.backend import array_module, gpu_in_use, put_like
 from minigan.functional import activations, conv, gan_losses, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import batchnorm_leaky as _batchnorm_leaky
@@ -57,7 +57,7 @@ from minigan.functional.pooling import (
 from minigan.functional.reshape import reshape, reshape_backward
 from minigan.functional.shared_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
-from minigan.typing import Array
+from minigan.typing import Array, Shape
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
@@ -128,6 +128,12 @@ def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Arr
     """Add a bias (C,) to a (..., C), in place, and apply the activation of that name and with these numbers."""
     a += b
     return globals()[activation](a, *numbers)
+
+
+@_door
+def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -> tuple[Array, Any]:
+    """Dropout with a mask of this shape, drawn where the generator is: `draw_keep`, then `dropout`."""
+    return dropout(x, put_like(draw_keep(rng, shape, rate), x), scale)
 
 
 @_door

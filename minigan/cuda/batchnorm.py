@@ -191,9 +191,9 @@ def update_parted_statistics(
 def _move_statistics(mean: Array, var: Array, cache: Any, momentum: float, parts: int) -> None:
     real = mean.dtype.type
     numbers = real(momentum), real(cache.samples / (cache.samples - 1))
-    launch_each(
-        "batchnorm", "move_statistics", cache.mean, cache.var, *numbers, mean, var, np.int32(parts), n=mean.size
-    )
+    new = cache.mean, cache.var
+    with aside(*new):  # training does not look at them
+        launch_each("batchnorm", "move_statistics", *new, *numbers, mean, var, np.int32(parts), n=mean.size)
 
 
 def add_gradients(dgamma: Array, dbeta: Array, gamma_total: Array, beta_total: Array) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.backend import put_like
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
 from minigan.cuda.pcg64 import DeviceGenerator
@@ -18,6 +19,14 @@ def draw_keep(rng: Any, shape: Shape, rate: float) -> Array:
     if isinstance(rng, DeviceGenerator):
         return rng.draw_keep(shape, rate)
     return plain.draw_keep(rng, shape, rate)
+
+
+def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -> tuple[Array, DropoutCache]:
+    """See `minigan.ops.drawn_dropout`; one launch where the device draws, and a number for each of x."""
+    if isinstance(rng, DeviceGenerator) and shape == x.shape and x.flags.c_contiguous:
+        y, keep = rng.dropped(x, rate, scale)
+        return y, DropoutCache(keep, scale)
+    return dropout(x, put_like(draw_keep(rng, shape, rate), x), scale)
 
 
 def dropout(x: Array, keep: Array, scale: float) -> tuple[Array, DropoutCache]:

@@ -66,3 +66,12 @@ extern "C" __global__ void draw_keep(const word* __restrict__ state, bool* __res
                                      long long n, long long apart, int words, float rate) {
     each_number(state, first, n, apart, words, [=](long long i, float u) { keep[i] = u >= rate; });
 }
+
+// The mask, and what it leaves of x: y = scale keep x.
+extern "C" __global__ void dropped(const word* __restrict__ state, bool* __restrict__ keep, long long first, long long n,
+                                   long long apart, int words, float rate, in x, real scale, out y) {
+    each_number(state, first, n, apart, words, [=](long long i, float u) {
+        keep[i] = u >= rate;
+        y[i] = keep[i] * x[i] * scale;
+    });
+}

@@ -40,23 +40,35 @@ class DeviceGenerator:
         """U[0, 1) of shape `size`. Raises TypeError for another dtype than float32."""
         if dtype != np.float32:
             raise TypeError(f"numbers are drawn on the device in float32, not in {np.dtype(dtype)}")
-        return self._draw("uniform", size, np.float32)
+        drawn = self._empty(size, np.float32)
+        self._draw("uniform", drawn)
+        return drawn
 
     def draw_keep(self, shape: Shape, rate: float) -> Array:
         """See `minigan.functional.dropout.draw_keep`."""
-        return self._draw("draw_keep", shape, np.bool_, np.float32(rate))
+        keep = self._empty(shape, np.bool_)
+        self._draw("draw_keep", keep, np.float32(rate))
+        return keep
 
-    def _draw(self, kernel: str, shape: Shape, dtype: Any, *numbers: Any) -> Array:
-        state, first = self._state(), self._drawn
-        drawn = array_module(state).empty(shape, dtype)
+    def dropped(self, x: Array, rate: float, scale: float) -> tuple[Array, Array]:
+        """x (in one piece) times a mask and the scale, and the mask, in one launch."""
+        y, keep = self._empty(x.shape, x.dtype), self._empty(x.shape, np.bool_)
+        self._draw("dropped", keep, np.float32(rate), x, x.dtype.type(scale), y, real=x.dtype.name)
+        return y, keep
+
+    def _empty(self, shape: Shape, dtype: Any) -> Array:
+        return array_module(self._state()).empty(shape, dtype)
+
+    def _draw(self, kernel: str, drawn: Array, *others: Any, real: str = "float32") -> None:
+        """Launch a kernel that takes a number for each of those to be drawn."""
+        first = self._drawn
         count, rest = divmod(drawn.size, self._parts)  # of a part
         if rest:
-            raise ValueError(f"an array of shape {shape} has no {self._parts} equal parts")
+            raise ValueError(f"an array of shape {drawn.shape} has no {self._parts} equal parts")
         self._drawn += count
         words = count // 2 + 1  # at most: the first and the last may be used by halves
         if count:
             each = max(WORDS, -(-words // MOST_THREADS))
             grid = -(-words // (each * THREADS)), self._parts
             sizes = np.int64(first), np.int64(count), np.int64(self._apart), np.int32(each)
-            launch("pcg64", kernel, grid, (THREADS,), state, drawn, *sizes, *numbers, real="float32")
-        return drawn
+            launch("pcg64", kernel, grid, (THREADS,), self._state(), drawn, *sizes, *others, real=real)

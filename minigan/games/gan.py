@@ -128,12 +128,13 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     real_logits, cache_real = d.net.forward(d.theta, real, train=True, rng=rng)
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     value, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
+    seen = {"d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
     d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
     d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
-    return {"loss_d": value, "d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
+    return {"loss_d": value} | seen
 
 
 def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
@@ -162,10 +163,11 @@ def _step_on_both(loss: GANLoss, d: Player, net: Layer, real: Array, fake: Array
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
     value, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
+    seen = {"d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
     net.backward(d.theta, ops.concatenate(d_real, d_fake), cache, d.grads, need_dx=False)
     net.update_statistics(d.theta, cache)
     d.update()
-    return {"loss_d": value, "d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
+    return {"loss_d": value} | seen
 
 
 def generator_step(
@@ -177,11 +179,12 @@ def generator_step(
     """
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     value, d_fake = loss.generator(fake_logits)
+    seen = ops.mean_probability(fake_logits)
     dx = d.net.backward(d.theta, d_fake, cache_fake, None)  # the gradient on the generated samples
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     g.update()
-    return {"loss_g": value, "d_fake_g": ops.mean_probability(fake_logits)}
+    return {"loss_g": value, "d_fake_g": seen}
 
 
 def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array, rng: np.random.Generator) -> Metrics:
@@ -191,6 +194,7 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     loss_d, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
     loss_g, d_fake_for_g = loss.generator(fake_logits)
+    p_real, p_fake = ops.mean_probability(real_logits), ops.mean_probability(fake_logits)
     d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
     dx = backward_for_both(d, d_fake, d_fake_for_g, cache_fake)
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
@@ -199,8 +203,6 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     g.net.update_statistics(g.theta, cache_g)
     d.update()
     g.update()
-    p_fake = ops.mean_probability(fake_logits)
-    p_real = ops.mean_probability(real_logits)
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 
@@ -217,13 +219,13 @@ def simultaneous_step_at_once(
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
     loss_d, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
     loss_g, d_fake_for_g = loss.generator(logits[n:])
+    p_real, p_fake = ops.mean_probability(logits[:n]), ops.mean_probability(logits[n:])
     divisor, ratio = ops.safe_quotient(d_fake_for_g, d_fake)
     dx = net.backward(d.theta, ops.concatenate(d_real, divisor), cache, d.grads)[n:]
     g.net.backward(g.theta, scaled_samples(dx, ratio), cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     d.update()
     g.update()
-    p_real, p_fake = ops.mean_probability(logits[:n]), ops.mean_probability(logits[n:])
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from minigan import ops
-from minigan.backend import put_like
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Grads, Views
 from minigan.typing import Array, Rng, Shape
@@ -40,8 +39,7 @@ class Dropout(Layer):
             return (x if factor == 1 else x * factor), factor  # the cache of a constant factor is the factor
         if rng is None:
             raise ValueError("dropout in training needs a random generator: forward(..., train=True, rng=...)")
-        keep = ops.draw_keep(rng, self._mask_shape(x.shape), self.rate)
-        return ops.dropout(x, put_like(keep, x), scale)
+        return ops.drawn_dropout(x, rng, self._mask_shape(x.shape), self.rate, scale)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if not need_dx:

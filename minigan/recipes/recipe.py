@@ -103,9 +103,10 @@ class Recipe:
 
     def encode(self, images: Array, dtype: np.dtype) -> Array:
         """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live."""
-        x = images.reshape(len(images), *self.sample_shape(images.shape[1:])).astype(dtype)
-        x *= (self.high - self.low) / 255
-        x += self.low
+        pixels = images.reshape(len(images), *self.sample_shape(images.shape[1:]))
+        x = array_module(images).multiply(pixels, dtype.type((self.high - self.low) / 255), dtype=dtype)
+        if self.low:
+            x += self.low
         return x
 
     def decode(self, x: Array, image_shape: Shape) -> Array:

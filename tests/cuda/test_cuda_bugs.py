@@ -12,7 +12,7 @@ from minigan.cuda import launch
 from tests.cuda.gpu import fast_gpu, on_gpu, small_launches
 from tests.cuda.test_fused_rectifier import apart, in_one
 from tests.cuda.test_fused_updates import RULES, after_updates, arrays
-from tests.cuda.test_pcg64 import agree, parts_agree
+from tests.cuda.test_pcg64 import agree, drops, parts_agree
 from tests.kernels.twins import ALL_TWINS, draw, errors
 from tests.strategies import error
 from tests.strict_kernels import BadLaunch, compiler
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands
 
 
 class Bug(NamedTuple):
-    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, "rectifier", "numbers" or "parts"."""
+    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, "rectifier", "numbers", "parts" or "drops"."""
 
     file: str
     notices: str
@@ -141,6 +141,8 @@ BUGS = [
     Bug("pcg64", "numbers", "0 <= i && i < n", "0 <= i"),
     Bug("pcg64", "numbers", "(halves[half] >> 8) * 0x1p-24f", "halves[half] * 0x1p-32f"),
     Bug("pcg64", "numbers", "u >= rate", "u > rate"),
+    Bug("pcg64", "drops", "y[i] = keep[i] * x[i] * scale", "y[i] = keep[i] * x[i]"),
+    Bug("pcg64", "drops", "keep[i] = u >= rate;\n        y", "keep[i] = u < rate;\n        y"),
     Bug("pcg64", "parts", "first += blockIdx.y * apart;", ""),
     Bug("pcg64", "parts", "blockIdx.y * n + i", "i"),
 ]  # fmt: skip
@@ -181,6 +183,8 @@ def differs(notices: str, seed: int) -> bool:
             return not all(error(*both, floor=1.0) < 1e-10 for both in zip(found, apart(*given), strict=True))
         try:
             with small_launches(), fast_gpu() as device:
+                if notices == "drops":
+                    return not drops(device, seed, (5, 3), before=seed)
                 if notices == "parts":
                     return not parts_agree(device, seed, parts=2, apart=41 + seed, before=seed)
                 if notices == "numbers":

@@ -13,13 +13,13 @@ from minigan.cuda import launch
 from minigan.functional.batchnorm import BatchNormCache
 from tests import strict_cupy
 from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
-from tests.kernels.twins import ALL_TWINS, OF_NO_ARRAYS, draw, errors
+from tests.kernels.twins import ALL_TWINS, OF_GENERATORS, draw, errors
 from tests.strategies import normal, seeds
 from tests.strict_kernels import compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
 
-TWINS = sorted(ops._twins_in("cuda", ops.GPU_ROOMS).keys() - OF_NO_ARRAYS)
+TWINS = sorted(ops._twins_in("cuda", ops.GPU_ROOMS).keys() - OF_GENERATORS)
 every_twin = pytest.mark.parametrize("name", TWINS)
 both_precisions = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 some_examples = settings(max_examples=15)
@@ -75,7 +75,7 @@ def test_what_is_not_finite_stays_so(name, value, seed):
         assert np.isfinite(plain).all() or not np.isfinite(ours).all()
 
 
-@pytest.mark.parametrize("name", [*TWINS, *OF_NO_ARRAYS])
+@pytest.mark.parametrize("name", [*TWINS, *sorted(OF_GENERATORS)])
 def test_a_twin_takes_what_the_plain_version_takes(name):
     twin = ops._twins_in("cuda", ops.GPU_ROOMS)[name]
     assert list(inspect.signature(twin).parameters) == list(inspect.signature(getattr(ops, name)).parameters)

@@ -10,7 +10,7 @@ from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.functional.dropout import draw_keep
 from minigan.randomness import parted, state_words
 from tests.cuda.gpu import fast_gpu, small_launches
-from tests.strategies import seeds
+from tests.strategies import normal, seeds
 from tests.strict_cupy import counting
 from tests.strict_kernels import compiler
 
@@ -59,6 +59,39 @@ def test_masks_of_full_size_are_those_of_numpy(monkeypatch):
         assert agree(device, 1, [3, 20_001])
 
 
+@given(seed=seeds, shape=st.lists(st.integers(0, 5), min_size=1, max_size=3).map(tuple), before=st.integers(0, 5))
+def test_dropout_in_one_launch_is_a_mask_and_a_product(seed, shape, before):
+    with small_launches(), fast_gpu() as device:
+        assert drops(device, seed, shape, before)
+
+
+def drops(device, seed, shape, before, dtype=np.float64):
+    host = np.random.default_rng(seed)
+    there = on_device(device, host)
+    for rng in (host, there):
+        rng.random((before,), np.float32)
+    x = normal(seed, *shape).astype(dtype)
+    expected = host.random(shape, dtype=np.float32) >= 0.4
+    y, cache = ops.drawn_dropout(device.put(x), there, shape, 0.4, 1.25)
+    masked = np.array_equal(y.get(), expected * x * x.dtype.type(1.25))
+    return masked and y.dtype == dtype and np.array_equal(cache.keep.get(), expected)
+
+
+@pytest.mark.parametrize("case", ["another shape of mask", "rows first", "a generator of the host"])
+def test_other_dropouts_take_two(case):
+    x, shape = normal(0, 4, 3, 2, 5), (4, 3, 2, 5)
+    if case == "another shape of mask":
+        shape = (4, 1, 1, 5)
+    host = np.random.default_rng(3)
+    with fast_gpu() as device:
+        rng = on_device(device, host) if case != "a generator of the host" else np.random.default_rng(3)
+        there = device.put(x)
+        if case == "rows first":
+            there = there.swapaxes(0, 1).copy().swapaxes(0, 1)
+        y, _ = ops.drawn_dropout(there, rng, shape, 0.4, 2.0)
+        assert np.array_equal(y.get(), (host.random(shape, dtype=np.float32) >= 0.4) * x * 2.0)
+
+
 def parts_agree(device, seed, parts, apart, before):
     """Whether the parts of arrays get NumPy's numbers, and so does what is drawn after them."""
     host = np.random.default_rng(seed)
@@ -90,6 +123,7 @@ def test_parts_that_are_not_equal_are_refused():
 def test_a_real_gpu_draws_for_parts_what_numpy_draws(gpu):
     with ops.fast_kernels(1):
         assert parts_agree(gpu, 0, 2, 41, 7)
+        assert drops(gpu, 0, (100, 785), 3, np.float32)
 
 
 @pytest.mark.gpu

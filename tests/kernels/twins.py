@@ -384,7 +384,8 @@ GPU_ONLY = {
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY
-OF_NO_ARRAYS = {"draw_keep"}  # see test_fast_dropout.py and tests/cuda/test_pcg64.py
+# Operations that draw, see test_fast_dropout.py and tests/cuda/test_pcg64.py; the second has a twin on a GPU alone.
+OF_GENERATORS = {"draw_keep", "drawn_dropout"}
 
 
 # How the numbers of an array may lie in memory.
