@@ -26,6 +26,7 @@ from benchmarks.rounds import chosen
 from minigan import cli, nn, ops
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.errors import UsageError, UserError
+from minigan.nn.activated import Activated
 from minigan.nn.batchnorm import BatchNormLeaky
 from minigan.optim import Optimiser
 from minigan.recipes import Recipe
@@ -128,6 +129,9 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     """The operations of a layer's forward and backward, for a whole batch."""
     x, y = (recipe.batch_size, *before), (recipe.batch_size, *after)
     macs = recipe.batch_size * layer.macs(before)
+    if isinstance(layer, Activated):
+        between = layer.linear.out_shape(before)
+        return of_layer(layer.linear, recipe, before, between) + of_layer(layer.activation, recipe, between, after)
     if isinstance(layer, nn.Conv2D):
         bias = bias_grad(y) if layer.bias else []
         return convolutions(x, y, layer.param_shapes(before)["w"], layer.geometry(before[:2]), macs) + bias

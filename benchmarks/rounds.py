@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from minigan import ops
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.data.resize import fit
 from minigan.data.sources import load_images
 from minigan.errors import UsageError, did_you_mean
 from minigan.recipes import RECIPES, Recipe
-from minigan.runs.captured import CapturedRounds, rounds
+from minigan.runs.captured import CapturedRounds, at_once, rounds
 from minigan.runs.feed import feed
 from minigan.runs.rounds import Rounds
 from minigan.runs.state import State
@@ -109,7 +110,8 @@ def start(
     real = feed(images, batches, device)
     if capture:
         return rounds(recipe, game, state, real, SEED, "fast")
-    return Rounds(recipe, game, state, real, SEED)
+    fused = device.xp is not np and ops.kernels_in_use(device.xp) == "fused kernels"
+    return Rounds(recipe, at_once(game) if fused else game, state, real, SEED)
 
 
 def not_captured(played: Rounds) -> str:

@@ -8,7 +8,7 @@ from minigan.nn.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.maxout import Maxout
 from minigan.nn.params import Grads, Views
-from minigan.typing import Array, Rng
+from minigan.typing import Array, Rng, Shape
 
 
 class ActivatedCache(NamedTuple):
@@ -24,6 +24,9 @@ class Activated(Layer):
     product: Layer  # the same without
     activation: Layer
     operation: tuple[Any, ...]  # of the activation: its name among `ops`, and its numbers
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return self.activation.out_shape(self.linear.out_shape(in_shape))
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, ActivatedCache]:
         a, linear = self.product.forward(theta, x, train=train, rng=rng)

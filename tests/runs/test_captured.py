@@ -18,7 +18,7 @@ from minigan.optim import Adam, Cyclical, ExponentialDecay, RMSprop
 from minigan.parallel.team import Team
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import captured, pictures
-from minigan.runs.captured import CapturedRounds, rounds
+from minigan.runs.captured import CapturedRounds, at_once, rounds
 from minigan.runs.checkpoint import read_newest
 from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
@@ -86,12 +86,7 @@ def players(recipe, device, dtype="float32", images=None, **options):
     images = images_for(recipe) if images is None else images
     batches = Batches(len(images), recipe.batch_size, 0, **options)
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype(dtype), device)
-    return rounds(recipe, as_there(recipe.game()), state, feed(images, batches, device), 0, "fast")
-
-
-def as_there(game):
-    """The rules played as on a GPU: two batches that D looks at apart go through it in one array."""
-    return dataclasses.replace(game, at_once=True) if isinstance(game, Game) and not game.joined else game
+    return rounds(recipe, at_once(recipe.game()), state, feed(images, batches, device), 0, "fast")
 
 
 def play(run, count=ROUNDS, watched=()):
@@ -382,7 +377,7 @@ def test_runs_are_those_of_the_cpu_also_after_a_resume(tmp_path, recipe, stop, s
     monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
     monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
     with monkeypatch.context() as patch:
-        game = as_there(recipe.game())
+        game = at_once(recipe.game())
         patch.setattr(type(recipe), "game", lambda _self: game)
         train(tmp_path / "cpu", CPU, recipe)
     whole = train(tmp_path / "whole", strict, recipe)
