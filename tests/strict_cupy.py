@@ -568,9 +568,8 @@ _owners: "weakref.WeakValueDictionary[int, np.ndarray]" = weakref.WeakValueDicti
 
 def owner_of(address: int, size: int) -> np.ndarray | None:
     """The living memory in which so many bytes from an address on lie, if there is any."""
-    for memory in list(_owners.values()):
-        low, high = np.lib.array_utils.byte_bounds(memory)
-        if low <= address and address + size <= high:
+    for start, memory in list(_owners.items()):
+        if start <= address and address + size <= start + memory.nbytes:
             return memory
     return None
 

@@ -1,4 +1,4 @@
-"""The commands as a person starts them: processes, exit codes, one line of error."""
+"""The commands as a person starts them: exit codes, one line of error; signals and streams of real processes."""
 
 import os
 import re
@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from minigan.runs.checkpoint import checkpoint_files, read_checkpoint
+from tests.commands import run
 
 ROOT = Path(__file__).resolve().parent.parent
 # BLAS on one thread: another number of threads gives other bits.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
-LONG = 3000  # steps; long enough to be stopped on the way
+TRAIN = "minigan.train"
+LONG = 1000  # steps; some seconds, long enough to be stopped on the way
 RUN_FILES = {"config.toml", "metrics.csv", "vitals.jsonl", "samples.png", "progress.gif", "losses.png", "report.html"}
 
 
@@ -26,17 +28,16 @@ def command(name, *arguments):
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
-def run(cwd, name, *arguments, timeout=100, **options):
-    """Run a command to its end; its output is text."""
-    return subprocess.run(
-        command(name, *arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, errors="surrogateescape",
-        timeout=timeout, check=False, **options,
-    )  # fmt: skip
+def in_own_process(cwd, words):
+    """A process that has to end well, without a word of complaint; returns what it prints."""
+    done = subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def train(cwd, *arguments):
     """Train, and expect that it works and complains about nothing."""
-    done = run(cwd, "minigan.train", *NARROW, *arguments)
+    done = run(cwd, TRAIN, *NARROW, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -44,7 +45,7 @@ def train(cwd, *arguments):
 def start(cwd, *arguments):
     """Start training and wait until it has measured something; returns the process."""
     process = subprocess.Popen(
-        command("minigan.train", *NARROW, *arguments, "--out", "run"), cwd=cwd, env=ENVIRONMENT, text=True,
+        command(TRAIN, *NARROW, *arguments, "--out", "run"), cwd=cwd, env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     for _ in range(3000):
@@ -82,9 +83,9 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """A finished run of LONG steps, for comparison with stopped ones."""
+    """A finished run of LONG steps, for comparison with stopped ones, which are processes too."""
     cwd = tmp_path_factory.mktemp("long")
-    train(cwd, "--steps", LONG, "--checkpoint-every", 50, "--out", "run")
+    in_own_process(cwd, command(TRAIN, *NARROW, "--steps", LONG, "--checkpoint-every", 50, "--out", "run"))
     return everything(cwd / "run")
 
 
@@ -131,10 +132,7 @@ def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path,
     assert 0 < int(step) < LONG
     saved = checkpoint_files(tmp_path / "run" / "checkpoints")[0]
     assert read_checkpoint(saved).facts["step"] == int(step)
-    resumed = subprocess.run(
-        [sys.executable, *shlex.split(resume)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert (resumed.returncode, resumed.stderr) == (0, b"")
+    in_own_process(tmp_path, [sys.executable, *shlex.split(resume)])
     assert everything(tmp_path / "run") == long
 
 
@@ -143,15 +141,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, long):
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    resumed = run(tmp_path, "minigan.train", "--resume", "--out", "run")
-    assert (resumed.returncode, resumed.stderr) == (0, "")
+    in_own_process(tmp_path, command(TRAIN, "--resume", "--out", "run"))
     assert everything(tmp_path / "run") == long
 
 
 def test_a_second_run_in_one_folder_is_told_who_is_in_it(tmp_path):
     process = start(tmp_path, "--steps", 10**6)
     try:
-        done = run(tmp_path, "minigan.train", *NARROW, "--out", "run", "--overwrite")
+        done = run(tmp_path, TRAIN, *NARROW, "--out", "run", "--overwrite")
         assert (done.returncode, process.poll()) == (1, None)
         assert f"run is in use by process {process.pid}" in error_of(done)
     finally:
@@ -202,10 +199,9 @@ def test_both_kernels_train_alike_and_a_run_may_change_them(tmp_path):
 
 
 def test_info_names_versions_blas_and_device(tmp_path):
-    done = run(tmp_path, "minigan.info")
-    assert (done.returncode, done.stderr) == (0, "")
+    printed = in_own_process(tmp_path, command("minigan.info"))
     for part in ("minigan ", "Python ", "numpy ", "BLAS: ", "1 threads", "GPU: ", "--device auto takes: "):
-        assert part in done.stdout
+        assert part in printed
 
 
 def test_gradcheck_checks_one_layer(tmp_path):
@@ -271,9 +267,6 @@ def older_run(cwd):
 def plain(cwd):
     (cwd / "file").write_text("x")
     return cwd
-
-
-TRAIN = "minigan.train"
 
 
 @pytest.mark.parametrize(

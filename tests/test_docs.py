@@ -4,13 +4,12 @@ import ast
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from minigan.gradcheck import all_problems
+from tests.commands import run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -136,9 +135,7 @@ def options_of():
 
     def ask(module, words):
         if (module, words) not in answers:
-            done = subprocess.run(
-                [sys.executable, "-m", module, *words, "--help"], capture_output=True, text=True, cwd=ROOT, check=False
-            )
+            done = run(ROOT, module, *words, "--help")
             assert done.returncode == 0, done.stderr
             answers[module, words] = set(re.findall(r"--[a-z][a-z0-9-]*", done.stdout))
         return answers[module, words]

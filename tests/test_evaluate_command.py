@@ -1,12 +1,9 @@
 """``python -m minigan.evaluate`` as a person starts it: a table, a file, a picture, and one line for what it cannot."""
 
 import json
-import os
 import re
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -23,20 +20,11 @@ from minigan.evaluation.classifier import WEIGHTS
 from minigan.evaluation.efficientnet import EfficientNetLite0, read_weights
 from minigan.evaluation.scores import METRICS
 from minigan.runs.metrics import HEADER
+from tests.commands import run
 from tests.evaluation.invented import random_tensors
 
-ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--steps", "20")
 DIGITS = "classifier-mnist"
-
-
-def run(cwd, module, *arguments):
-    """Run a command to its end; its output is text."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
-        timeout=100, check=False,
-    )  # fmt: skip
 
 
 def evaluate(cwd, name, *arguments):

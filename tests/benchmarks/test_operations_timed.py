@@ -60,8 +60,8 @@ def test_the_work_of_a_net_is_what_its_recipe_counts() -> None:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("dcgan-64", ["width=2", "latent=3"]), ("mlp-mnist", ["hidden_g=5,4", "hidden_d=4,5"]),
-        ("mlp-2014", ["hidden_g=5", "hidden_d=4"]), ("dcgan-upsample", ["width=2", "latent=3"]),
+        ("dcgan-64", ["width=2", "latent=3", "size=16,32"]), ("mlp-mnist", ["hidden_g=5,4", "hidden_d=4,5"]),
+        ("mlp-2014", ["hidden_g=5", "hidden_d=4"]), ("dcgan-upsample", ["width=2", "latent=3", "size=16,20"]),
     ],
 )  # fmt: skip
 def test_they_compute_the_same_everywhere(name, settings, strict) -> None:

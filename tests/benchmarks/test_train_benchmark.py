@@ -43,8 +43,12 @@ def test_a_process_that_ends_early_is_not_waited_for(tmp_path, count) -> None:
         assert list(rows_written(tmp_path / "metrics.csv", process)) == list(range(count))
 
 
-def test_a_round_takes_time() -> None:
-    assert 0 < CommandSide(SMALL, 1).seconds_a_round(1) < 60
+def test_the_time_of_a_round_what_computed_and_the_memory_of_the_whole_command_are_told() -> None:
+    side = CommandSide(SMALL, 1)
+    assert 0 < side.seconds_a_round(1) < 60
+    facts = side.facts()
+    assert facts["computed_by"].startswith("NumPy")
+    assert facts["largest_bytes"] > 50 * 2**20  # the libraries alone
 
 
 def test_what_a_failing_command_said_is_told(monkeypatch) -> None:
@@ -57,14 +61,6 @@ def test_what_a_failing_command_said_is_told(monkeypatch) -> None:
 def test_numbers_that_make_no_sense_are_refused(words) -> None:
     with pytest.raises(UsageError, match=words[0]):
         train.Options(**{words[0][2:]: float(words[1])})
-
-
-def test_what_computed_and_the_memory_of_the_whole_command_are_told() -> None:
-    side = CommandSide(SMALL, 1)
-    side.seconds_a_round(1)
-    facts = side.facts()
-    assert facts["computed_by"].startswith("NumPy")
-    assert facts["largest_bytes"] > 50 * 2**20  # the libraries alone
 
 
 def ours(recipe: Recipe) -> Remote:

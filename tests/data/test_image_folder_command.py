@@ -2,31 +2,19 @@
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from minigan.runs.checkpoint import read_newest
+from tests.commands import run
 
-ROOT = Path(__file__).resolve().parents[2]
-# BLAS on one thread: another number of threads gives other bits.
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
 
 
 def train(cwd, *arguments):
-    return command(cwd, *NARROW, "--steps", "3", "--out", "run", *arguments)
-
-
-def command(cwd, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "minigan.train", *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True,
-        text=True, errors="surrogateescape", timeout=100, check=False,
-    )  # fmt: skip
+    return run(cwd, "minigan.train", *NARROW, "--steps", "3", "--out", "run", *arguments)
 
 
 def write_images(folder, count=20, size=(6, 8)):
@@ -73,7 +61,7 @@ def test_images_that_do_not_fit_in_memory_train_to_the_same_bits(tmp_path, recip
     (folder / "7.png").write_bytes(whole[:-40])  # its header is good
     options = ("--device", "cpu", "--batch-size", "8", "--steps", "30", "--data", "folder:images", "--jitter", "0.1")
     kept, streamed = (
-        command(tmp_path, recipe, *options, "--out", name, "--image-memory", memory)
+        run(tmp_path, "minigan.train", recipe, *options, "--out", name, "--image-memory", memory)
         for name, memory in (("kept", "1"), ("streamed", "1e-6"))
     )
     assert (kept.returncode, streamed.returncode, kept.stderr, streamed.stderr) == (0, 0, "", "")

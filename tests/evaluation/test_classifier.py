@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from minigan import ops
 from minigan.backend import CPU
 from minigan.data.resize import fit
 from minigan.data.sources import load_images
@@ -30,7 +32,15 @@ TEST_DATA = {"classifier-mnist": "mnist", "classifier-fashion": "fashion"}
 GOAL = {"classifier-mnist": 0.992, "classifier-fashion": 0.915}
 
 
+@pytest.fixture
+def fast() -> Iterator[None]:
+    """For thousands of images, which take plain kernels several times as long."""
+    with ops.fast_kernels(1):
+        yield
+
+
 @pytest.mark.skipif(not os.environ.get("MINIGAN_DATA"), reason="MINIGAN_DATA is not set: it holds the test images")
+@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_accuracy_on_the_test_images_is_what_the_table_says(name):
     data = load_images(TEST_DATA[name], split="test")
@@ -39,6 +49,7 @@ def test_the_accuracy_on_the_test_images_is_what_the_table_says(name):
     assert accuracy >= GOAL[name]
 
 
+@pytest.mark.usefixtures("fast")
 def test_the_embedded_digits_are_read():
     """They are training images of this classifier, so this tells damage, not skill."""
     data = load_images("mnist5k")
@@ -60,6 +71,7 @@ def test_drawn_clothes_are_recognised():
     assert load_classifier("classifier-fashion").classes(drawn_clothes()).tolist() == [1, 8, 0]
 
 
+@pytest.mark.usefixtures("fast")
 def test_each_knows_nothing_of_the_others_images():
     """A score must say which network looked: the wrong one answers too."""
     digits = load_images("mnist5k")

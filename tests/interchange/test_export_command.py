@@ -13,6 +13,7 @@ from safetensors import safe_open
 from minigan.backend import CPU
 from minigan.interchange.torch_layout import load_into, read_tensors
 from minigan.runs.saved import load_run
+from tests.commands import run
 from tests.interchange import torch_twin
 from tests.interchange.networks import first
 
@@ -22,14 +23,6 @@ SMALL = {
     "mlp-mnist": ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--steps", "20"),
     "dcgan-64": ("--width", "2", "--latent", "5", "--batch-size", "4", "--steps", "2"),
 }
-
-
-def run(cwd, module, *arguments):
-    """Run a command to its end; its output is text."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True,
-        timeout=100, check=False,
-    )  # fmt: skip
 
 
 def export(cwd, *arguments):

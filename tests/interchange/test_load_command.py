@@ -12,8 +12,8 @@ from minigan.interchange.torch_layout import read_facts, read_tensors
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, DCGANUpsample, Recipe
 from minigan.recipes.measured import MEASURABLE, measured
 from minigan.runs.saved import load_run
+from tests.commands import run
 from tests.interchange.networks import RECIPES, first
-from tests.interchange.test_export_command import run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NET_G, NET_D = GOLDEN / "netG.pth", GOLDEN / "netD.pth"

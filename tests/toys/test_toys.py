@@ -21,7 +21,7 @@ from minigan.errors import UsageError
 from minigan.evaluation.modes import ring
 from minigan.gradcheck import numeric_gradient
 from minigan.nn import init_params
-from minigan.toys import figure
+from minigan.toys import figure, training
 from minigan.toys.measures import jensen_shannon, measures
 from minigan.toys.problems import TOYS, Times, Toy, normal_density, stratified, swiss_roll
 from minigan.toys.training import (
@@ -48,6 +48,13 @@ def quick(toy: Toy) -> Toy:
 def short(toy: Toy, seed: int = 0, looks: tuple[int, ...] = (0, 3)) -> list[View]:
     played = rounds(quick(toy), 3, 20, toy.lr, seed)
     return [look(toy, g, d, step, seed) for step, g, d in played if step in looks]
+
+
+@pytest.fixture
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D and G are looked at in few places, for tests that draw nothing."""
+    for name in ("LINE", "SURFACE", "DENSE"):
+        monkeypatch.setattr(training, name, 20)
 
 
 @every_toy
@@ -110,6 +117,7 @@ def test_modes_are_counted_in_as_many_samples_as_the_setting_says() -> None:
 
 
 @every_toy
+@pytest.mark.usefixtures("few_points")
 def test_the_arrows_are_the_gradient_of_the_loss_that_g_descends(toy: Toy) -> None:
     """Against finite differences of G's mean loss with respect to each sample, in float64."""
     toy = quick(toy)
@@ -139,6 +147,7 @@ def test_times_multiplies_and_so_does_its_gradient() -> None:
 
 
 @every_toy
+@pytest.mark.usefixtures("few_points")
 def test_a_seed_repeats_its_run_whatever_is_looked_at_and_another_gives_another(toy: Toy) -> None:
     first, again, other = short(toy)[-1], short(toy, looks=(3,))[-1], short(toy, seed=1)[-1]
     for a, b in zip(first[1:], again[1:], strict=True):
