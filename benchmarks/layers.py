@@ -129,7 +129,7 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     """The operations of a layer's forward and backward, for a whole batch."""
     x, y = (recipe.batch_size, *before), (recipe.batch_size, *after)
     macs = recipe.batch_size * layer.macs(before)
-    if isinstance(layer, Activated):
+    if isinstance(layer, Activated):  # a GPU adds the bias with the activation, which is not timed by itself
         between = layer.linear.out_shape(before)
         return of_layer(layer.linear, recipe, before, between) + of_layer(layer.activation, recipe, between, after)
     if isinstance(layer, nn.Conv2D):

@@ -125,7 +125,11 @@ def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
 
 @_door
 def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:
-    """Add a bias (C,) to a (..., C), in place, and apply the activation of that name and with these numbers."""
+    """Add a bias (C,) to a (..., C), which is lost by that, and apply an activation: relu, leaky_relu with its slope,
+    tanh, sigmoid, or maxout with its pieces.
+
+    Returns y and the cache, as the operation of that name.
+    """
     a += b
     return globals()[activation](a, *numbers)
 

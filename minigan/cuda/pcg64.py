@@ -32,6 +32,7 @@ class DeviceGenerator:
 
     def parted(self, parts: int, apart: int) -> "DeviceGenerator":
         """See `minigan.randomness.parted`."""
+        assert self._parts == 1  # what belongs to a part is not known here
         generator = DeviceGenerator(self._state, self._drawn, parts, apart)
         self._drawn += parts * apart
         return generator

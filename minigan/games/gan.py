@@ -63,7 +63,7 @@ class Game:
     joined: in D's step real and generated samples are one batch, with one set of BatchNorm
     statistics, instead of two apart. D's answer to a real sample then depends on the fakes beside it;
     at_once: no rule, but a way to play the same round: two batches that go through D apart go through it in one
-    array, each with its own statistics and masks. That is half as many operations, which is what counts on a GPU.
+    array, each with its own statistics and masks, if they have one size. That is half as many operations, for a GPU.
     """
 
     loss: GANLoss
@@ -147,7 +147,9 @@ def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array
 
 
 def discriminator_step_at_once(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
-    """`discriminator_step` with both batches in one array: the same update, up to rounding."""
+    """`discriminator_step` with both batches in one array: the same update, up to rounding. Unequal ones go apart."""
+    if len(real) != len(fake):
+        return discriminator_step(loss, d, real, fake, rng)
     net, rng = _for_both(d, real, fake, rng)
     return _step_on_both(loss, d, net, real, fake, rng)
 

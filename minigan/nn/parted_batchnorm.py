@@ -17,7 +17,9 @@ from minigan.typing import Array, Rng
 class PartedBatchNorm(BatchNorm):
     """Batch normalisation of so many equal parts of a batch, one after the other, each by its own statistics.
 
-    `slope`: of the rectifier behind it; 1 is none.
+    `slope`: of the rectifier behind it; 1 is none. In training a batch must be a multiple of `parts` (ValueError);
+    inference has one set of running statistics, so any batch will do. Not exported to ONNX or PyTorch, which have no
+    such layer: export the network with BatchNorm, whose parameters are the same.
     """
 
     parts: int
@@ -56,12 +58,15 @@ class PartedBatchNorm(BatchNorm):
 def in_parts(net: Layer, parts: int) -> Layer:
     """The network for so many batches in one array: it computes what it would for each alone, dropout aside.
 
-    Parameters keep their names. Raises ValueError where processes share the batches.
+    Each of them may have parts of its own already. Parameters keep their names. Raises ValueError where processes share
+    the batches.
     """
     if isinstance(net, Sequential):
         return net.replaced(partial(in_parts, parts=parts))
     if isinstance(net, SharedBatchNorm):
         raise ValueError("a batch that processes share cannot be one of several in an array")
+    if isinstance(net, PartedBatchNorm):
+        return replace(net, parts=parts * net.parts)
     if isinstance(net, BatchNorm):
         return PartedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
     return net

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigan.cuda.aside import beside
+from minigan.cuda.cublas import CublasError
 from minigan.games.gan import Game, Metrics, OwnRound, play_round
 from minigan.optim import Coefficients
 from minigan.optim.average import average_coefficients
@@ -155,10 +156,11 @@ class CapturedRounds(Rounds):
 
     def _try_to_record(self) -> str:
         """Empty, or the words of who refused."""
+        self._inbox.begin()
         try:
             with self.feed.device.xp.cuda.using_allocator(self._pool.malloc):
                 self._graph = self._recorded()
-        except (RuntimeError, MemoryError) as err:  # all errors of CUDA and CuPy are
+        except (RuntimeError, MemoryError, CublasError) as err:  # all errors of CUDA and CuPy are one of the first two
             return str(err).partition("\n")[0] or type(err).__name__
         return ""
 

@@ -115,6 +115,10 @@ class Inbox:
         self._at_end.of(parcel.numbers)[...] = coefficients
         self._stretch.set(parcel.numbers)
         parcel.copied.record()
+        self.begin()
+
+    def begin(self) -> None:
+        """From here on, the coefficients of a round are asked for from the first one on."""
         self._asked = 0
 
     def close(self) -> None:

@@ -1,5 +1,8 @@
 """Gradients of parameters on a second stream: nothing is read too early, nothing is freed too early."""
 
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from minigan import ops
 from minigan.cuda import aside as module
 from minigan.cuda.aside import beside
 from minigan.cuda.cublas import CublasError
+from minigan.functional.batchnorm import BatchNormCache
 from minigan.functional.patches import Geometry
 from minigan.games.player import Player
 from minigan.runs.captured import CapturedRounds
@@ -20,19 +24,42 @@ from tests.strict_kernels import compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
 
-OPERATIONS = {
-    "weights": lambda xp, x, dy: ops.dense_weight_grad(
-        dy, ops.dense(x, xp.ones((3, 2), "f"))[1], xp.zeros((3, 2), "f")
-    ),
-    "bias": lambda xp, _, dy: ops.dense_bias_grad(dy, xp.zeros(2, "f")),
-    "kernel": lambda xp, x, dy: ops.conv2d_weight_grad(
-        x.reshape(5, 1, 1, 3), dy.reshape(5, 1, 1, 2), (1, 1), Geometry(), xp.zeros((1, 1, 3, 2), "f")
-    ),
-    "gains": lambda xp, _, dy: ops.add_gradients(dy[0], dy[1], xp.zeros(2, "f"), xp.zeros(2, "f")),
-}
+
+def add_to_weights(xp, x, dy):
+    ops.dense_weight_grad(dy, ops.dense(x, xp.ones((3, 2), "f"))[1], xp.zeros((3, 2), "f"))
+    return x, dy
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def add_to_kernel(xp, x, dy):
+    images, upstream = x.reshape(5, 1, 1, 3), dy.reshape(5, 1, 1, 2)
+    ops.conv2d_weight_grad(images, upstream, (1, 1), Geometry(), xp.zeros((1, 1, 3, 2), "f"))
+    return images, upstream
+
+
+def add_to_bias(xp, _, dy):
+    ops.dense_bias_grad(dy, xp.zeros(2, "f"))
+    return (dy,)
+
+
+def add_to_gains(xp, x, dy):
+    ops.add_gradients(x[0], dy.reshape(-1)[:3], xp.zeros(3, "f"), xp.zeros(3, "f"))
+    return x, dy
+
+
+def move_statistics(xp, x, dy):
+    cache = BatchNormCache(None, None, x[0], dy.reshape(-1)[:3], 5)
+    ops.update_running_statistics(xp.zeros(3, "f"), xp.zeros(3, "f"), cache, 0.1)
+    return x, dy
+
+
+def mean_opinion(_xp, _x, dy):
+    ops.mean_probability(dy)
+    return (dy,)
+
+
+@pytest.mark.parametrize(
+    "operation", [add_to_weights, add_to_kernel, add_to_bias, add_to_gains, move_statistics, mean_opinion]
+)
 def test_what_goes_aside_is_launched_there_and_what_it_reads_is_kept_until_it_is_waited_for(operation, monkeypatch):
     with fast_gpu() as device:
         xp, streams, marks = device.xp, [], []
@@ -43,15 +70,14 @@ def test_what_goes_aside_is_launched_there_and_what_it_reads_is_kept_until_it_is
         )
         monkeypatch.setattr(strict_graph.Stream, "wait_event", lambda self, event: marks.append((self, event.stream)))
         with stream, beside(xp.cuda, second):
-            x, dy = xp.ones((5, 3), "f"), xp.ones((5, 2), "f")
-            operation(xp, x, dy)
-            assert streams[-1] is second
+            read = operation(xp, xp.ones((5, 3), "f"), xp.ones((5, 2), "f"))
+            assert streams.pop() is second
             assert marks == [(second, stream)]
-            read = module._second._read
-            assert any(xp.shares_memory(kept, dy) for kept in read)
-            ops.gathered(x)
-            assert (marks[1:], read) == ([(stream, second)], [])
-            ops.gathered(x)
+            kept = module._second._read
+            assert all(any(xp.shares_memory(array, other) for other in kept) for array in read)
+            ops.gathered(read[0])
+            assert (marks[1:], kept) == ([(stream, second)], [])
+            ops.gathered(read[0])
             assert len(marks) == 2
 
 
@@ -105,21 +131,49 @@ def _without_a_second_try(run):
     return ""
 
 
-def test_where_two_streams_are_refused_one_is_captured(strict, monkeypatch):
-    def refused(_self, _event):
-        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported")
-
-    wait_event = strict_graph.Stream.wait_event
-    monkeypatch.setattr(
-        strict_graph.Stream,
-        "wait_event",
-        lambda self, event: (refused if strict_graph._capture is not None else wait_event)(self, event),
-    )
-    one, two = (players(RECIPES["mlp-2014"], strict) for _ in range(2))
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("refused", [0, 7, "the last", "in the end", "by cuBLAS"])
+def test_where_two_streams_are_refused_one_is_captured(refused, name, strict, monkeypatch):
+    """Wherever in the round that is: nothing of the first try is left."""
+    one, two, other = (players(RECIPES[name], strict) for _ in range(3))
     with ops.fast_kernels(1):
-        play(one, 6)
-        monkeypatch.undo()
         play(two, 6)
+        with refusing(refused, other, monkeypatch):
+            play(one, 6)
     assert (one.complaint(), one._second) == ("", None)
     assert one._graph.launches == two._graph.launches == 4
     assert same(one, two)
+
+
+@contextmanager
+def refusing(which, other, monkeypatch):
+    """While two streams are captured, one wait of one for the other is refused, or the end."""
+    waits, wait_event, end_capture = [], strict_graph.Stream.wait_event, strict_graph.Stream.end_capture
+    number = {"the last": waits_of_a_round(other) - 1, "by cuBLAS": 3}.get(which, which)
+
+    def wait(self, event):
+        if strict_graph._capture is not None:
+            waits.append(self)
+            if len(waits) - 1 == number:
+                raise (CublasError if which == "by cuBLAS" else CUDARuntimeError)("not with two streams")
+        wait_event(self, event)
+
+    def end(self):
+        graph = end_capture(self)
+        if which == "in the end" and graph.late:
+            raise CUDARuntimeError("not with two streams")
+        return graph
+
+    with monkeypatch.context() as patch:
+        patch.setattr(strict_graph.Stream, "wait_event", wait)
+        patch.setattr(strict_graph.Stream, "end_capture", end)
+        yield
+    assert len(waits) > (number if isinstance(number, int) else 0)
+
+
+def waits_of_a_round(run):
+    """Of one stream for the other."""
+    waits, wait_event = [], strict_graph.Stream.wait_event
+    with patch.object(strict_graph.Stream, "wait_event", lambda *of: waits.append(of) or wait_event(*of)), run:
+        run.play(watched=True)
+    return len(waits)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigan import nn
 from minigan.functional import parted_batchnorm as module
 from minigan.functional.batchnorm import batchnorm, update_running_statistics
 from minigan.functional.parted_batchnorm import (
@@ -13,6 +14,7 @@ from minigan.functional.parted_batchnorm import (
     split,
     update_parted_statistics,
 )
+from minigan.parallel.team import ALONE
 from reference import batchnorm as loops
 from tests.planted_bugs import Bug, planted
 from tests.strategies import assert_agrees, few_examples, normal, seeds
@@ -67,6 +69,23 @@ def test_vectors_and_images_are_cut_along_the_samples():
 def test_parts_that_are_not_equal_are_refused(samples, parts):
     with pytest.raises(ValueError, match=f"{samples} samples do not make {parts} equal parts"):
         split(np.zeros((samples, 3)), parts)
+
+
+def test_a_network_of_parts_can_be_given_more_parts():
+    """Each of the batches then has those that it had alone."""
+    net = nn.Sequential(nn.PartedBatchNorm(parts=2, slope=0.3))
+    theta = nn.init_params(net, (3,), np.random.default_rng(0), dtype=np.float64)
+    x = normal(0, 8, 3)
+    both, _ = nn.in_parts(net, 2).forward(theta, x, train=True)
+    alone = [net.forward(theta, half, train=True)[0] for half in (x[:4], x[4:])]
+    assert_agrees(both, np.concatenate(alone))
+
+
+def test_processes_cannot_share_parts():
+    with pytest.raises(ValueError, match="a batch that processes share cannot be one of several"):
+        nn.in_parts(nn.SharedBatchNorm(gather=ALONE.gather), 2)
+    with pytest.raises(ValueError, match="processes cannot share the batches of a PartedBatchNorm"):
+        nn.share_batchnorm(nn.Sequential(nn.PartedBatchNorm(parts=2)), ALONE.gather)
 
 
 def test_a_part_of_one_row_is_refused():

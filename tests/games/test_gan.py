@@ -14,7 +14,7 @@ from minigan.functional import gan_losses
 from minigan.games import gan
 from minigan.games.gan import Game, play_round
 from minigan.games.player import Player
-from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Sequential, Tanh
+from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, PartedBatchNorm, Sequential, Tanh
 from minigan.optim import SGD, Adam, Momentum, Optimiser
 from tests.planted_bugs import ROUND_BUGS, Bug, planted
 from tests.strategies import normal
@@ -318,7 +318,8 @@ def assert_as_by_hand(name, device=CPU, d_net=D_NET):
             np.testing.assert_allclose(after[array], expected[array], rtol=1e-9, atol=1e-13)
 
 
-D_NETS = {"D with BatchNorm": D_NET, "D without": D_WITHOUT_BATCHNORM}
+D_OF_PARTS = Sequential(Dense(7, bias=False), PartedBatchNorm(parts=3), LeakyReLU(), Dense(1))
+D_NETS = {"D with BatchNorm": D_NET, "D without": D_WITHOUT_BATCHNORM, "D of parts": D_OF_PARTS}
 
 
 @pytest.mark.parametrize("d_net", D_NETS.values(), ids=D_NETS)
@@ -650,10 +651,19 @@ def test_samples_that_are_one_batch_are_no_two_at_once():
         Game(LOSS, joined=True, at_once=True)
 
 
-def test_two_batches_at_once_are_of_one_size():
-    _, d = players()
-    with pytest.raises(ValueError, match=r"one shape, got \(6, 2\) and \(9, 2\)"):
-        gan.discriminator_step_at_once(LOSS, d, Draws().real(0), normal(5, 9, FEATURES), Draws().dropout(0))
+def test_batches_of_different_sizes_go_apart():
+    ends = []
+    for step in (gan.discriminator_step, gan.discriminator_step_at_once):
+        _, d = players()
+        metrics = step(LOSS, d, Draws().real(0), normal(5, BATCH + 3, FEATURES), Draws().dropout(0))
+        ends.append(np.concatenate([d.theta.flat, list(metrics.values())]))
+    assert np.array_equal(*ends)
+
+
+def test_batches_of_different_sizes_are_no_simultaneous_round():
+    g, d = players(d_net=D_WITHOUT_BATCHNORM)
+    with pytest.raises(ValueError, match=r"one shape, got \(6, 2\) and \(5, 2\)"):
+        gan.simultaneous_step_at_once(LOSS, g, d, Draws().real(0), normal(0, 5, LATENT), Draws().dropout(0))
 
 
 def test_an_unknown_order_is_refused():
