@@ -135,6 +135,12 @@ def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Arr
 
 
 @_door
+def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Any]:
+    """`conv2d`, and what to give to `conv2d_weight_grad` in the place of x, which may spare it work done here."""
+    return conv2d(x, w, geometry), x
+
+
+@_door
 def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -> tuple[Array, Any]:
     """Dropout with a mask of this shape, drawn where the generator is: `draw_keep`, then `dropout`."""
     return dropout(x, put_like(draw_keep(rng, shape, rate), x), scale)

@@ -31,25 +31,41 @@ from minigan.typing import Array, Shape
 MOST = 2**30  # pixels, and lines of bands, that bands.cu counts without overflow
 
 
+class Seen(NamedTuple):
+    """An image with its bands."""
+
+    x: Array  # (N, H, W, I)
+    u: Array  # (G, H' N Q, phases kw I/G)
+
+    @property
+    def shape(self) -> Shape:
+        return self.x.shape
+
+
 def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
     """See `minigan.functional.conv.conv2d`."""
+    return conv2d_and_seen(x, w, geometry)[0]
+
+
+def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Seen]:
+    """See `minigan.ops.conv2d_and_seen`: the bands need to be cut only once."""
     if min(geometry.out_size(x.shape[1:3], w.shape[:2])) < 1:
-        return plain.conv2d(x, w, geometry)  # which says why not
+        plain.conv2d(x, w, geometry)  # raises
     if x.shape[3] != w.shape[2] * geometry.groups:
         raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
-    bands = Bands.of(len(x), x.shape[1:3], w.shape[:2], geometry)
+    bands = Bands.of(x.shape, w.shape[:2], geometry)
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
-    out = _by_group(y, geometry.groups)
-    for number, (u, taps) in enumerate(bands.runs(bands.cut(x), _weights(w, geometry.groups))):
+    out, seen = _by_group(y, geometry.groups), Seen(x, bands.cut(x))
+    for number, (u, taps) in enumerate(bands.runs(seen.u, _weights(w, geometry.groups))):
         product(u, taps, out, add=number > 0)
-    return bands.to_images(y)
+    return bands.to_images(y), seen
 
 
 def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geometry) -> Array:
     """See `minigan.functional.conv.conv2d_input_grad`."""
     if dy.shape[1:3] != geometry.out_size(size, w.shape[:2]) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_input_grad(dy, w, size, geometry)
-    bands = Bands.of(len(dy), size, w.shape[:2], geometry)
+    bands = Bands.of((len(dy), *size), w.shape[:2], geometry)
     du = array_module(dy).empty(bands.shape(w.shape[2]), dtype=dy.dtype)
     rows = _by_group(bands.from_images(dy), geometry.groups)
     written = bands.first_product()
@@ -60,26 +76,26 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
 
 
 def conv2d_weight_grad(
-    x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
+    x: Array | Seen, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
 ) -> Array:
     """See `minigan.functional.conv.conv2d_weight_grad`; products add to the total, which has no gaps, maybe aside."""
     if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
-        return plain.conv2d_weight_grad(x, dy, kernel, geometry, total)
+        return plain.conv2d_weight_grad(x.x if isinstance(x, Seen) else x, dy, kernel, geometry, total)
     if x.shape[3] % geometry.groups:
         raise ValueError(f"x has {x.shape[3]} channels, which do not fall into {geometry.groups} groups")
     shape = *kernel, x.shape[3] // geometry.groups, dy.shape[3]
     if total is not None and not (total.shape == shape and total.flags.c_contiguous):
         raise ValueError(f"total must lie in one piece, of shape {shape}; its shape is {total.shape}")
-    bands = Bands.of(len(x), x.shape[1:3], kernel, geometry)
+    bands = Bands.of(x.shape, kernel, geometry)
     if total is None:
-        return _weight_products(bands, x, dy, array_module(x).empty(shape, x.dtype), add=False)
-    with aside(x, dy):
+        return _weight_products(bands, x, dy, array_module(dy).empty(shape, dy.dtype), add=False)
+    with aside(*(x if isinstance(x, Seen) else (x,)), dy):
         return _weight_products(bands, x, dy, total, add=True)
 
 
-def _weight_products(bands: "Bands", x: Array, dy: Array, dw: Array, add: bool) -> Array:
-    rows = _by_group(bands.from_images(dy), bands.groups)
-    for u, taps in bands.runs(bands.cut(x), _weights(dw, bands.groups)):
+def _weight_products(bands: "Bands", x: Array | Seen, dy: Array, dw: Array, add: bool) -> Array:
+    cut, rows = x.u if isinstance(x, Seen) else bands.cut(x), _by_group(bands.from_images(dy), bands.groups)
+    for u, taps in bands.runs(cut, _weights(dw, bands.groups)):
         product(u.swapaxes(1, 2), rows, taps, add=add)
     return dw
 
@@ -160,9 +176,10 @@ class Bands:
     taken: tuple[Run, ...]  # the rows of the kernel, one product each
 
     @classmethod
-    def of(cls, images: int, size: Shape, kernel: Shape, geometry: Geometry) -> "Bands":
-        rows, columns = (_axis(number, size, kernel, geometry) for number in (0, 1))
-        return cls(rows, columns, images, geometry.groups, _runs(rows))
+    def of(cls, shape: Shape, kernel: Shape, geometry: Geometry) -> "Bands":
+        """`shape`: (N, H, W, ...) of the images."""
+        rows, columns = (_axis(number, shape[1:3], kernel, geometry) for number in (0, 1))
+        return cls(rows, columns, shape[0], geometry.groups, _runs(rows))
 
     @property
     def blocks(self) -> int:

@@ -109,10 +109,10 @@ class Conv2D(Layer):
         return activated(self, after)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
-        y = ops.conv2d(x, theta["w"], self.geometry(x.shape[1:3]))
+        y, seen = ops.conv2d_and_seen(x, theta["w"], self.geometry(x.shape[1:3]))
         if self.bias:
             y += theta["b"]
-        return y, x
+        return y, seen
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         size = cache.shape[1:3]
@@ -192,8 +192,9 @@ class ConvTranspose2D(Layer):
         return y, x
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        dx, seen = ops.conv2d_and_seen(dy, theta["w"], self.geometry()) if need_dx else (None, dy)
         if grads is not None:
-            ops.conv2d_weight_grad(dy, cache, pair(self.kernel), self.geometry(), grads["w"])  # adds to it
+            ops.conv2d_weight_grad(seen, cache, pair(self.kernel), self.geometry(), grads["w"])  # adds to it
             if self.bias:
                 ops.conv2d_bias_grad(dy, grads["b"])  # likewise
-        return ops.conv2d(dy, theta["w"], self.geometry()) if need_dx else None
+        return dx

@@ -36,6 +36,16 @@ def add_to_kernel(xp, x, dy):
     return images, upstream
 
 
+def add_to_kernel_of_what_was_seen(xp, x, dy):
+    (_, seen), upstream = _convolved(xp, x), dy.reshape(5, 1, 1, 2)
+    ops.conv2d_weight_grad(seen, upstream, (1, 1), Geometry(), xp.zeros((1, 1, 3, 2), "f"))
+    return *seen, upstream
+
+
+def _convolved(xp, x):
+    return ops.conv2d_and_seen(x.reshape(5, 1, 1, 3), xp.ones((1, 1, 3, 2), "f"), Geometry())
+
+
 def add_to_bias(xp, _, dy):
     ops.dense_bias_grad(dy, xp.zeros(2, "f"))
     return (dy,)
@@ -58,7 +68,16 @@ def mean_opinion(_xp, _x, dy):
 
 
 @pytest.mark.parametrize(
-    "operation", [add_to_weights, add_to_kernel, add_to_bias, add_to_gains, move_statistics, mean_opinion]
+    "operation",
+    [
+        add_to_weights,
+        add_to_kernel,
+        add_to_kernel_of_what_was_seen,
+        add_to_bias,
+        add_to_gains,
+        move_statistics,
+        mean_opinion,
+    ],
 )
 def test_what_goes_aside_is_launched_there_and_what_it_reads_is_kept_until_it_is_waited_for(operation, monkeypatch):
     with fast_gpu() as device:

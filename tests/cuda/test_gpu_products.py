@@ -217,7 +217,7 @@ def test_so_many_products_without_a_wasted_multiplication(cost):
 def test_where_every_pixel_is_in_one_window_nothing_is_copied(cost):
     with on_the_gpu() as device:
         x = device.xp.ones((3, *cost.size, 4))
-        bands = Bands.of(3, cost.size, cost.kernel, cost.geometry)
+        bands = Bands.of((3, *cost.size), cost.kernel, cost.geometry)
         u = bands.cut(x)
         assert x.data.ptr == u.data.ptr == bands.add_up(u).data.ptr
         assert bands.add_up(u).shape == x.shape
@@ -234,7 +234,7 @@ def test_a_convolution_is_few_launches(monkeypatch):
 
 def test_bands_copy_a_number_at_most_twice_where_windows_would_four_times():
     """Half the size by 4 x 4, padding aside."""
-    bands = Bands.of(1, (64, 64), (4, 4), Geometry((2, 2), (1, 1, 1, 1)))
+    bands = Bands.of((1, 64, 64), (4, 4), Geometry((2, 2), (1, 1, 1, 1)))
     assert bands.shape(3) == (1, 33 * 32, 2 * 4 * 3)  # 33 blocks of two rows with windows of four columns
     assert np.prod(bands.shape(3)) <= 33 / 32 * 2 * 64 * 64 * 3
 
@@ -259,8 +259,8 @@ BUGS = [
     Bug("dense: the input gradient by the weights as they are", dense.dense_input_grad, "w.T", "w.reshape(w.T.shape)"),
     Bug("dense: the bias taken off", dense.dense, "y += b", "y -= b"),
     Bug("dense: what was there is overwritten", dense.dense_weight_grad, "add=True", "add=False"),
-    Bug("conv: the second product overwrites", conv.conv2d, "number > 0", "False"),
-    Bug("conv: the first product adds to what was there", conv.conv2d, "number > 0", "True"),
+    Bug("conv: the second product overwrites", conv.conv2d_and_seen, "number > 0", "False"),
+    Bug("conv: the first product adds to what was there", conv.conv2d_and_seen, "number > 0", "True"),
     Bug("conv: what the first product leaves out is not cleared", conv.conv2d_input_grad, "du[:, written:] = 0", "pass"),
     Bug("conv: the second input gradient overwrites", conv.conv2d_input_grad, "number > 0 or", "False or"),
     Bug("conv: the total overwritten", conv.conv2d_weight_grad, "add=True", "add=False"),

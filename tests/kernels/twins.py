@@ -307,6 +307,11 @@ def _running_statistics(a: Arrays, eps: float) -> list[np.ndarray]:
     return [mean, var]
 
 
+def _conv2d_and_seen(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
+    y, seen = ops.conv2d_and_seen(a["x"], a["w"], geometry)
+    return [y, ops.conv2d_weight_grad(seen, a["dy"], a["w"].shape[:2], geometry)]
+
+
 def _parted_backward(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
     _, cache = ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *extra)
     return list(ops.parted_batchnorm_backward(a["dy"], a["gamma"], cache, extra[1]))
@@ -357,6 +362,7 @@ GPU_ONLY = {
         ),
         tolerance=1,
     ),
+    "conv2d_and_seen": Twin(_conv2d_and_seen, _conv_shapes, sums=True, tolerance=80),
     "concatenate": Twin(
         lambda a, _: [ops.concatenate(a["first"], a["second"])],
         lambda rng: (
