@@ -162,6 +162,7 @@ def _for_both(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> 
 
 
 def _step_on_both(loss: GANLoss, d: Player, net: Layer, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+    """Update D by one pass of `net`, D's layers, on an array with the real samples first."""
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
     value, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
