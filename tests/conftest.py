@@ -19,7 +19,7 @@ settings.register_profile(
 settings.load_profile("minigan")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")  # not a test's own: hypothesis refuses that, as it stays the same for all examples
 def gpu() -> Device:
     """A real GPU; tests that use it carry the marker `gpu` and are skipped without one."""
     try:
