@@ -16,7 +16,10 @@ import numpy as np
 from minigan.errors import UsageError, UserError
 from minigan.typing import Array
 
-INSTALL_HINT = "install CuPy with: pip install cupy-cuda12x (driver for CUDA 12) or pip install cupy-cuda13x (CUDA 13)"
+INSTALL_HINT = (
+    "install CuPy with CUDA's libraries: pip install 'cupy-cuda12x[ctk]' (driver for CUDA 12) "
+    "or pip install 'cupy-cuda13x[ctk]' (CUDA 13)"
+)
 
 NCCL_HINT = "install it with: pip install nvidia-nccl-cu12 (CUDA 12) or pip install nvidia-nccl-cu13 (CUDA 13)"
 
@@ -105,7 +108,10 @@ def select_device(name: str = "auto") -> Device:
 
 
 def _gpu(index: int) -> Device:
-    """A GPU counts as usable when CuPy imports, sees it, and one small allocation works."""
+    """A GPU counts as usable when CuPy imports and sees it, and a kernel and a product work there.
+
+    CuPy itself needs no more than a driver: its compiler (NVRTC) and cuBLAS are looked for when they are first used.
+    """
     try:
         cupy = importlib.import_module("cupy")
     except Exception as err:  # ImportError, or ValueError where CuPy was built for another NumPy
@@ -121,9 +127,12 @@ def _gpu(index: int) -> Device:
         raise GPUUnavailable(f"no GPU number {index}: this machine has {count}")
     try:
         cupy.cuda.Device(index).use()
-        cupy.zeros(1, dtype=np.float32)
-    except Exception as err:
-        raise GPUUnavailable(f"no GPU: allocating on gpu:{index} failed: {_first_line(err)}") from err
+        one = cupy.ones((1, 1), dtype=np.float32)
+        one @ one
+    except Exception as err:  # of CUDA, or of the search for its libraries
+        why = _first_line(err)
+        hint = f"; {INSTALL_HINT}" if ".so" in why else ""
+        raise GPUUnavailable(f"no GPU: computing on gpu:{index} failed: {why}{hint}") from err
     return Device(f"gpu:{index}", cupy)
 
 

@@ -22,8 +22,8 @@ class DriverError(Exception):
     """What a fake CuPy raises; CuPy's own is such a class, too."""
 
 
-def fake_cupy(monkeypatch, count=None, allocate=None):
-    """A CuPy whose driver gives a number of GPUs, or fails with these errors."""
+def fake_cupy(monkeypatch, count=None, allocate=None, multiply=None):
+    """A CuPy whose driver gives a number of GPUs, or which fails with these errors."""
 
     def answer(result, *_, **__):
         if isinstance(result, Exception):
@@ -38,7 +38,8 @@ def fake_cupy(monkeypatch, count=None, allocate=None):
         runtime=SimpleNamespace(getDeviceCount=lambda: answer(count)),
         Device=lambda index: SimpleNamespace(use=lambda: used.append(index)),
     )
-    cupy.zeros = lambda *args, **kwargs: answer(allocate, *args, **kwargs)
+    cupy.ndarray.__matmul__ = lambda *_: answer(multiply)
+    cupy.ones = lambda *_, **__: answer(allocate) or cupy.ndarray()
     cupy.used = used
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     return cupy
@@ -173,9 +174,9 @@ def test_cpu_is_the_cpu_even_where_there_is_a_gpu(monkeypatch):
 
 @pytest.mark.usefixtures("no_cupy")
 def test_without_cupy_the_error_names_the_line_that_installs_it():
-    with pytest.raises(GPUUnavailable, match="pip install cupy-cuda12x") as caught:
+    with pytest.raises(GPUUnavailable, match=r"pip install 'cupy-cuda12x\[ctk\]'") as caught:
         select_device("gpu")
-    assert "pip install cupy-cuda13x" in str(caught.value)
+    assert "pip install 'cupy-cuda13x[ctk]'" in str(caught.value)
     assert isinstance(caught.value, UserError)
     assert isinstance(caught.value.__cause__, ImportError)
 
@@ -198,7 +199,15 @@ BROKEN = {
     "a missing library": ({"count": OSError("libcuda.so.1: cannot open")}, "driver gave: libcuda.so.1"),
     "an error without words": ({"count": DriverError()}, "driver gave: DriverError"),
     "no GPU": ({"count": 0}, "no GPU number 0: this machine has 0"),
-    "full memory": ({"count": 1, "allocate": DriverError("out of memory")}, "allocating on gpu:0 failed: out of mem"),
+    "full memory": ({"count": 1, "allocate": DriverError("out of memory")}, "on gpu:0 failed: out of memory$"),
+    "no compiler": (
+        {"count": 1, "allocate": RuntimeError('no "libnvrtc.so.12"')},
+        r"no \"libnvrtc.so.12\"; .*12x\[ctk",
+    ),
+    "no cuBLAS": (
+        {"count": 1, "multiply": ImportError("no libcublas.so.12")},
+        r"failed: no libcublas.so.12; .*12x\[ctk",
+    ),
 }
 
 

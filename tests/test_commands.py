@@ -309,7 +309,7 @@ def test_asking_for_a_gpu_without_one_never_runs_on_the_cpu(tmp_path):
     done = run(tmp_path, TRAIN, "--device", "gpu:999", "--steps", "1", "--out", "run")
     assert (done.returncode, done.stdout) == (1, "")
     assert "no GPU" in error_of(done)
-    assert re.search(r"pip install cupy-cuda12x|the driver gave|this machine has", done.stderr)
+    assert re.search(r"pip install 'cupy-cuda12x|the driver gave|this machine has", done.stderr)
     assert not (tmp_path / "run").exists()
 
 
