@@ -16,7 +16,9 @@ tell missing variety from bad images; and a generator that copies the training s
 
 from typing import NamedTuple
 
-from minigan.backend import array_module
+import numpy as np
+
+from minigan.backend import array_module, to_host
 from minigan.evaluation.distances import ROWS, check_points, numbers, parts
 from minigan.typing import Array
 
@@ -52,20 +54,26 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     .. math:: \mathrm{tr}(AB)^{1/2} = \sum_i \sqrt{\lambda_i}, \qquad
               \lambda = \mathrm{eig}\big(A^{1/2} B A^{1/2}\big) \ge 0
 
-    where rounding may make zeros negative; they count as 0. Raises ValueError for features of different number.
+    where rounding may make zeros negative; they count as 0. All of this is done by NumPy, also for moments on a GPU:
+    they are small, and three more of CUDA's libraries would be needed there.
+    Raises ValueError for features of different number.
     """
-    xp = array_module(a.mean, b.mean)
-    if a.mean.shape != b.mean.shape:
-        raise ValueError(f"features of different number: {len(a.mean)} and {len(b.mean)}")
-    root = _root(a.covariance)
-    eigenvalues = xp.linalg.eigvalsh(root @ b.covariance @ root)
-    difference = a.mean - b.mean
-    traces = xp.trace(a.covariance) + xp.trace(b.covariance) - 2 * xp.sqrt(xp.maximum(eigenvalues, 0)).sum()
+    (mean_a, covariance_a), (mean_b, covariance_b) = map(_on_the_host, (a, b))
+    if mean_a.shape != mean_b.shape:
+        raise ValueError(f"features of different number: {len(mean_a)} and {len(mean_b)}")
+    root = _root(covariance_a)
+    eigenvalues = np.linalg.eigvalsh(root @ covariance_b @ root)
+    difference = mean_a - mean_b
+    traces = np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(np.maximum(eigenvalues, 0)).sum()
     return float(difference @ difference + traces)
 
 
-def _root(covariance: Array) -> Array:
+def _on_the_host(these: Moments) -> Moments:
+    return Moments(*map(to_host, these))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
     """The symmetric square root, V sqrt(lambda) V^T."""
-    xp = array_module(covariance)
-    eigenvalues, vectors = xp.linalg.eigh(covariance)
-    return (vectors * xp.sqrt(xp.maximum(eigenvalues, 0))) @ vectors.T
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    root: np.ndarray = (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T
+    return root
