@@ -514,8 +514,9 @@ class ndarray:  # noqa: N801  the name CuPy gives it
 
     # Indexing. The Ellipsis makes NumPy return a 0-d view where it would return a scalar.
     def __getitem__(self, key: Any) -> "ndarray":
-        places, _ = _index(key)
-        return _wrap(strict_graph.run("getitem", operator.getitem, (_memory(self), places)), "getitem")
+        places, has_arrays = _index(key)
+        name = "take" if has_arrays else "getitem"  # a launch, or a view
+        return _wrap(strict_graph.run(name, operator.getitem, (_memory(self), places)), name)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         places, has_arrays = _index(key)
