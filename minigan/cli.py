@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from minigan.errors import UsageError, UserError
+from minigan.errors import UsageError, UserError, machine_failure
 from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
@@ -119,6 +119,6 @@ def _one_line(err: Exception) -> str:
     if isinstance(err, OSError):
         text = err.strerror or text
         return f"error: {text}: {err.filename}" if err.filename else f"error: {text}"
-    if isinstance(err, MemoryError):
-        return "error: out of memory: try a smaller batch, smaller networks, or fewer samples"
+    if words := machine_failure(err):
+        return f"error: {words}"
     return f"internal error: {type(err).__name__}: {text} (--debug shows where)"

@@ -28,6 +28,18 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read, or does not belong to this run."""
 
 
+OF_CUDA = ("CUDARuntimeError", "CUDADriverError", "CUBLASError", "NcclError", "CublasError")  # CuPy's, and ours
+
+
+def machine_failure(err: BaseException) -> str:
+    """In one line, what the machine could not do: no memory left, or an error of the GPU. Empty for any other error."""
+    text = " ".join(str(err).split())
+    of_cuda = type(err).__name__ in OF_CUDA
+    if isinstance(err, MemoryError) or (of_cuda and "cudaErrorMemoryAllocation" in text):
+        return "out of memory: try a smaller batch, smaller networks, or fewer samples"
+    return f"the GPU failed: {text}" if of_cuda else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1)

@@ -11,7 +11,7 @@ import numpy as np
 from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
-from minigan.errors import CheckpointError, DataError, UsageError
+from minigan.errors import CheckpointError, DataError, UsageError, UserError, machine_failure
 from minigan.games.gan import Metrics
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
@@ -137,6 +137,10 @@ class Trainer:
             raise
         except DataError as err:  # an image file that is no longer what it was
             raise DataError(f"{err}; {self._kept()}") from err
+        except Exception as err:
+            if words := machine_failure(err):
+                raise UserError(f"{words}; {self._kept()}") from err
+            raise
         finally:
             progress.close()
             record.close()

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from minigan.backend import CPU
+from minigan.cuda.cublas import CublasError
 from minigan.data.stream import StreamedImages
-from minigan.errors import CheckpointError, DataError, UsageError
+from minigan.errors import CheckpointError, DataError, UsageError, UserError
 from minigan.evaluation import material
 from minigan.nn import Sequential
 from minigan.randomness import Purpose, stream
@@ -363,6 +364,49 @@ def test_a_full_disk_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space left on device; the last good checkpoint is step 8"):
         play(tmp_path)
     assert read_newest(tmp_path / "checkpoints")[0].facts["step"] == 8
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+BROKEN = {
+    "no memory": (MemoryError(), "out of memory: try a smaller batch"),
+    "no memory for CUDA itself": (
+        CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
+        "out of memory: try a ",
+    ),
+    "a GPU gone": (
+        CUDARuntimeError("cudaErrorIllegalAddress:\nan illegal"),
+        "the GPU failed: cudaErrorIllegal.*: an il",
+    ),
+    "cuBLAS gone": (CublasError("cublasGemmEx failed"), "the GPU failed: cublasGemmEx failed"),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), BROKEN.values(), ids=BROKEN)
+def test_a_machine_that_fails_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch, error, words):
+    real = rounds.play_round
+
+    def play_round(game, g, d, draws):
+        if draws.step == 12:
+            raise error
+        return real(game, g, d, draws)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "play_round", play_round)
+        with pytest.raises(UserError, match=f"^{words}.*; the last good checkpoint is step 8$") as caught:
+            play(tmp_path)
+    assert caught.value.__cause__ is error
+    play(tmp_path, resume=True)
+    play(tmp_path / "unbroken")
+    assert everything(tmp_path) == everything(tmp_path / "unbroken")
+
+
+def test_a_mistake_of_ours_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "play_round", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        play(tmp_path)
 
 
 def test_other_linear_algebra_is_noted_on_resume(tmp_path, monkeypatch):
