@@ -1,0 +1,192 @@
+"""Make a virtual environment in which CuPy computes on a GPU made of C++, where there is none.
+
+    python -m tests.emulator FOLDER
+    FOLDER/run python -m pytest -m gpu
+    EMULATOR_ORDER=7 FOLDER/run python -m minigan.train --device gpu
+
+It is slow, and as strict as a GPU about what CuPy calls, captures and waits for, and about where it writes. docs/gpu.md
+tells what it finds that tests/strict_cupy.py cannot. Variables of the environment, all numbers:
+
+    EMULATOR_ORDER   0, the default: each operation at once. Else nothing before somebody waits for it, and graphs in an
+                     order that their edges allow, another one for each number: the results must be the same
+    EMULATOR_MEMORY  bytes of the device
+    EMULATOR_REFUSE  of a capture, operations after so many are refused
+    EMULATOR_ALONE   1: a capture of more than one stream is refused
+    EMULATOR_FAIL    operations after so many fail, as on a GPU that is gone
+    EMULATOR_TELL    1: tells what is refused, and what a capture consists of
+
+Needs g++, and pip that finds packages: CuPy's, its source, and CUDA's headers. A file of CuPy's is compiled anew, since
+the one in its wheel contains CUDA's runtime.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+from minigan import cli
+from minigan.errors import UsageError, UserError
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parent.parent
+CUPY = "cupy-cuda12x"
+PACKAGES = (CUPY, "cython>=3.1", "setuptools", "nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12")
+LIBRARIES = (
+    "libcuda.so.1",
+    "libcudart.so.12",
+    "libcudart.so",
+    "libnvrtc.so.12",
+    "libcublas.so.12",
+    "libcublasLt.so.12",
+)
+RUNTIME = "cupy_backends/cuda/api/runtime"
+PROFILER = "#include <driver_types.h>\n" + "".join(
+    f'extern "C" cudaError_t cudaProfiler{what}(void);\n' for what in ("Start", "Stop")
+)
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) != 1 or argv[0].startswith("-"):
+        raise UsageError("python -m tests.emulator FOLDER: a folder for the environment")
+    folder = Path(argv[0]).resolve()
+    if sys.platform != "linux" or shutil.which("g++") is None:
+        raise UserError("the emulated GPU needs Linux and g++")
+    python = make_environment(folder / "env")
+    packages = Path(output(python, "-c", "import cupy_backends; print(*cupy_backends.__path__)")).parent
+    compile_runtime(python, get_source(python, folder), packages, folder)
+    (packages / "nvidia/cuda_runtime/lib/libcudart.so.12").unlink(missing_ok=True)  # or it would be found first
+    run = folder / "run"
+    run.write_text(script(folder, python), encoding="utf-8")
+    run.chmod(0o755)
+    print(f"{run} COMMAND runs a command with the emulated GPU; for instance: {run} python -m pytest -m gpu")
+    return 0
+
+
+def make_environment(place: Path) -> Path:
+    """A virtual environment with this checkout, CuPy and what compiles it; returns its Python."""
+    if not place.exists():
+        venv.create(place, with_pip=True)
+    python = place / "bin/python"
+    call(python, "-m", "pip", "install", "-q", "-e", f"{CHECKOUT}[test]", *PACKAGES)
+    return python
+
+
+def get_source(python: Path, folder: Path) -> Path:
+    """CuPy's source of the version that is installed, without what belongs to its own way of compiling."""
+    version = output(python, "-c", f"from importlib.metadata import version; print(version('{CUPY}'))")
+    source = folder / f"cupy-{version}"
+    if not source.exists():
+        options = ["--no-deps", "--no-binary", "cupy", "-d", str(folder)]
+        call(python, "-m", "pip", "download", "-q", f"cupy=={version}", *options, CUPY_INSTALL_USE_STUB="1")
+        with tarfile.open(folder / f"cupy-{version}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+        for name in ("pyproject.toml", "setup.cfg", "setup.py"):
+            (source / name).unlink()
+    return source
+
+
+def compile_runtime(python: Path, source: Path, packages: Path, folder: Path) -> None:
+    """The emulator's library under the names of CUDA's, and CuPy's runtime module on top of it."""
+    place = folder / "lib"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for name in LIBRARIES:
+        (place / name).symlink_to("libemulator.so")
+    objects = compile_library(folder)
+    link(objects, place, missing=set())
+    (folder / "cuda_profiler_api.h").write_text(PROFILER, encoding="utf-8")
+    build = source / "build_runtime.py"
+    build.write_text(BUILD, encoding="utf-8")
+    headers = [packages / f"nvidia/{name}/include" for name in ("cuda_runtime", "cuda_nvcc")]
+    call(python, build, folder, place, *headers, cwd=source)
+    made = next((folder / "built" / RUNTIME).parent.glob("runtime.*.so"))
+    needed = [made, *(packages / "cupy_backends/cuda/libs").glob("cublas.*.so")]
+    link(objects, place, missing=set().union(*map(undefined, needed)))
+    shutil.copy(made, packages / RUNTIME.rpartition("/")[0])
+
+
+# Run with CuPy's environment, in its source.
+BUILD = """
+import sys
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+folder, place, *headers = sys.argv[1:]
+module = Extension(
+    "cupy_backends.cuda.api.runtime", ["cupy_backends/cuda/api/runtime.pyx"], language="c++", libraries=["cudart"],
+    include_dirs=[folder, *headers], library_dirs=[place], extra_compile_args=["-O1", "-w"],
+    extra_link_args=["-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"],
+)
+options = {"binding": False, "c_api_binop_methods": True, "embedsignature": True, "warn.deprecated.IF": False}
+constants = {"CUPY_USE_CUDA_PYTHON": False, "CUPY_CUFFT_STATIC": False, "CUPY_CYTHON_VERSION": "3",
+             "CUPY_CUDA_VERSION": 12090, "CUPY_HIP_VERSION": 0}
+modules = cythonize([module], language_level=3, quiet=True, compiler_directives=options, compile_time_env=constants)
+where = ["--build-lib", folder + "/built", "--build-temp", folder + "/temporary"]
+setup(name="runtime", packages=[], ext_modules=modules, script_args=["-q", "build_ext", *where])
+"""
+
+
+def compile_library(folder: Path) -> list[Path]:
+    """The object files of the emulator."""
+    objects = []
+    for source in sorted(HERE.glob("*.cpp")):
+        objects.append(folder / f"{source.stem}.o")
+        call("g++", "-std=c++17", "-O3", "-march=native", "-Wall", "-fPIC", "-c", source, "-o", objects[-1])
+    return objects
+
+
+def link(objects: list[Path], place: Path, missing: set[str]) -> None:
+    """The library; functions that CuPy can call, and the emulator does not have, give cudaErrorNotSupported."""
+    library, stubs = place / "libemulator.so", place / "stubs.cpp"
+    there = set().union(*map(defined, objects))
+    functions = [f'extern "C" int {name}() {{ return 801; }}\n' for name in sorted(missing - there)]
+    stubs.write_text("".join(functions), encoding="utf-8")
+    call("g++", "-shared", "-fPIC", "-Wl,-soname,libcudart.so.12", *objects, stubs, "-o", library, "-ldl")
+
+
+def undefined(library: Path) -> set[str]:
+    """The functions of CUDA that a library expects from others."""
+    return symbols("-D", "--undefined-only", library)
+
+
+def defined(file: Path) -> set[str]:
+    return symbols("--defined-only", file)
+
+
+def symbols(*arguments: str | Path) -> set[str]:
+    return set(re.findall(r"\b[TU] (cu(?:da|blas)\w+)", output("nm", *arguments)))
+
+
+def script(folder: Path, python: Path) -> str:
+    """What runs a command with the emulated GPU. CuPy's CUB is compiled for GPUs only."""
+    headers = " ".join(f"-I{shlex.quote(str(place))}" for place in (HERE, HERE / "include", HERE.parent))
+    variables = {
+        "LD_LIBRARY_PATH": str(folder / "lib"),
+        "EMULATOR_HEADERS": headers,
+        "CUPY_CACHE_DIR": str(folder / "cache"),
+        "CUPY_ACCELERATORS": "",
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return "\n".join(["#!/bin/sh", *lines, f"export PATH={shlex.quote(str(python.parent))}:$PATH", 'exec "$@"', ""])
+
+
+def call(*words: str | Path, cwd: Path | None = None, **variables: str) -> None:
+    """Run a program. Raises UserError where it fails."""
+    if subprocess.run(words, cwd=cwd, env=os.environ | variables).returncode:
+        raise UserError(f"failed: {' '.join(map(str, words))}")
+
+
+def output(*words: str | Path) -> str:
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"failed: {' '.join(map(str, words))}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
