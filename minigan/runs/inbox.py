@@ -15,12 +15,12 @@ import numpy as np
 
 from minigan.backend import Device
 from minigan.cuda.pcg64 import DeviceGenerator
-from minigan.data.stream import WORKERS
 from minigan.optim import Coefficients
 from minigan.runs.draws import HostDraws, SeededDraws
 from minigan.typing import Array, Shape
 
-AHEAD = 4  # rounds whose numbers are drawn in advance
+AT_ONCE = 4  # rounds whose numbers are drawn in one go: who wakes another thread for each waits longer than it draws
+AHEAD = 4 * AT_ONCE  # rounds that have memory of their own: drawn in advance, or still to be copied
 ALIGNMENT = 256  # bytes, that of CUDA's own allocations
 
 
@@ -60,8 +60,8 @@ class Inbox:
     """One stretch of device memory, in which every array that a round asks for has its place.
 
     Which these are is learnt from a round that is played between `learn` and `settle`: until then each array is put
-    on the device by itself. From then on `deliver` brings the numbers of a round in one copy; threads draw those of the
-    rounds after it meanwhile.
+    on the device by itself. From then on `deliver` brings the numbers of a round in one copy; a thread draws those of
+    the rounds after it meanwhile. (One is quicker than several, which would take turns at Python's lock.)
     """
 
     def __init__(self, device: Device, dtype: np.dtype) -> None:
@@ -71,8 +71,8 @@ class Inbox:
         self._size = 0
         self._stretch: Array = None  # until settled
         self._asked = 0  # how many of its coefficients the present round has asked for
-        self._pending: dict[int, Future[Parcel]] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._pending: dict[int, Future[None]] = {}  # by the number of a group of rounds
+        self._thread: ThreadPoolExecutor | None = None
 
     def learn(self, host: HostDraws) -> None:
         """From here to `settle`, note what is asked for and take the numbers of this round."""
@@ -103,15 +103,19 @@ class Inbox:
         cuda = self._device.xp.cuda
         self._stretch = self._device.xp.empty(self._size, dtype=np.uint8)
         self._parcels = [Parcel(cuda, self._size) for _ in range(AHEAD)]
-        self._threads = ThreadPoolExecutor(WORKERS)
+        self._thread = ThreadPoolExecutor(1)
 
     def deliver(self, step: int, coefficients: Sequence[float]) -> None:
         """Copy the numbers of round `step` to the device; rounds come one after the other."""
-        assert self._threads is not None  # settled
-        for later in range(step, step + AHEAD):
-            if later not in self._pending:
-                self._pending[later] = self._threads.submit(self._fill, later)
-        parcel = self._pending.pop(step).result()
+        assert self._thread is not None  # settled
+        group = step // AT_ONCE
+        for number in (group, group + 1):
+            if number not in self._pending:
+                rounds = range(max(step, number * AT_ONCE), (number + 1) * AT_ONCE)
+                self._pending[number] = self._thread.submit(self._fill, rounds)
+        self._pending.pop(group - 1, None)
+        self._pending[group].result()
+        parcel = self._parcels[step % AHEAD]
         self._at_end.of(parcel.numbers)[...] = coefficients
         self._stretch.set(parcel.numbers)
         parcel.copied.record()
@@ -122,25 +126,25 @@ class Inbox:
         self._asked = 0
 
     def close(self) -> None:
-        """End the threads."""
+        """End the thread."""
         for future in self._pending.values():
             future.cancel()
         self._pending.clear()
-        if self._threads is not None:
-            self._threads.shutdown()
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def _next_place(self, shape: Shape, dtype: np.dtype) -> Place:
         place = Place(self._size, shape, dtype)
         self._size += -(-prod(shape) * dtype.itemsize // ALIGNMENT) * ALIGNMENT
         return place
 
-    def _fill(self, step: int) -> Parcel:
-        """Draw the numbers of a round, in a thread."""
-        parcel, host = self._parcels[step % AHEAD], self._draws(step)
-        parcel.copied.synchronize()  # the round before that had this memory
-        for item, place in self._places.items():
-            place.of(parcel.numbers)[...] = item.draw(host)
-        return parcel
+    def _fill(self, steps: range) -> None:
+        """Draw the numbers of these rounds, in the thread."""
+        for step in steps:
+            parcel, host = self._parcels[step % AHEAD], self._draws(step)
+            parcel.copied.synchronize()  # the round before that had this memory
+            for item, place in self._places.items():
+                place.of(parcel.numbers)[...] = item.draw(host)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_crossings_are_told_and_drawn(tmp_path) -> None:
 )
 def test_without_a_gpu_each_command_says_so_in_one_line(command, words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(UsageError, match=r"no GPU: .*pip install cupy") as caught:
+    with pytest.raises(UsageError, match=r"no GPU: .*pip install 'cupy") as caught:
         command.main(words)
     assert caught.value.exit_code == 2
 

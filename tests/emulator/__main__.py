@@ -13,6 +13,7 @@ tells what it finds that tests/strict_cupy.py cannot. Variables of the environme
     EMULATOR_REFUSE  of a capture, operations after so many are refused
     EMULATOR_ALONE   1: a capture of more than one stream is refused
     EMULATOR_FAIL    operations after so many fail, as on a GPU that is gone
+    EMULATOR_SKIP    1: graphs are launched and not executed; what is left is the host's time
     EMULATOR_TELL    1: tells what is refused, and what a capture consists of
 
 Needs g++, and pip that finds packages: CuPy's, its source, and CUDA's headers. A file of CuPy's is compiled anew, since

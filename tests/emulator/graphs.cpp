@@ -67,7 +67,10 @@ API int cudaStreamEndCapture(void* handle, void** graph) {
     return SUCCESS;
 }
 
+static const uint64_t SKIP = setting("SKIP");
+
 static void replay(const Graph* graph) {
+    if (SKIP) return;
     std::map<Node*, size_t> left;  // nodes that it still waits for
     std::map<Node*, std::vector<Node*>> after;
     std::vector<Node*> ready;
