@@ -127,8 +127,8 @@ def _gpu(index: int) -> Device:
         raise GPUUnavailable(f"no GPU number {index}: this machine has {count}")
     try:
         cupy.cuda.Device(index).use()
-        one = cupy.ones((1, 1), dtype=np.float32)
-        one @ one
+        ones = cupy.ones((2, 2), dtype=np.float32)  # of 1 x 1, CuPy would make a product without cuBLAS
+        (ones @ ones).get()  # errors of the GPU show when somebody waits
     except Exception as err:  # of CUDA, or of the search for its libraries
         why = _first_line(err)
         hint = f"; {INSTALL_HINT}" if ".so" in why else ""

@@ -30,12 +30,14 @@ class CheckpointError(UserError):
 
 OF_CUDA = ("CUDARuntimeError", "CUDADriverError", "CUBLASError", "NcclError", "CublasError")  # CuPy's, and ours
 
+OUT_OF_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")  # the libraries' words for it
+
 
 def machine_failure(err: BaseException) -> str:
     """In one line, what the machine could not do: no memory left, or an error of the GPU. Empty for any other error."""
     text = " ".join(str(err).split())
     of_cuda = type(err).__name__ in OF_CUDA
-    if isinstance(err, MemoryError) or (of_cuda and "cudaErrorMemoryAllocation" in text):
+    if isinstance(err, MemoryError) or (of_cuda and any(words in text for words in OUT_OF_MEMORY)):
         return "out of memory: try a smaller batch, smaller networks, or fewer samples"
     return f"the GPU failed: {text}" if of_cuda else ""
 

@@ -22,7 +22,7 @@ class DriverError(Exception):
     """What a fake CuPy raises; CuPy's own is such a class, too."""
 
 
-def fake_cupy(monkeypatch, count=None, allocate=None, multiply=None):
+def fake_cupy(monkeypatch, count=None, allocate=None, multiply=None, wait=None):
     """A CuPy whose driver gives a number of GPUs, or which fails with these errors."""
 
     def answer(result, *_, **__):
@@ -38,7 +38,8 @@ def fake_cupy(monkeypatch, count=None, allocate=None, multiply=None):
         runtime=SimpleNamespace(getDeviceCount=lambda: answer(count)),
         Device=lambda index: SimpleNamespace(use=lambda: used.append(index)),
     )
-    cupy.ndarray.__matmul__ = lambda *_: answer(multiply)
+    cupy.ndarray.__matmul__ = lambda *_: answer(multiply) or cupy.ndarray()
+    cupy.ndarray.get = lambda _: answer(wait)
     cupy.ones = lambda *_, **__: answer(allocate) or cupy.ndarray()
     cupy.used = used
     monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -200,6 +201,7 @@ BROKEN = {
     "an error without words": ({"count": DriverError()}, "driver gave: DriverError"),
     "no GPU": ({"count": 0}, "no GPU number 0: this machine has 0"),
     "full memory": ({"count": 1, "allocate": DriverError("out of memory")}, "on gpu:0 failed: out of memory$"),
+    "a broken GPU": ({"count": 1, "wait": DriverError("illegal")}, "computing on gpu:0 failed: illegal$"),
     "no compiler": (
         {"count": 1, "allocate": RuntimeError('no "libnvrtc.so.12"')},
         r"no \"libnvrtc.so.12\"; .*12x\[ctk",

@@ -55,7 +55,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
               \lambda = \mathrm{eig}\big(A^{1/2} B A^{1/2}\big) \ge 0
 
     where rounding may make zeros negative; they count as 0. All of this is done by NumPy, also for moments on a GPU:
-    they are small, and three more of CUDA's libraries would be needed there.
+    they are small, and cuSOLVER would be needed there.
     Raises ValueError for features of different number.
     """
     (mean_a, covariance_a), (mean_b, covariance_b) = map(_on_the_host, (a, b))

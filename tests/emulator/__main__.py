@@ -7,8 +7,8 @@
 It is slow, and as strict as a GPU about what CuPy calls, captures and waits for, and about where it writes. docs/gpu.md
 tells what it finds that tests/strict_cupy.py cannot. Variables of the environment, all numbers:
 
-    EMULATOR_ORDER   0, the default: each operation at once. Else nothing before somebody waits for it, and graphs in an
-                     order that their edges allow, another one for each number: the results must be the same
+    EMULATOR_ORDER   0, the default: each operation at once. Else hardly any before somebody waits for it. Graphs are
+                     replayed in an order that their edges allow, another one for each number: results must be the same
     EMULATOR_MEMORY  bytes of the device
     EMULATOR_REFUSE  of a capture, operations after so many are refused
     EMULATOR_ALONE   1: a capture of more than one stream is refused
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
     folder = Path(argv[0]).resolve()
     if sys.platform != "linux" or shutil.which("g++") is None:
         raise UserError("the emulated GPU needs Linux and g++")
+    shutil.rmtree(folder / "cache", ignore_errors=True)  # kernels that an earlier emulator has compiled
     python = make_environment(folder / "env")
     packages = Path(output(python, "-c", "import cupy_backends; print(*cupy_backends.__path__)")).parent
     compile_runtime(python, get_source(python, folder), packages, folder)

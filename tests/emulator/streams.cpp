@@ -1,4 +1,5 @@
-// Streams and events. Nothing is executed before somebody waits for it: who forgot to wait gets another result.
+// Streams and events. Nothing is executed before somebody waits for it, unless thousands of operations are waiting: who
+// forgot to wait gets another result.
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -370,12 +370,17 @@ class CUDARuntimeError(RuntimeError):
     """As CuPy's."""
 
 
+class CUBLASError(RuntimeError):
+    """As CuPy's."""
+
+
 BROKEN = {
     "no memory": (MemoryError(), "out of memory: try a smaller batch"),
     "no memory for CUDA itself": (
         CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
         "out of memory: try a ",
     ),
+    "no memory for cuBLAS": (CUBLASError("CUBLAS_STATUS_ALLOC_FAILED"), "out of memory: try"),
     "a GPU gone": (
         CUDARuntimeError("cudaErrorIllegalAddress:\nan illegal"),
         "the GPU failed: cudaErrorIllegal.*: an il",
