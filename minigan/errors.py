@@ -30,7 +30,12 @@ class CheckpointError(UserError):
 
 OF_CUDA = ("CUDARuntimeError", "CUDADriverError", "CUBLASError", "NcclError", "CublasError")  # CuPy's, and ours
 
-OUT_OF_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "ALLOC_FAILED")  # the libraries' words for it
+OUT_OF_MEMORY = (
+    "cudaErrorMemoryAllocation",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "ALLOC_FAILED",
+    "(status 3)",
+)  # for CUDA and cuBLAS
 
 
 def machine_failure(err: BaseException) -> str:

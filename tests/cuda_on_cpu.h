@@ -85,11 +85,14 @@ static void shuffle(unsigned* order, unsigned n) {
 
 extern "C" char __start_block_memory[] __attribute__((weak)), __stop_block_memory[] __attribute__((weak));
 
+// Of block or thread number n, as CUDA counts them.
+static dim3 place(unsigned n, dim3 size) { return {n % size.x, n / size.x % size.y, n / size.x / size.y}; }
+
 static bool run_block(unsigned threads) {
     if (__start_block_memory) memset(__start_block_memory, 0xFF, __stop_block_memory - __start_block_memory);
     for (unsigned i = 0; i < threads; ++i) {
         fiber(i)->state = READY;
-        fibers[i]->index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
+        fibers[i]->index = place(i, blockDim);
     }
     for (unsigned waiting = threads; waiting;) {
         unsigned order[MOST];
@@ -114,7 +117,7 @@ static bool run_grid(const unsigned* shape) {
     bool fine = true;
     for (unsigned i = 0; i < blocks && fine; ++i) {
         const unsigned b = order[i];
-        blockIdx = {b % gridDim.x, b / gridDim.x % gridDim.y, b / gridDim.x / gridDim.y};
+        blockIdx = place(b, gridDim);
         fine = run_block(blockDim.x * blockDim.y * blockDim.z);
     }
     free(order);

@@ -15,7 +15,7 @@ import pytest
 EMULATOR = Path(__file__).parent / "emulator"
 PARTS = ("streams", "graphs", "runtime", "cublas")  # what answers without CuPy
 SIZE = 64  # bytes
-UNSUPPORTED, INVALIDATED, UNJOINED, ISOLATION, CAPTURED_EVENT = 900, 901, 904, 905, 907
+NOT_READY, UNSUPPORTED, INVALIDATED, UNJOINED, ISOLATION, CAPTURED_EVENT = 600, 900, 901, 904, 905, 907
 TO_DEVICE, TO_HOST = 1, 2
 
 pytestmark = pytest.mark.skipif(
@@ -144,23 +144,69 @@ def test_where_edges_are_missing_a_graph_takes_any_order(gpu, stream):
     assert found == {1, 2}
 
 
-def test_a_capture_refuses_what_cuda_refuses(gpu, stream):
-    place, other, before = memory(gpu), new_stream(gpu), new_event(gpu, new_stream(gpu))
-    here = ctypes.create_string_buffer(SIZE)
+def waits_for_the_stream(gpu, stream):
+    return gpu.cudaStreamSynchronize(stream)
+
+
+def asks_the_stream(gpu, stream):
+    return gpu.cudaStreamQuery(stream)
+
+
+def waits_for_the_device(gpu, _stream):
+    return gpu.cudaDeviceSynchronize()
+
+
+def waits_for_an_event(gpu, stream):
+    return gpu.cudaEventSynchronize(new_event(gpu, stream))
+
+
+def copies_pageable_memory(gpu, stream):
+    return gpu.cudaMemcpyAsync(memory(gpu), ctypes.create_string_buffer(SIZE), c_size_t(SIZE), TO_DEVICE, stream)
+
+
+def waits_for_another_stream(gpu, stream):
+    return gpu.cudaStreamWaitEvent(stream, new_event(gpu, new_stream(gpu)), 0)
+
+
+OFFENCES = {
+    waits_for_the_stream: UNSUPPORTED,
+    asks_the_stream: UNSUPPORTED,
+    waits_for_the_device: UNSUPPORTED,
+    waits_for_an_event: CAPTURED_EVENT,
+    copies_pageable_memory: UNSUPPORTED,
+    waits_for_another_stream: ISOLATION,
+}
+
+
+@pytest.mark.parametrize(("offend", "error"), OFFENCES.items(), ids=lambda case: getattr(case, "__name__", None))
+def test_what_cuda_refuses_in_a_capture_is_refused_and_spoils_it(gpu, stream, offend, error):
+    place = memory(gpu)
     gpu.cudaStreamBeginCapture(stream, 2)
-    assert gpu.cudaEventSynchronize(new_event(gpu, stream)) == CAPTURED_EVENT
-    assert gpu.cudaMemcpyAsync(place, here, c_size_t(SIZE), TO_DEVICE, stream) == UNSUPPORTED
+    assert offend(gpu, stream) == error
+    assert fill(gpu, place, 1, stream) == INVALIDATED
+    assert end(gpu, stream)[0] == INVALIDATED
+    assert fill(gpu, place, 1, stream) == 0  # it is over
+
+
+def test_work_that_nobody_waits_for_spoils_a_capture(gpu, stream):
+    other = new_stream(gpu)
+    gpu.cudaStreamBeginCapture(stream, 2)
     assert gpu.cudaStreamWaitEvent(other, new_event(gpu, stream), 0) == 0
-    fill(gpu, place, 1, other)
+    fill(gpu, memory(gpu), 1, other)
     assert end(gpu, stream)[0] == UNJOINED
-    for spoil, error in (
-        (lambda: gpu.cudaStreamSynchronize(stream), UNSUPPORTED),
-        (lambda: gpu.cudaStreamWaitEvent(stream, before, 0), ISOLATION),
-    ):
-        gpu.cudaStreamBeginCapture(stream, 2)
-        assert spoil() == error
-        assert fill(gpu, place, 1, stream) == INVALIDATED
-        assert end(gpu, stream)[0] == INVALIDATED
+
+
+def test_who_asks_often_enough_sees_a_stream_end(gpu, stream):
+    place, other = memory(gpu), new_stream(gpu)
+    fill(gpu, place, 1, other)
+    assert gpu.cudaStreamWaitEvent(stream, new_event(gpu, other), 0) == 0
+    fill(gpu, place, 2, stream)
+    assert gpu.cudaStreamWaitEvent(stream, new_event(gpu, other), 0) == 0  # of which nothing has been executed
+    answers = [gpu.cudaStreamQuery(stream) for _ in range(2)]
+    assert answers == [NOT_READY, NOT_READY]
+    assert seen(place) == 2
+    assert gpu.cudaStreamSynchronize(other) == 0
+    assert gpu.cudaStreamQuery(stream) == 0
 
 
 @pytest.mark.parametrize(("ta", "tb"), [(0, 0), (0, 1), (1, 0), (1, 1)])

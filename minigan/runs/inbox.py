@@ -106,7 +106,10 @@ class Inbox:
         self._thread = ThreadPoolExecutor(1)
 
     def deliver(self, step: int, coefficients: Sequence[float]) -> None:
-        """Copy the numbers of round `step` to the device; rounds come one after the other."""
+        """Copy the numbers of round `step` to the device; rounds come one after the other.
+
+        Raises what went wrong in drawing them, or those of the rounds that are drawn with them.
+        """
         assert self._thread is not None  # settled
         group = step // AT_ONCE
         for number in (group, group + 1):

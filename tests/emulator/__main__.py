@@ -7,12 +7,12 @@
 It is slow, and as strict as a GPU about what CuPy calls, captures and waits for, and about where it writes. docs/gpu.md
 tells what it finds that tests/strict_cupy.py cannot. Variables of the environment, all numbers:
 
-    EMULATOR_ORDER   0, the default: each operation at once. Else hardly any before somebody waits for it. Graphs are
-                     replayed in an order that their edges allow, another one for each number: results must be the same
+    EMULATOR_ORDER   0, the default: each operation at once. Else hardly any before somebody waits for it, and graphs in
+                     orders that their edges allow, others for each number: the results must be the same
     EMULATOR_MEMORY  bytes of the device
     EMULATOR_REFUSE  of a capture, operations after so many are refused
     EMULATOR_ALONE   1: a capture of more than one stream is refused
-    EMULATOR_FAIL    operations after so many fail, as on a GPU that is gone
+    EMULATOR_FAIL    after so many operations nothing works, as on a GPU that is gone
     EMULATOR_SKIP    1: graphs are launched and not executed; what is left is the host's time
     EMULATOR_TELL    1: tells what is refused, and what a capture consists of
 
@@ -102,35 +102,12 @@ def compile_runtime(python: Path, source: Path, packages: Path, folder: Path) ->
     objects = compile_library(folder)
     link(objects, place, missing=set())
     (folder / "cuda_profiler_api.h").write_text(PROFILER, encoding="utf-8")
-    build = source / "build_runtime.py"
-    build.write_text(BUILD, encoding="utf-8")
     headers = [packages / f"nvidia/{name}/include" for name in ("cuda_runtime", "cuda_nvcc")]
-    call(python, build, folder, place, *headers, cwd=source)
+    call(python, HERE / "compile_runtime.py", folder, place, *headers, cwd=source)
     made = next((folder / "built" / RUNTIME).parent.glob("runtime.*.so"))
     needed = [made, *(packages / "cupy_backends/cuda/libs").glob("cublas.*.so")]
     link(objects, place, missing=set().union(*map(undefined, needed)))
     shutil.copy(made, packages / RUNTIME.rpartition("/")[0])
-
-
-# Run with CuPy's environment, in its source.
-BUILD = """
-import sys
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-
-folder, place, *headers = sys.argv[1:]
-module = Extension(
-    "cupy_backends.cuda.api.runtime", ["cupy_backends/cuda/api/runtime.pyx"], language="c++", libraries=["cudart"],
-    include_dirs=[folder, *headers], library_dirs=[place], extra_compile_args=["-O1", "-w"],
-    extra_link_args=["-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"],
-)
-options = {"binding": False, "c_api_binop_methods": True, "embedsignature": True, "warn.deprecated.IF": False}
-constants = {"CUPY_USE_CUDA_PYTHON": False, "CUPY_CUFFT_STATIC": False, "CUPY_CYTHON_VERSION": "3",
-             "CUPY_CUDA_VERSION": 12090, "CUPY_HIP_VERSION": 0}
-modules = cythonize([module], language_level=3, quiet=True, compiler_directives=options, compile_time_env=constants)
-where = ["--build-lib", folder + "/built", "--build-temp", folder + "/temporary"]
-setup(name="runtime", packages=[], ext_modules=modules, script_args=["-q", "build_ext", *where])
-"""
 
 
 def compile_library(folder: Path) -> list[Path]:

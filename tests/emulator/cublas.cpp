@@ -76,54 +76,54 @@ API int cublasGemmEx(Handle* handle, int ta, int tb, int m, int n, int k, const 
 template <class T> static T scalar(bool on_device, const T* at, T otherwise) { return on_device ? otherwise : *at; }
 
 // Those of CuPy's own products, transposes and sums of products, for float (S) and double (D).
-#define FOR_TYPE(S, T)                                                                                                  \
-    API int cublas##S##gemm_v2(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda,     \
-                               const T* b, int ldb, const T* beta, T* c, int ldc) {                                    \
-        return products<T>(h, {!!ta, !!tb, m, n, k, 1}, alpha, {a, lda, 0}, {b, ldb, 0}, beta, {c, ldc, 0});           \
-    }                                                                                                                   \
-    API int cublas##S##gemmStridedBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a,   \
-                                          int lda, long long step_a, const T* b, int ldb, long long step_b,            \
-                                          const T* beta, T* c, int ldc, long long step_c, int batch) {                 \
-        return products<T>(h, {!!ta, !!tb, m, n, k, batch}, alpha, {a, lda, step_a}, {b, ldb, step_b}, beta,           \
-                           {c, ldc, step_c});                                                                          \
-    }                                                                                                                   \
-    API int cublas##S##gemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* const* a,   \
-                                   int lda, const T* const* b, int ldb, const T* beta, T* const* c, int ldc,           \
-                                   int batch) {                                                                        \
-        ONE_AT_A_TIME;                                                                                                 \
-        const T x = *alpha, y = *beta;                                                                                 \
-        return launch(h->stream, "product", [=] {                                                                      \
-            for (int i = 0; i < batch; ++i)                                                                            \
-                product<T>({!!ta, !!tb, m, n, k, 1}, x, a[i], lda, b[i], ldb, y, c[i], ldc);                           \
-        }) ? FAILED : FINE;                                                                                            \
-    }                                                                                                                   \
+#define FOR_TYPE(S, T) \
+    API int cublas##S##gemm_v2(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, \
+                               const T* b, int ldb, const T* beta, T* c, int ldc) { \
+        return products<T>(h, {!!ta, !!tb, m, n, k, 1}, alpha, {a, lda, 0}, {b, ldb, 0}, beta, {c, ldc, 0}); \
+    } \
+    API int cublas##S##gemmStridedBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, \
+                                          int lda, long long step_a, const T* b, int ldb, long long step_b, \
+                                          const T* beta, T* c, int ldc, long long step_c, int batch) { \
+        return products<T>(h, {!!ta, !!tb, m, n, k, batch}, alpha, {a, lda, step_a}, {b, ldb, step_b}, beta, \
+                           {c, ldc, step_c}); \
+    } \
+    API int cublas##S##gemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* const* a, \
+                                   int lda, const T* const* b, int ldb, const T* beta, T* const* c, int ldc, \
+                                   int batch) { \
+        ONE_AT_A_TIME; \
+        const T x = *alpha, y = *beta; \
+        return launch(h->stream, "product", [=] { \
+            for (int i = 0; i < batch; ++i) \
+                product<T>({!!ta, !!tb, m, n, k, 1}, x, a[i], lda, b[i], ldb, y, c[i], ldc); \
+        }) ? FAILED : FINE; \
+    } \
     API int cublas##S##gemv_v2(Handle* h, int t, int m, int n, const T* alpha, const T* a, int lda, const T* x, int dx, \
-                               const T* beta, T* y, int dy) {                                                          \
-        return products<T>(h, {false, !t, 1, t ? n : m, t ? m : n, 1}, alpha, {x, dx, 0}, {a, lda, 0}, beta,           \
-                           {y, dy, 0});                                                                                \
-    }                                                                                                                   \
-    API int cublas##S##dot_v2(Handle* h, int n, const T* x, int dx, const T* y, int dy, T* to) {                        \
-        ONE_AT_A_TIME;                                                                                                 \
-        const Error error = launch(h->stream, "product", [=] {                                                         \
-            T sum = 0;                                                                                                 \
-            for (long long i = 0; i < n; ++i) sum += x[i * dx] * y[i * dy];                                            \
-            *to = sum;                                                                                                 \
-        });                                                                                                            \
-        if (!h->scalars_on_device) finish(h->stream);                                                                  \
-        return error ? FAILED : FINE;                                                                                  \
-    }                                                                                                                   \
-    API int cublas##S##geam(Handle* h, int ta, int tb, int m, int n, const T* alpha, const T* a, int lda,              \
-                            const T* beta, const T* b, int ldb, T* c, int ldc) {                                       \
-        ONE_AT_A_TIME;                                                                                                 \
-        const bool there = h->scalars_on_device;                                                                       \
-        const T x_now = scalar<T>(there, alpha, 0), y_now = scalar<T>(there, beta, 0);                                 \
-        return launch(h->stream, "transpose", [=] {                                                                    \
-            const T x = there ? *alpha : x_now, y = there ? *beta : y_now;                                             \
-            for (size_t j = 0; j < (size_t)n; ++j)                                                                     \
-                for (size_t i = 0; i < (size_t)m; ++i)                                                                 \
-                    c[j * ldc + i] = (x == 0 ? 0 : x * (ta ? a[i * lda + j] : a[j * lda + i])) +                       \
-                                     (y == 0 ? 0 : y * (tb ? b[i * ldb + j] : b[j * ldb + i]));                        \
-        }) ? FAILED : FINE;                                                                                            \
+                               const T* beta, T* y, int dy) { \
+        return products<T>(h, {false, !t, 1, t ? n : m, t ? m : n, 1}, alpha, {x, dx, 0}, {a, lda, 0}, beta, \
+                           {y, dy, 0}); \
+    } \
+    API int cublas##S##dot_v2(Handle* h, int n, const T* x, int dx, const T* y, int dy, T* to) { \
+        ONE_AT_A_TIME; \
+        const Error error = launch(h->stream, "product", [=] { \
+            T sum = 0; \
+            for (long long i = 0; i < n; ++i) sum += x[i * dx] * y[i * dy]; \
+            *to = sum; \
+        }); \
+        if (!h->scalars_on_device) finish(h->stream); \
+        return error ? FAILED : FINE; \
+    } \
+    API int cublas##S##geam(Handle* h, int ta, int tb, int m, int n, const T* alpha, const T* a, int lda, \
+                            const T* beta, const T* b, int ldb, T* c, int ldc) { \
+        ONE_AT_A_TIME; \
+        const bool there = h->scalars_on_device; \
+        const T x_now = scalar<T>(there, alpha, 0), y_now = scalar<T>(there, beta, 0); \
+        return launch(h->stream, "transpose", [=] { \
+            const T x = there ? *alpha : x_now, y = there ? *beta : y_now; \
+            for (size_t j = 0; j < (size_t)n; ++j) \
+                for (size_t i = 0; i < (size_t)m; ++i) \
+                    c[j * ldc + i] = (x == 0 ? 0 : x * (ta ? a[i * lda + j] : a[j * lda + i])) + \
+                                     (y == 0 ? 0 : y * (tb ? b[i * ldb + j] : b[j * ldb + i])); \
+        }) ? FAILED : FINE; \
     }
 FOR_TYPE(S, float)
 FOR_TYPE(D, double)

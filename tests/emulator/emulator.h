@@ -61,9 +61,11 @@ Error launch(Stream* stream, const char* kind, Work work);
 void finish(Stream* stream);
 void finish(Mark mark);
 void finish_all();
-bool blocking_stream_is_captured();
+Error implicit(Stream* stream, const char* why);  // spoils captures, if it is the default stream and they wait for it
 
 Error fails(Error error, const char* why);  // the error; told, if the emulator is to tell
+Error spoils(Capture* capture, Error error, const char* why);  // likewise, and the capture comes to nothing
+bool gone();  // as EMULATOR_FAIL asks for: from then on nothing works
 uint64_t setting(const char* name, uint64_t otherwise = 0);  // of the environment: EMULATOR_NAME
 uint64_t any_number();  // the next of EMULATOR_ORDER
 

@@ -1,4 +1,4 @@
-// Captures and graphs. The operations of a graph are executed in any order that its edges allow: EMULATOR_ORDER.
+// Captures and graphs. With EMULATOR_ORDER, the operations of a graph are executed in any order that its edges allow.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +19,7 @@ API int cudaStreamBeginCapture(void* handle, int) {
 API int cudaStreamIsCapturing(void* handle, int* status) {
     ONE_AT_A_TIME;
     Stream* stream = stream_of(handle);
-    if (stream == &default_stream && blocking_stream_is_captured())
-        return fails(CAPTURE_IMPLICIT, "somebody asks whether the default stream is captured, during a capture");
+    if (Error error = implicit(stream, "somebody asks whether the default stream is captured")) return error;
     *status = !stream->capture ? 0 : stream->capture->spoilt ? 2 : 1;  // none, invalidated, active
     return SUCCESS;
 }
@@ -60,14 +59,14 @@ API int cudaStreamEndCapture(void* handle, void** graph) {
         member->last.clear();
     }
     capture->over = true;
-    if (capture->spoilt) return fails(CAPTURE_INVALIDATED, "the capture has been refused");
+    if (capture->spoilt) return fails(CAPTURE_INVALIDATED, "the capture has been spoilt before");
     if (unjoined) return fails(CAPTURE_UNJOINED, "nobody waits for work of another stream");
     if (setting("TELL")) tell(capture);
     *graph = capture->graph;
     return SUCCESS;
 }
 
-static const uint64_t SKIP = setting("SKIP");
+static const uint64_t SKIP = setting("SKIP"), ORDER = setting("ORDER");
 
 static void replay(const Graph* graph) {
     if (SKIP) return;
@@ -81,7 +80,7 @@ static void replay(const Graph* graph) {
     }
     for (size_t count = 0; count < graph->nodes.size(); ++count) {
         if (ready.empty()) abort();  // a circle, which no capture makes
-        const size_t which = any_number() % ready.size();
+        const size_t which = ORDER ? any_number() % ready.size() : 0;
         Node* node = ready[which];
         ready.erase(ready.begin() + which);
         node->work();

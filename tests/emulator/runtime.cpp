@@ -1,4 +1,5 @@
-// Memory, copies, and the facts of the device. Memory begins as NaN, and lies between pages that nobody may touch.
+// Memory, copies, and the facts of the device. Memory lies between pages that nobody may touch, and begins as NaN,
+// unless it is large.
 
 #include <string.h>
 #include <sys/mman.h>
@@ -23,6 +24,7 @@ Place place_of(const void* start, size_t size) {
 
 static Error allocate(void** made, size_t size, Place place) {
     ONE_AT_A_TIME;
+    if (gone()) return fails(ILLEGAL_ADDRESS, "the GPU is gone");
     size = (size + PAGE - 1) / PAGE * PAGE + (size ? 0 : PAGE);
     if (place == ON_DEVICE && used + size > TOTAL) return fails(NO_MEMORY, "the device's memory is full");
     char* start = (char*)mmap(nullptr, size + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -43,7 +45,8 @@ static Error release(void* start) {
     if (found == blocks.end()) return fails(INVALID_VALUE, "memory is freed that was not allocated");
     finish_all();
     if (found->second.place == ON_DEVICE) used -= found->second.size;
-    munmap(start, found->second.size);  // who still uses it ends the process
+    madvise(start, found->second.size, MADV_DONTNEED);
+    mprotect(start, found->second.size, PROT_NONE);  // who still uses it ends the process
     blocks.erase(found);
     return SUCCESS;
 }
@@ -79,7 +82,8 @@ static Error copy(void* to, const void* from, size_t size, int kind, Stream* str
     if ((kind != TO_HOST && there != ON_DEVICE) || (kind != TO_DEVICE && here != ON_DEVICE))
         return fails(INVALID_VALUE, "a copy leaves the device's memory");
     const bool paged = kind == TO_DEVICE ? here != ON_HOST : kind == TO_HOST && there != ON_HOST;
-    if (paged && stream->capture) return fails(CAPTURE_UNSUPPORTED, "a copy with pageable memory during a capture");
+    if (paged && stream->capture)
+        return spoils(stream->capture, CAPTURE_UNSUPPORTED, "a copy with pageable memory during a capture");
     if (kind == TO_DEVICE && paged) {
         auto kept = std::make_shared<std::vector<char>>((const char*)from, (const char*)from + size);
         return launch(stream, "copy", [=] { memcpy(to, kept->data(), size); });

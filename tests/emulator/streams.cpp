@@ -30,6 +30,14 @@ Error fails(Error error, const char* why) {
     return last_error = error;
 }
 
+Error spoils(Capture* capture, Error error, const char* why) {
+    capture->spoilt = true;
+    return fails(error, why);
+}
+
+static uint64_t launches = 0;
+bool gone() { return launches > FAIL; }
+
 Stream* stream_of(void* handle) {  // 1 and 2 stand for the default stream, too
     return (uintptr_t)handle <= 2 ? &default_stream : (Stream*)handle;
 }
@@ -55,16 +63,19 @@ void finish_all() {
     for (Stream* stream : streams) finish(stream);
 }
 
-bool blocking_stream_is_captured() {
-    for (Stream* stream : streams)
-        if (stream->capture && stream->blocking) return true;
-    return false;
+Error implicit(Stream* stream, const char* why) {
+    Error error = SUCCESS;
+    if (stream == &default_stream)
+        for (Stream* other : streams)
+            if (other->capture && other->blocking) error = spoils(other->capture, CAPTURE_IMPLICIT, why);
+    return error;
 }
 
 static Error record(Stream* stream, const char* kind, Work work) {
     Capture* capture = stream->capture;
-    if (capture->graph->nodes.size() >= REFUSE || (ALONE && stream != capture->origin)) capture->spoilt = true;
-    if (capture->spoilt) return fails(CAPTURE_INVALIDATED, "the capture has been refused");
+    if (capture->spoilt) return fails(CAPTURE_INVALIDATED, "the capture has been spoilt before");
+    if (capture->graph->nodes.size() >= REFUSE || (ALONE && stream != capture->origin))
+        return spoils(capture, CAPTURE_UNSUPPORTED, "the capture is refused, as asked for");
     Node* node = new Node{std::move(work), stream->last, kind};
     capture->graph->nodes.push_back(node);
     stream->last = {node};
@@ -72,11 +83,10 @@ static Error record(Stream* stream, const char* kind, Work work) {
 }
 
 Error launch(Stream* stream, const char* kind, Work work) {
-    static uint64_t launches = 0;
-    if (++launches > FAIL) return fails(ILLEGAL_ADDRESS, "as EMULATOR_FAIL asks for");
+    ++launches;
+    if (gone()) return fails(ILLEGAL_ADDRESS, "the GPU is gone");
     if (stream->capture) return record(stream, kind, std::move(work));
-    if (stream == &default_stream && blocking_stream_is_captured())
-        return fails(CAPTURE_IMPLICIT, "the default stream would wait for one that is being captured");
+    if (Error error = implicit(stream, "the default stream would wait for one that is being captured")) return error;
     std::vector<Mark> waits = std::move(stream->waits);
     stream->waits.clear();
     if (stream == &default_stream) {
@@ -111,24 +121,22 @@ API int cudaStreamCreate(void** made) { return cudaStreamCreateWithFlags(made, 0
 
 API int cudaStreamDestroy(void* handle) {  // the memory stays: marks may name it
     ONE_AT_A_TIME;
-    if (stream_of(handle)->capture) return fails(CAPTURE_UNSUPPORTED, "a stream is destroyed while it is captured");
+    Capture* capture = stream_of(handle)->capture;
+    if (capture) return spoils(capture, CAPTURE_UNSUPPORTED, "a stream is destroyed while it is captured");
     finish(stream_of(handle));
     return SUCCESS;
 }
 
-static Error refuse_in_a_capture(Stream* stream, const char* what) {
-    if (stream->capture) {
-        stream->capture->spoilt = true;
-        return fails(CAPTURE_UNSUPPORTED, what);
-    }
-    if (stream == &default_stream && blocking_stream_is_captured()) return fails(CAPTURE_IMPLICIT, what);
-    return SUCCESS;
+// Why nobody can wait for this stream, if so.
+static Error no_waiting(Stream* stream, const char* what) {
+    if (gone()) return fails(ILLEGAL_ADDRESS, "the GPU is gone");
+    return stream->capture ? spoils(stream->capture, CAPTURE_UNSUPPORTED, what) : implicit(stream, what);
 }
 
 API int cudaStreamSynchronize(void* handle) {
     ONE_AT_A_TIME;
     Stream* stream = stream_of(handle);
-    if (Error error = refuse_in_a_capture(stream, "somebody waits for a stream that is being captured")) return error;
+    if (Error error = no_waiting(stream, "somebody waits for a stream that is being captured")) return error;
     if (stream == &default_stream)
         for (Stream* other : streams)
             if (other->blocking) finish(other);
@@ -140,14 +148,18 @@ API int cudaStreamSynchronize(void* handle) {
 API int cudaStreamQuery(void* handle) {
     ONE_AT_A_TIME;
     Stream* stream = stream_of(handle);
-    if (Error error = refuse_in_a_capture(stream, "somebody asks how far a captured stream is")) return error;
-    return stream->executed == stream->launched ? SUCCESS : NOT_READY;
+    if (Error error = no_waiting(stream, "somebody asks how far a captured stream is")) return error;
+    if (stream->executed < stream->launched) finish(Mark{stream, stream->executed + 1});  // who asks again sees the end
+    bool ready = stream->executed == stream->launched;
+    for (Mark mark : stream->waits) ready &= mark.stream->executed >= mark.after;
+    return ready ? SUCCESS : NOT_READY;
 }
 
 API int cudaDeviceSynchronize() {
     ONE_AT_A_TIME;
     for (Stream* stream : streams)
-        if (stream->capture) return refuse_in_a_capture(stream, "somebody waits for the device during a capture");
+        if (stream->capture) return no_waiting(stream, "somebody waits for the device during a capture");
+    if (gone()) return fails(ILLEGAL_ADDRESS, "the GPU is gone");
     finish_all();
     return SUCCESS;
 }
@@ -183,7 +195,8 @@ API int cudaEventRecord(void* handle, void* where) {
     Stream* stream = stream_of(where);
     event->capture = stream->capture;
     event->last = stream->last;
-    if (stream->capture) return SUCCESS;
+    if (stream->capture)
+        return stream->capture->spoilt ? fails(CAPTURE_INVALIDATED, "an event of a spoilt capture") : SUCCESS;
     const Error error = launch(stream, "event", [] {});
     event->mark = {stream, stream->launched};
     event->recorded = std::chrono::steady_clock::now();
@@ -193,7 +206,8 @@ API int cudaEventRecord(void* handle, void* where) {
 API int cudaEventSynchronize(void* handle) {
     ONE_AT_A_TIME;
     Event* event = (Event*)handle;
-    if (event->capture) return fails(CAPTURED_EVENT, "somebody waits for an event of a capture");
+    if (gone()) return fails(ILLEGAL_ADDRESS, "the GPU is gone");
+    if (event->capture) return spoils(event->capture, CAPTURED_EVENT, "somebody waits for an event of a capture");
     if (event->mark.stream) finish(event->mark);
     return SUCCESS;
 }
@@ -201,7 +215,7 @@ API int cudaEventSynchronize(void* handle) {
 API int cudaEventQuery(void* handle) {
     ONE_AT_A_TIME;
     Event* event = (Event*)handle;
-    if (event->capture) return fails(CAPTURED_EVENT, "somebody asks for an event of a capture");
+    if (event->capture) return spoils(event->capture, CAPTURED_EVENT, "somebody asks for an event of a capture");
     return !event->mark.stream || event->mark.stream->executed >= event->mark.after ? SUCCESS : NOT_READY;
 }
 
@@ -219,12 +233,16 @@ API int cudaStreamWaitEvent(void* handle, void* of, unsigned) {
     if (!event->capture) {
         if (!event->mark.stream) return SUCCESS;
         if (!stream->capture) return stream->waits.push_back(event->mark), SUCCESS;
-        stream->capture->spoilt = true;
-        return fails(CAPTURE_ISOLATION, "a captured stream waits for one that is not");
+        return spoils(stream->capture, CAPTURE_ISOLATION, "a captured stream waits for one that is not");
     }
     if (event->capture->over) return fails(CAPTURED_EVENT, "a stream waits for an event of a capture that is over");
-    if (stream == &default_stream) return fails(CAPTURE_IMPLICIT, "the default stream waits for a captured one");
-    if (stream->capture && stream->capture != event->capture) return fails(CAPTURE_MERGE, "two captures meet");
+    if (event->capture->spoilt) return fails(CAPTURE_INVALIDATED, "a stream waits for an event of a spoilt capture");
+    if (stream == &default_stream)
+        return spoils(event->capture, CAPTURE_IMPLICIT, "the default stream waits for a captured one");
+    if (stream->capture && stream->capture != event->capture) {
+        spoils(stream->capture, CAPTURE_MERGE, "two captures meet");
+        return spoils(event->capture, CAPTURE_MERGE, "two captures meet");
+    }
     stream->capture = event->capture;  // from here on it takes part
     event->capture->members.insert(stream);
     for (Node* node : event->last) stream->last.push_back(node);

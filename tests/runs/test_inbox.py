@@ -10,7 +10,7 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import MLPMnist
 from minigan.runs.draws import HostDraws, SeededDraws
 from minigan.runs.feed import feed
-from minigan.runs.inbox import AHEAD, ALIGNMENT, Inbox, InboxDraws, Item
+from minigan.runs.inbox import AHEAD, ALIGNMENT, AT_ONCE, Inbox, InboxDraws, Item
 from tests.strict_cupy import counting
 
 F4 = np.dtype("float32")
@@ -49,8 +49,12 @@ def inbox(draws, strict):
     inbox.close()
 
 
-def test_a_round_finds_the_numbers_that_it_would_draw(draws, inbox):
-    for step in range(6, 6 + 3 * AHEAD):
+anywhere_in_a_group = pytest.mark.parametrize("first", range(6, 6 + AT_ONCE))
+
+
+@anywhere_in_a_group
+def test_a_round_finds_the_numbers_that_it_would_draw(draws, inbox, first):
+    for step in range(first, first + 3 * AHEAD):
         with counting() as counts:
             inbox.deliver(step, (step, 0.1, 1e-3))
         assert (counts.waits, counts.copies) == ([], ["set"])
@@ -82,7 +86,8 @@ def test_places_do_not_overlap_and_are_aligned_as_cudas_own(inbox):
     assert spans[-1][1] <= inbox._size
 
 
-def test_host_memory_is_not_overwritten_before_the_device_has_copied_it(inbox, monkeypatch):
+@anywhere_in_a_group
+def test_host_memory_is_not_overwritten_before_the_device_has_copied_it(inbox, monkeypatch, first):
     early, draw = [], Item.draw
 
     def careful(self, host):
@@ -91,7 +96,7 @@ def test_host_memory_is_not_overwritten_before_the_device_has_copied_it(inbox, m
         return draw(self, host)
 
     monkeypatch.setattr(Item, "draw", careful)
-    for step in range(6, 6 + 3 * AHEAD):
+    for step in range(first, first + 3 * AHEAD):
         inbox.deliver(step, (0, 0, 0))
         assert not inbox._parcels[step % AHEAD].copied.waited
     assert early == []
@@ -112,6 +117,21 @@ def test_an_error_of_a_thread_is_that_of_the_round(inbox, monkeypatch):
     monkeypatch.setattr(Item, "draw", fails)
     with pytest.raises(MemoryError, match="no room"):
         inbox.deliver(6, (0, 0, 0))
+
+
+def test_an_error_in_a_later_group_is_that_of_its_first_round(inbox, monkeypatch):
+    fatal, draw = 2 * AT_ONCE + 1, Item.draw
+
+    def fails(self, host):
+        if host.step == fatal:
+            raise MemoryError("no room")
+        return draw(self, host)
+
+    monkeypatch.setattr(Item, "draw", fails)
+    for step in range(6, 2 * AT_ONCE):
+        inbox.deliver(step, (0, 0, 0))
+    with pytest.raises(MemoryError, match="no room"):
+        inbox.deliver(2 * AT_ONCE, (0, 0, 0))
 
 
 def test_of_masks_the_state_is_delivered_and_nothing_else(inbox):

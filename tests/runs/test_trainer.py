@@ -381,6 +381,7 @@ BROKEN = {
         "out of memory: try a ",
     ),
     "no memory for cuBLAS": (CUBLASError("CUBLAS_STATUS_ALLOC_FAILED"), "out of memory: try"),
+    "no memory for our cuBLAS": (CublasError("cublasCreate_v2 failed: (status 3)"), "out of memory: try"),
     "a GPU gone": (
         CUDARuntimeError("cudaErrorIllegalAddress:\nan illegal"),
         "the GPU failed: cudaErrorIllegal.*: an il",
