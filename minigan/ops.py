@@ -204,6 +204,13 @@ def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:
     }
 
 
+def can_compile() -> bool:
+    """Whether the fast kernels' loops are compiled (the extra ``[fast]``)."""
+    from minigan.kernels import loops
+
+    return loops.COMPILED
+
+
 def kernels_in_use(xp: Any = np) -> str:
     """Which kernels stand behind the names now, for people to read and for checkpoints to compare.
 
@@ -213,6 +220,6 @@ def kernels_in_use(xp: Any = np) -> str:
         return "fused kernels" if _gpu_twins else "plain kernels"
     if not _host_twins:
         return "plain kernels"
-    from minigan.kernels import loops, workers
+    from minigan.kernels import workers
 
-    return f"fast kernels ({'numba' if loops.COMPILED else 'NumPy'}) x{workers.threads()}"
+    return f"fast kernels ({'numba' if can_compile() else 'NumPy'}) x{workers.threads()}"

@@ -2,15 +2,18 @@
 
 NumPy, BLAS and compiled loops release Python's lock, so threads run them at the same time. Two pools
 that both wait by spinning (BLAS's and another one) take the processor from each other; here there is
-one pool, and it waits asleep. Each worker takes a part that is small enough to stay in its cache
-through several passes, which no library call for whole arrays can do.
+one pool, whose workers look out for a moment and then sleep. Each worker takes a part that is small enough
+to stay in its cache through several passes, which no library call for whole arrays can do.
 """
 
 import math
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -23,22 +26,47 @@ T = TypeVar("T")
 
 # A queue of the standard library's C code: handing a part over takes a third of the time that its executors take.
 _tasks: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()
+_given, _done = np.zeros(1, np.int64), np.zeros(1, np.int64)  # they move with each put into a queue of their kind
 _others: list[threading.Thread] = []  # the caller is a worker too
 _placement = Placement([])
 _local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
 
+PATIENCE = 200e-6  # seconds that a thread looks out before it sleeps
+AFTER = 4e-6  # and leaves Python's lock to the one who moved the counter: to wait for the lock is to sleep, too
+
+Watch = Callable[[np.ndarray, int, float, float], bool]
+
+
+def _asleep(*_: object) -> bool:
+    """In the place of `awake.watch` where there is nothing to watch with: nothing was seen, so sleep."""
+    return False
+
+
+_watch: Watch = _asleep
+
+
 def set_threads(count: int) -> None:
     """How many workers share the work from now on; 1: the caller does it alone, and no thread is left."""
-    global _placement
+    global _placement, _watch
     for _ in _others:
         _tasks.put(None)
     for other in _others:
         other.join()
     _others[:] = [threading.Thread(target=_serve, name="minigan", daemon=True) for _ in range(count - 1)]
+    _watch = _watcher(count)  # the new workers ask for it
     for other in _others:
         other.start()
     _placement = Placement(_others)
+
+
+def _watcher(count: int) -> Watch:
+    """`awake.watch` where numba is installed and so many threads can have a processor each."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if 1 < count <= processors:
+        with suppress(ImportError, RuntimeError, OSError):  # no numba, or no folder for what it compiles
+            return import_module("minigan.kernels.awake").watch
+    return _asleep
 
 
 def threads() -> int:
@@ -51,12 +79,14 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
 
     No part is smaller than `smallest` (but for a count that is). An error in a part is raised here, when all are done.
     A part that shares work itself does it alone: it would wait for workers who may all be waiting so. What the caller
-    has set for its own thread, such as `numpy.errstate`, holds in every part.
+    has set for its own thread, such as `numpy.errstate`, holds in every part. A part that no worker has begun with when
+    the caller has done its own is done by the caller: another program may have that worker's processor.
     """
     parts = max(1, min(threads(), count // smallest))
     if parts == 1 or hasattr(_local, "in_pool"):
         return [work(0, count)]
     bounds = [count * part // parts for part in range(parts + 1)]
+    waiting = iter(range(1, parts))  # Python's lock gives each number to one thread only
     ended: SimpleQueue[int] = SimpleQueue()
     values: list[Any] = [None] * parts
     errors: list[BaseException] = []
@@ -67,13 +97,20 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
         except BaseException as err:
             errors.append(err)
         ended.put(part)
+        _done[0] += 1
+
+    def those_waiting() -> None:
+        for part in waiting:
+            one(part)
 
     _placement.keep_off_the_caller()
-    for part in range(1, parts):
-        _tasks.put(partial(copy_context().run, one, part))
+    for _ in range(1, parts):
+        _tasks.put(partial(copy_context().run, those_waiting))
+    _given[0] += 1
     one(0)
+    those_waiting()
     for _ in range(parts):
-        ended.get()  # all of them, before an error leaves: they write into arrays of the caller
+        _next(ended, _done)  # all of them, before an error leaves: they write into arrays of the caller
     if errors:
         raise errors[0]
     return values
@@ -82,8 +119,16 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
 def _serve() -> None:
     """The life of a worker of the pool."""
     _local.in_pool = True
-    while (task := _tasks.get()) is not None:
+    while (task := _next(_tasks, _given)) is not None:
         task()
+
+
+def _next(queue: "SimpleQueue[T]", counter: np.ndarray) -> T:
+    """What comes out of a queue next. Who finds it empty looks out for a while, and then sleeps."""
+    seen = counter[0]
+    while queue.empty() and _watch(counter, seen, PATIENCE, AFTER):
+        seen = counter[0]
+    return queue.get()
 
 
 def scratch(use: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

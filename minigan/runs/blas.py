@@ -17,32 +17,44 @@ from minigan.backend import CPU, Device, GPUUnavailable, gpu_name
 from minigan.cuda import cublas
 from minigan.errors import UserError
 
-SMALL_ROUND = 1e9  # multiply-adds a round below which a second thread wins nothing
+SMALL_ROUND = 1e9  # multiply-adds a round below which more threads than FEW win nothing
+FEW = 2
 SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
 def compute(kernels: str, asked: int | None, round_macs: float, processes: int = 1) -> Iterator[None]:
-    """Compute with plain or fast kernels, on the threads that were asked for, or on one for a small system.
+    """Compute with plain or fast kernels, on the threads that were asked for, else on as many as are of use.
 
-    Two threads that share small products gain a few percent on a quiet machine; on a busy one they wait for
-    each other and take several times as long. `processes` that train together on this machine have an equal
-    share of its threads each. A setting in the environment is left alone. Raises UserError if the library
-    multiplies wrongly.
+    `processes` that train together on this machine have an equal share of its threads each. A setting in the
+    environment is left alone. Raises UserError if the library multiplies wrongly.
     """
     check_products()
     threads = asked
     if asked is None and not any(name in os.environ for name in SETTINGS):
-        if round_macs < SMALL_ROUND:
-            threads = 1
-        elif processes > 1:
-            threads = max(1, max((info["num_threads"] for info in blas_libraries()), default=1) // processes)
+        threads = useful_threads(max(1, _threads() // processes), kernels, round_macs)
     with threadpool_limits(limits=threads, user_api="blas"):
         if kernels == "plain":
             yield
             return
-        with ops.fast_kernels(max((info["num_threads"] for info in blas_libraries()), default=1)):
+        with ops.fast_kernels(_threads()):
             yield
+
+
+def useful_threads(there: int, kernels: str, round_macs: float) -> int:
+    """Of those that are there: all of them for a large system, few for a small one, whose products are small.
+
+    Few are two with compiled loops. Without them it is one: to wake another for each small product takes longer than
+    it saves, and so do the library's own threads on a busy machine, which spin.
+    """
+    if round_macs >= SMALL_ROUND:
+        return there
+    return min(there, FEW if kernels == "fast" and ops.can_compile() else 1)
+
+
+def _threads() -> int:
+    """Of the linear algebra library, now."""
+    return max((int(info["num_threads"]) for info in blas_libraries()), default=1)
 
 
 @cache  # of one process the kernels do not change

@@ -24,7 +24,8 @@ class RunOptions:
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
     threads: int | None = None
-    """threads that compute; without it one for a small system, else as many as the linear algebra library takes"""
+    """threads that compute; without it two at most for a small system, else as many as the linear algebra library
+    takes"""
     kernels: Literal["fast", "plain"] = "fast"
     """on the CPU: fast convolutions, and passes that stay in the cache; or plain, the code that the docs explain"""
     precision: Literal["float32", "float64"] = "float32"

@@ -1,6 +1,7 @@
 """Work shared by threads: order, errors, scratch memory, places, and no way to wait for each other for ever."""
 
 import os
+import sys
 import threading
 import time
 import warnings
@@ -14,15 +15,25 @@ from minigan.kernels.workers import scratch, share
 on_two_threads = pytest.mark.usefixtures("two_threads")
 
 
+@pytest.fixture(params=["asleep", "awake"])
+def watch(request):
+    """How threads wait for each other: asleep at once, or looking out for a while."""
+    if request.param == "asleep":
+        return workers._asleep
+    return pytest.importorskip("minigan.kernels.awake", reason="needs numba").watch
+
+
 @pytest.fixture(params=[1, 2, 3])
-def threads(request):
+def threads(request, monkeypatch, watch):
+    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
     workers.set_threads(request.param)
     yield request.param
     workers.set_threads(1)
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch, watch):
+    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
     workers.set_threads(2)
     yield
     workers.set_threads(1)
@@ -36,6 +47,15 @@ def test_parts_cover_the_count_in_order(threads, count, smallest):
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(count))
     assert len(parts) == 1 or all(stop - start >= smallest for start, stop in parts)
     assert len(parts) == max(1, min(threads, count // smallest))
+
+
+@pytest.mark.usefixtures("threads")
+def test_every_part_is_done_once():
+    counts = np.zeros(6, int)
+    for _ in range(20):
+        done = share(lambda start, stop: counts[start:stop].__iadd__(1).size, 6)
+    assert sum(done) == 6
+    assert (counts == 20).all()
 
 
 @on_two_threads
@@ -112,6 +132,52 @@ def test_several_callers_at_once():
     for one in callers:
         one.join(timeout=30)
     assert sorted(results) == sorted([100 * i + 2] * 2 for i in range(3) for _ in range(50))
+
+
+@on_two_threads
+def test_the_caller_does_what_no_worker_has_begun_with():
+    """Else a round would stand still while another program has the worker's processor."""
+    go_on, busy = threading.Event(), threading.Event()
+    workers._tasks.put(lambda: (busy.set(), go_on.wait(timeout=20)))
+    assert busy.wait(timeout=20)
+    assert share(lambda *_: threading.current_thread(), 2) == [threading.current_thread()] * 2
+    go_on.set()
+    assert share(lambda start, stop: (start, stop), 2) == [(0, 1), (1, 2)]  # a task without a part is no part
+
+
+@pytest.mark.parametrize("processors", [1, 2, 3])
+def test_threads_look_out_where_each_can_have_a_processor(monkeypatch, processors):
+    watch = pytest.importorskip("minigan.kernels.awake", reason="needs numba").watch
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    assert [workers._watcher(count) is watch for count in (1, 2, 3, 4)] == [
+        1 < count <= processors for count in (1, 2, 3, 4)
+    ]
+
+
+def test_threads_sleep_where_nothing_is_compiled(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minigan.kernels.awake", None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert workers._watcher(2) is workers._asleep
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["while it looks out", "after it has gone to sleep"])
+def test_a_worker_begins_when_it_is_given_a_part(monkeypatch, seen):
+    """However long it has waited: what was put into the queue is found there, with or without being watched."""
+    looked = threading.Event()
+
+    def watch(counter, before, *_):
+        if counter is workers._given:
+            looked.set()
+            while seen and counter[0] == before and workers._tasks.empty():
+                time.sleep(0.001)
+        return seen
+
+    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
+    workers.set_threads(2)
+    assert looked.wait(timeout=20)
+    barrier = threading.Barrier(2)
+    share(lambda *_: barrier.wait(timeout=20), 2)
+    workers.set_threads(1)
 
 
 @on_two_threads

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 
+from minigan import ops
 from minigan.backend import GPUUnavailable
 from minigan.cuda import cublas
 from minigan.errors import UserError
 from minigan.runs import blas
-from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute
+from minigan.runs.blas import SETTINGS, SMALL_ROUND, blas_facts, blas_libraries, compute, useful_threads
 
 
 def threads() -> set[int]:
@@ -24,12 +25,24 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     blas.check_products.cache_clear()
 
 
-def test_a_small_system_gets_one_thread() -> None:
+def test_a_small_system_gets_one_thread_of_the_library() -> None:
     with compute("plain", 2, 0):
         before = threads()
         with compute("plain", None, int(SMALL_ROUND) - 1):
             assert threads() == {1}
         assert threads() == before
+
+
+@pytest.mark.parametrize(
+    ("there", "kernels", "compiled", "used"),
+    [(1, "fast", True, 1), (2, "fast", True, 2), (8, "fast", True, 2), (8, "fast", False, 1), (8, "plain", True, 1)],
+)
+def test_a_small_system_gets_two_workers_if_they_need_not_be_woken(
+    there: int, kernels: str, compiled: bool, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ops, "can_compile", lambda: compiled)
+    assert useful_threads(there, kernels, int(SMALL_ROUND) - 1) == used
+    assert useful_threads(there, kernels, int(SMALL_ROUND)) == there
 
 
 def test_a_large_system_keeps_those_of_the_library() -> None:
