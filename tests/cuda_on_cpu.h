@@ -4,6 +4,9 @@
 // __syncthreads() or its end, then another one does. Blocks, and threads between two barriers, take turns in an order
 // of their own, another one each time: a kernel that needs a barrier it does not have comes out wrong. Shared memory
 // holds NaN when a block begins. Where some threads wait at a barrier and others have ended, the launch fails.
+//
+// The instructions of tensor_cores.cu have their meaning from the PTX ISA. What is copied into shared memory arrives at
+// once or when somebody waits for it, which nobody knows; a product of a warp fails if not all its threads take part.
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,6 +14,7 @@
 #include <string.h>
 #include <ucontext.h>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -29,8 +33,14 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
 
 namespace on_cpu {
 
-enum State { READY, WAITING, ENDED };
-struct Fiber { jmp_buf place; ucontext_t birth; bool born; State state; dim3 index; };
+enum State { READY, MULTIPLYING, WAITING, ENDED };
+struct Copy { float* to; const float* from; bool there; int group; };  // into shared memory, begun and not arrived
+struct Fiber {
+    jmp_buf place; ucontext_t birth; bool born; State state; dim3 index;
+    float a[4], b[2];  // its share of a product's factors
+    std::vector<Copy> copies;
+    int group;
+};
 
 const unsigned MOST = 1024;  // threads in a block, as on a GPU
 const size_t STACK = 1 << 16;
@@ -63,7 +73,7 @@ static void resume(Fiber* fiber) {
 
 static Fiber* fiber(unsigned number) {
     if (!fibers[number]) {
-        Fiber* made = fibers[number] = (Fiber*)calloc(1, sizeof(Fiber));
+        Fiber* made = fibers[number] = new Fiber();
         getcontext(&made->birth);
         made->birth.uc_stack.ss_sp = malloc(STACK);
         made->birth.uc_stack.ss_size = STACK;
@@ -88,23 +98,43 @@ extern "C" char __start_block_memory[] __attribute__((weak)), __stop_block_memor
 // Of block or thread number n, as CUDA counts them.
 static dim3 place(unsigned n, dim3 size) { return {n % size.x, n / size.x % size.y, n / size.x / size.y}; }
 
+const unsigned WARP = 32;
+
+static bool any(unsigned first, unsigned last, State state) {
+    for (unsigned i = first; i < last; ++i)
+        if (fibers[i]->state == state) return true;
+    return false;
+}
+
+// If all of them are in one state, they are in the other then.
+static bool all(unsigned first, unsigned last, State from, State to) {
+    for (unsigned i = first; i < last; ++i)
+        if (fibers[i]->state != from) return false;
+    for (unsigned i = first; i < last; ++i) fibers[i]->state = to;
+    return true;
+}
+
 static bool run_block(unsigned threads) {
     if (__start_block_memory) memset(__start_block_memory, 0xFF, __stop_block_memory - __start_block_memory);
     for (unsigned i = 0; i < threads; ++i) {
         fiber(i)->state = READY;
         fibers[i]->index = place(i, blockDim);
+        fibers[i]->copies.clear();
+        fibers[i]->group = 0;
     }
-    for (unsigned waiting = threads; waiting;) {
-        unsigned order[MOST];
+    for (;;) {
+        unsigned order[MOST], in_state[4] = {};
         shuffle(order, threads);
-        waiting = 0;
         for (unsigned i = 0; i < threads; ++i) {
-            resume(fibers[order[i]]);
-            waiting += current->state == WAITING;
+            if (fibers[order[i]]->state == READY) resume(fibers[order[i]]);
+            ++in_state[fibers[order[i]]->state];
         }
-        if (waiting && waiting < threads) return false;
+        if (in_state[ENDED] == threads) return true;
+        if (in_state[WAITING] == threads) all(0, threads, WAITING, READY);
+        else if (!in_state[MULTIPLYING] || threads % WARP) return false;
+        else for (unsigned w = 0; w < threads; w += WARP)
+            if (!all(w, w + WARP, MULTIPLYING, READY) && any(w, w + WARP, MULTIPLYING)) return false;
     }
-    return true;
 }
 
 // shape: the grid's three sizes and the block's. False if threads waited for others that had ended.
@@ -152,6 +182,63 @@ template <class... P> static void call(void (*kernel)(P...)) { call(kernel, std:
 }  // namespace on_cpu
 
 static void __syncthreads() { on_cpu::pause(on_cpu::WAITING); }
+
+// -- tensor_cores.cu ------------------------------------------------------------------------------------------------
+
+#define HAS_TENSOR_CORES
+#define SHARED(type, name, count) __shared__ type name[count]; shared_used = sizeof name
+
+extern "C" { unsigned shared_used; }  // bytes, of what a launch has to give
+
+static unsigned tf32(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return isfinite(x) ? (bits + 0x1000) & ~0x1fffu : bits;  // the halves away from zero
+}
+
+static float from_tf32(unsigned bits) {
+    float x = 0;
+    if (!(bits & 0x1fff) || (bits & 0x7f800000) == 0x7f800000) memcpy(&x, &bits, sizeof x);
+    else x = NAN;  // not rounded: a GPU may take these bits for something or nothing
+    return x;
+}
+
+static void multiply_add(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    using namespace on_cpu;
+    Fiber* const self = current;
+    for (int i = 0; i < 4; ++i) self->a[i] = from_tf32(a[i]);
+    for (int i = 0; i < 2; ++i) self->b[i] = from_tf32(b[i]);
+    pause(MULTIPLYING);
+    const unsigned number = self->index.x + blockDim.x * (self->index.y + blockDim.y * self->index.z);
+    Fiber** const warp = fibers + number / WARP * WARP;
+    const unsigned g = number % WARP / 4, t = number % 4;
+    for (int i = 0; i < 4; ++i)
+        for (unsigned k = 0; k < 8; ++k)  // (row, k) is number i / 2 + k / 4 * 2 of thread (row % 8, k % 4)
+            c[i] += warp[g * 4 + k % 4]->a[i / 2 + k / 4 * 2] * warp[(2 * t + i % 2) * 4 + k % 4]->b[k / 4];
+    pause(MULTIPLYING);  // all have read
+}
+
+static void arrive(const on_cpu::Copy& copy) {
+    if (copy.there) memcpy(copy.to, copy.from, 16);
+    else memset(copy.to, 0, 16);
+}
+
+static void fetch(float* to, const float* from, bool there) {
+    const on_cpu::Copy copy = {to, from, there, on_cpu::current->group};
+    on_cpu::seed = on_cpu::seed * 1664525u + 1013904223u;
+    if (on_cpu::seed >> 31) arrive(copy);
+    else on_cpu::current->copies.push_back(copy);
+}
+
+static void end_of_group() { ++on_cpu::current->group; }
+
+template <int left> static void wait_for_groups() {
+    std::vector<on_cpu::Copy> later;
+    for (const on_cpu::Copy& copy : on_cpu::current->copies)
+        if (copy.group >= on_cpu::current->group - left) later.push_back(copy);
+        else arrive(copy);
+    on_cpu::current->copies.swap(later);
+}
 
 // What Python calls: the types of a kernel's parameters, and a launch.
 #define CALLABLE(kernel)                                                               \

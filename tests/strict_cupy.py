@@ -802,6 +802,8 @@ def _get_array_module(*args: Any) -> ModuleType:
 
 
 class _CudaDevice:
+    compute_capability = "90"
+
     def __init__(self, device: int = 0) -> None:
         self.id = device
 

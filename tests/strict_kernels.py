@@ -28,6 +28,7 @@ from tests import strict_graph
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
 MOST_THREADS, MOST_BLOCKS = 1024, (2**31 - 1, 65535, 65535)
 UNCHECKED = ("-U_FORTIFY_SOURCE",)  # which takes a jump from fiber to fiber for a mistake
+UNASKED, MOST_SHARED = 48 << 10, 227 << 10  # bytes of shared memory without asking for more, and of an H100
 GUARD = 4096  # bytes before and behind what a kernel may touch
 NAN = 0xFFFFFFFF  # as a float, and twice as a double; so are the numbers a little below
 ALIGNED = 256  # as CuPy's memory
@@ -86,26 +87,32 @@ class RawKernel:
 
     def __init__(self, name: str, library: ctypes.PyDLL, memory: Memory) -> None:
         self.name, self._memory = name, memory
+        self.max_dynamic_shared_size_bytes = UNASKED
         self._launch = getattr(library, f"launch_{name}")
         self._launch.restype = ctypes.c_bool
+        self._shared_used = ctypes.c_uint.in_dll(library, "shared_used")
         letters = ctypes.create_string_buffer(256)
         getattr(library, f"letters_{name}")(letters)
         # Such as *f, the address of a float32, and q, an int64.
         self.parameters = re.findall(r"\*?[^*]", letters.value.decode())
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any]) -> None:
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], *, shared_mem: int = 0
+    ) -> None:
         shape = self._shape(grid, block)
+        if shared_mem > min(self.max_dynamic_shared_size_bytes, MOST_SHARED):
+            raise BadLaunch(f"{self.name}: {shared_mem} bytes of shared memory are too much, or were not asked for")
         if len(args) != len(self.parameters):
             raise TypeError(f"{self.name} takes {len(self.parameters)} arguments, got {len(args)}")
         values = [
             self._array(letter[1:], value) if letter.startswith("*") else self._number(letter, value)
             for letter, value in zip(self.parameters, args, strict=True)
         ]
-        run = partial(self._run, shape, values)
+        run = partial(self._run, shape, values, shared_mem)
         if not strict_graph.record(run):
             run()
 
-    def _run(self, shape: np.ndarray, values: list[np.ndarray]) -> None:
+    def _run(self, shape: np.ndarray, values: list[np.ndarray], shared: int) -> None:
         """Launch on copies of the arrays; `values` are the arrays themselves, and numbers as arrays without axes."""
         pointers = [letter.startswith("*") for letter in self.parameters]
         arrays = [value for value, pointer in zip(values, pointers, strict=True) if pointer]
@@ -114,8 +121,11 @@ class RawKernel:
             places = [np.array(next(left), np.uintp) if pointer else value
                       for value, pointer in zip(values, pointers, strict=True)]  # fmt: skip
             arguments = (ctypes.c_void_p * len(places))(*(place.ctypes.data for place in places))
+            self._shared_used.value = 0
             if not self._launch(shape.ctypes.data_as(ctypes.c_void_p), arguments):
                 raise BadLaunch(f"{self.name}: threads wait at a barrier for others that have ended")
+            if self._shared_used.value != shared:
+                raise BadLaunch(f"{self.name} has {shared} bytes of shared memory, and uses {self._shared_used.value}")
 
     def _shape(self, grid: tuple[int, ...], block: tuple[int, ...]) -> np.ndarray:
         grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]

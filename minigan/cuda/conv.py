@@ -10,6 +10,8 @@ The blocks are the first axis of the bands, so that u_{p + j} of all p is one ma
 in the same memory: ceil(k / s) products, with sums over s k C numbers each, and no number of the image is copied more
 than k / t times (all windows together have k k / (s t) copies). The other two primitives are the same sum read
 backwards. docs/gpu.md derives it; bands.cu cuts the bands and adds them up.
+
+In TF32 most convolutions go another way, see implicit_gemm.py.
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan.backend import array_module
+from minigan.cuda import implicit_gemm
 from minigan.cuda.aside import aside
 from minigan.cuda.batchnorm import column_sums
 from minigan.cuda.cublas import product
@@ -32,10 +35,10 @@ MOST = 2**30  # pixels, and lines of bands, that bands.cu counts without overflo
 
 
 class Seen(NamedTuple):
-    """An image with its bands."""
+    """An image with its bands, if they were cut."""
 
     x: Array  # (N, H, W, I)
-    u: Array  # (G, H' N Q, phases kw I/G)
+    u: Array | None  # (G, H' N Q, phases kw I/G)
 
     @property
     def shape(self) -> Shape:
@@ -55,6 +58,8 @@ def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Seen
         raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
     bands = Bands.of(x.shape, w.shape[:2], geometry)
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
+    if implicit_gemm.takes(x.shape, w.shape, w, geometry):
+        return implicit_gemm.conv2d(x, w, geometry, bands.to_images(y)), Seen(x, None)
     out, seen = _by_group(y, geometry.groups), Seen(x, bands.cut(x))
     for number, (u, taps) in enumerate(bands.runs(seen.u, _weights(w, geometry.groups))):
         product(u, taps, out, add=number > 0)
@@ -66,6 +71,9 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
     if dy.shape[1:3] != geometry.out_size(size, w.shape[:2]) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_input_grad(dy, w, size, geometry)
     bands = Bands.of((len(dy), *size), w.shape[:2], geometry)
+    if implicit_gemm.takes((len(dy), *size), w.shape, w, geometry):
+        dx = bands.empty_images(w.shape[2], dy)
+        return implicit_gemm.conv2d_input_grad(dy, w, geometry, dx)
     du = array_module(dy).empty(bands.shape(w.shape[2]), dtype=dy.dtype)
     rows = _by_group(bands.from_images(dy), geometry.groups)
     written = bands.first_product()
@@ -88,16 +96,23 @@ def conv2d_weight_grad(
         raise ValueError(f"total must lie in one piece, of shape {shape}; its shape is {total.shape}")
     bands = Bands.of(x.shape, kernel, geometry)
     if total is None:
-        return _weight_products(bands, x, dy, array_module(dy).empty(shape, dy.dtype), add=False)
-    with aside(*(x if isinstance(x, Seen) else (x,)), dy):
-        return _weight_products(bands, x, dy, total, add=True)
+        return _weight_products(bands, x, dy, array_module(dy).empty(shape, dy.dtype), geometry, add=False)
+    with aside(*_arrays(x), dy):
+        return _weight_products(bands, x, dy, total, geometry, add=True)
 
 
-def _weight_products(bands: "Bands", x: Array | Seen, dy: Array, dw: Array, add: bool) -> Array:
-    cut, rows = x.u if isinstance(x, Seen) else bands.cut(x), _by_group(bands.from_images(dy), bands.groups)
+def _weight_products(bands: "Bands", x: Array | Seen, dy: Array, dw: Array, geometry: Geometry, add: bool) -> Array:
+    image, cut = x if isinstance(x, Seen) else Seen(x, None)
+    if cut is None and implicit_gemm.takes(image.shape, dw.shape, dw, geometry):
+        return implicit_gemm.conv2d_weight_grad(image, dy, geometry, dw, add)
+    cut, rows = bands.cut(image) if cut is None else cut, _by_group(bands.from_images(dy), bands.groups)
     for u, taps in bands.runs(cut, _weights(dw, bands.groups)):
         product(u.swapaxes(1, 2), rows, taps, add=add)
     return dw
+
+
+def _arrays(x: Array | Seen) -> list[Array]:
+    return [array for array in (x if isinstance(x, Seen) else (x,)) if array is not None]
 
 
 def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:
@@ -232,10 +247,16 @@ class Bands:
         shape = self.images, self.rows.size, self.columns.size, self.groups * channels
         if self._as_they_lie:
             return bands.reshape(shape)
-        dx = array_module(bands).empty(_exchanged(shape) if self._shifted else shape, dtype=bands.dtype)
+        dx = self.empty_images(channels * self.groups, bands)
         lengths = {"lines": self.images * self.rows.size * self.columns.size, "width": channels}
         sizes = self._sizes(channels, self._shifted)
-        launch_lines("bands", "add_up", bands, dx, *sizes, groups=self.groups, **lengths)
+        launch_lines("bands", "add_up", bands, flat(dx), *sizes, groups=self.groups, **lengths)
+        return dx
+
+    def empty_images(self, channels: int, like: Array) -> Array:
+        """Memory for the images (N, H, W, channels), whose rows lie first where those of the places do."""
+        shape = self.images, self.rows.size, self.columns.size, channels
+        dx = array_module(like).empty(_exchanged(shape) if self._shifted else shape, dtype=like.dtype)
         return dx.swapaxes(0, 1) if self._shifted else dx
 
     def from_images(self, dy: Array) -> Array:

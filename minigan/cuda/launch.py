@@ -19,11 +19,14 @@ FOLDER = Path(__file__).parent
 REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in, as NumPy and C call it
 THREADS = 256  # in a block that goes over numbers
 BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several numbers
+UNASKED = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
+BEFORE = {"implicit_gemm": ("common", "tensor_cores")}  # what a file needs to have before it, if not just the first
 
 
 def source(file: str) -> str:
     """The text of a file of kernels, as the compiler gets it."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("common.cu", f"{file}.cu"))
+    names = (*BEFORE.get(file, ("common",)), file)
+    return "\n".join((FOLDER / f"{name}.cu").read_text(encoding="utf-8") for name in names)
 
 
 def options(real: str) -> tuple[str, ...]:
@@ -43,10 +46,16 @@ def _module(xp: ModuleType, file: str, dtype: str) -> Any:
     return xp.RawModule(code=source(file), options=options(REALS[dtype]))
 
 
-def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, real: str = "") -> None:
-    """Launch the kernel of that file, in the precision `real`, or that of the first argument, an array."""
+def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, real: str = "", shared: int = 0) -> None:
+    """Launch the kernel of that file, in the precision `real`, or that of the first argument, an array.
+
+    shared: bytes of shared memory besides what the kernel declares.
+    """
     first = arguments[0]
-    _kernel(array_module(first), file, kernel, real or first.dtype.name)(grid, block, arguments)
+    function = _kernel(array_module(first), file, kernel, real or first.dtype.name)
+    if shared > UNASKED:
+        function.max_dynamic_shared_size_bytes = shared
+    function(grid, block, arguments, shared_mem=shared)
 
 
 def launch_each(file: str, kernel: str, *arguments: Any, n: int) -> None:

@@ -11,7 +11,8 @@ from minigan.cuda import launch
 from tests.cuda import nvrtc
 from tests.strict_kernels import kernel_names
 
-FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem != "common")
+FIRST = {"common", *(name for names in launch.BEFORE.values() for name in names)}
+FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem not in FIRST)
 every_file = pytest.mark.parametrize("file", FILES)
 
 

@@ -284,7 +284,7 @@ BUGS = [
         ": (run.taps.stop - run.taps.start) * tap"),
     Bug("bands: gradients in the order of images", Bands.from_images, "if self._shifted else dy", "if False else dy"),
     Bug("bands: outputs in the order of bands", Bands.to_images, "self._shifted", "False"),
-    Bug("bands: input gradients in the order of images", Bands.add_up, "_exchanged(shape) if self._shifted else shape", "shape"),
+    Bug("bands: input gradients in the order of images", Bands.empty_images, "_exchanged(shape) if self._shifted else shape", "shape"),
     Bug("bands: of images whose rows come first", Bands._sizes, "np.bool_(by_rows)", "np.bool_(False)"),
     Bug("bands: images as if their rows came first", Bands._sizes, "np.bool_(by_rows)", "np.bool_(True)"),
     Bug("bands: images in the order of their axes", Bands.cut, "flat(x)", "contiguous(x).reshape(-1)"),

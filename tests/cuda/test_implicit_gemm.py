@@ -1,0 +1,317 @@
+"""Convolutions on tensor cores: products of factors that are rounded to TF32, wherever in the image these lie."""
+
+import math
+from contextlib import contextmanager
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minigan import ops
+from minigan.cuda import conv, implicit_gemm, launch
+from minigan.errors import UserError
+from minigan.functional import conv as plain
+from minigan.functional.patches import Geometry
+from tests import strict_cupy
+from tests.cuda.gpu import LAYOUTS, fast_gpu
+from tests.cuda.test_cuda_bugs import Bug as SourceBug
+from tests.cuda.test_cuda_bugs import planted as planted_in_source
+from tests.planted_bugs import Bug, planted
+from tests.strategies import normal, seeds, windows
+from tests.strict_kernels import BadLaunch, compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+
+TOLERANCE = 1e-5  # of sums in float32, as a share of the largest; a factor that is not rounded is wrong by 5e-4
+ORDERS = ["C", "rows first", "dy rows first", "rows first, not dy"]
+
+
+class Case(NamedTuple):
+    """A convolution: sizes of the image and the kernel, channels on either side, images."""
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    geometry: Geometry
+    channels: tuple[int, int] = (16, 16)
+    images: int = 2
+
+    def arrays(self, seed: int = 0) -> dict[str, np.ndarray]:
+        (i, o), n = self.channels, self.images
+        shapes = {
+            "x": (n, *self.size, i), "w": (*self.kernel, i, o),
+            "dy": (n, *self.geometry.out_size(self.size, self.kernel), o), "total": (*self.kernel, i, o),
+        }  # fmt: skip
+        return {name: normal([seed, k], *shape).astype(np.float32) for k, (name, shape) in enumerate(shapes.items())}
+
+
+CASES = [
+    Case((8, 8), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), (16, 80), 5),
+    Case((7, 6), (3, 5), Geometry((1, 2), (1, 0, 2, 1)), (32, 16), 3),
+    Case((9, 5), (5, 3), Geometry((3, 1), (2, 2, 0, 1)), (16, 144)),
+    Case((4, 4), (4, 4), Geometry(), (48, 16), 1),
+    Case((6, 7), (1, 1), Geometry((1, 1), (0, 0, 0, 0)), (96, 32), 7),
+    Case((6, 6), (2, 1), Geometry((3, 2)), (16, 16)),
+    Case((5, 11), (3, 4), Geometry((2, 3), (2, 1, 3, 0)), (16, 16), 12),
+]
+
+
+def tf32(array: np.ndarray) -> np.ndarray:
+    """Rounded to 10 bits behind the point, halves away from zero; as float64."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & ~np.uint32(0x1FFF)).view(np.float32).astype(np.float64)
+
+
+@contextmanager
+def in_tf32():
+    """The stand-in with fast kernels, sums cut into many parts, and the bands out of reach."""
+    with (
+        patch.dict("os.environ", CUPY_TF32="1"), patch.object(implicit_gemm, "STEPS", 2),
+        patch.object(conv.Bands, "cut", None), patch.object(conv.Bands, "add_up", None), fast_gpu() as device,
+    ):  # fmt: skip
+        yield device
+
+
+@pytest.fixture(autouse=True)
+def known_to_work():
+    """Asked once, which waits for the GPU; and before a bug is planted."""
+    with fast_gpu() as device:
+        assert implicit_gemm._works(device.xp)
+
+
+def all_of(x, w, dy, total, geometry):
+    y, seen = ops.conv2d_and_seen(x, w, geometry)
+    return [
+        y,
+        ops.conv2d_input_grad(dy, w, x.shape[1:3], geometry),
+        ops.conv2d_weight_grad(seen, dy, w.shape[:2], geometry),
+        ops.conv2d_weight_grad(x, dy, w.shape[:2], geometry, total),
+    ]
+
+
+def worst(case: Case, seed: int = 0, order: str = "C") -> float:
+    """The largest error of the four results, as a share of the largest number, or of 1."""
+    arrays = case.arrays(seed)
+    with in_tf32() as device:
+        there = {name: LAYOUTS[order](name, device.put(array)) for name, array in arrays.items()}
+        there |= {name: device.put(arrays[name]) for name in ("w", "total")}
+        with strict_cupy.forbid_synchronisation(), strict_cupy.forbid_dtype("float64"):
+            found = all_of(**there, geometry=case.geometry)
+        found = [array.get() for array in found]
+    x, w, dy = (tf32(arrays[name]) for name in ("x", "w", "dy"))
+    expected = all_of(x, w, dy, arrays["total"].astype(np.float64), case.geometry)
+    with np.errstate(all="ignore"):
+        wrong = [
+            abs(ours - right).max() / max(1, abs(right).max()) for ours, right in zip(found, expected, strict=True)
+        ]
+    assert [array.shape for array in found] == [array.shape for array in expected]
+    return float(np.max(wrong))
+
+
+@st.composite
+def cases(draw):
+    window = draw(windows(max_dilation=1))
+    channels = tuple(16 * draw(st.integers(1, 3)) for _ in range(2))
+    n, *size, _ = window.shape
+    return Case(tuple(size), window.kernel, window.geometry, channels, n)
+
+
+@settings(max_examples=60)
+@given(case=cases(), seed=seeds, order=st.sampled_from(ORDERS))
+def test_convolutions_of_any_geometry_agree_with_the_plain_ones(case, seed, order):
+    assert worst(case, seed, order) <= TOLERANCE
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolutions_of_several_blocks_agree_with_the_plain_ones(case, order):
+    assert worst(case, order=order) <= TOLERANCE
+
+
+def test_factors_are_rounded_and_not_cut_off():
+    """Towards zero, every product would be too small by as much as a number of 10 bits can be."""
+    case = CASES[0]
+    arrays = case.arrays()
+    with in_tf32() as device:
+        y = ops.conv2d(device.put(arrays["x"]), device.put(arrays["w"]), case.geometry).get()
+    exact = plain.conv2d(arrays["x"].astype(np.float64), arrays["w"].astype(np.float64), case.geometry)
+    assert np.linalg.norm(y - exact) / np.linalg.norm(exact) <= 5e-4
+    assert abs((y * exact).sum() / (exact * exact).sum() - 1) <= 1e-4
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_so(value):
+    arrays = CASES[0].arrays()
+    arrays["x"][0, 3, 3, 2] = value
+    with in_tf32() as device:
+        y = ops.conv2d(device.put(arrays["x"]), device.put(arrays["w"]), CASES[0].geometry).get()
+    assert np.array_equal(np.isfinite(y), np.isfinite(plain.conv2d(arrays["x"], arrays["w"], CASES[0].geometry)))
+    assert not np.isfinite(y[0]).all()
+
+
+def test_subnormal_products_of_zero_channels_of_padding_are_zero():
+    """Whatever lies in memory behind an image or before it, padding is zero."""
+    case = Case((3, 3), (3, 3), Geometry((1, 1), (1, 1, 1, 1)), images=3)
+    arrays = case.arrays()
+    arrays["x"][[0, 2]] = np.nan
+    with in_tf32() as device:
+        y = ops.conv2d(device.put(arrays["x"]), device.put(arrays["w"]), case.geometry).get()
+    assert np.isfinite(y[1]).all()
+
+
+def taken(x=(2, 8, 8, 16), w=(4, 4, 16, 32), dtype=np.float32, offset=0, **geometry):
+    with patch.dict("os.environ", CUPY_TF32="1"), fast_gpu() as device:
+        memory = device.xp.zeros(math.prod(w) + offset, dtype)
+        return implicit_gemm.takes(x, w, memory[offset:].reshape(w), Geometry((2, 2), (1, 1, 1, 1), **geometry))
+
+
+def test_what_they_are_for():
+    assert taken()
+    assert not taken(dtype=np.float64)
+    assert not taken(dilation=(1, 2))
+    assert not taken(groups=2)
+    assert not taken(x=(2, 8, 8, 3), w=(4, 4, 3, 32))
+    assert not taken(w=(4, 4, 16, 1))
+    assert not taken(x=(0, 8, 8, 16))
+    assert not taken(offset=1)  # weights that cannot be fetched four at a time
+    assert taken(offset=4)
+    assert not taken(x=(2**17, 32, 32, 16))  # more numbers than an int counts
+
+
+def test_an_older_gpu_has_no_such_instructions(monkeypatch):
+    implicit_gemm._works.cache_clear()
+    monkeypatch.setattr(strict_cupy._CudaDevice, "compute_capability", "75")
+    assert not taken()
+    implicit_gemm._works.cache_clear()
+
+
+def test_a_gpu_that_multiplies_wrongly_is_noticed_before_it_trains():
+    implicit_gemm._works.cache_clear()
+    bug = SourceBug("implicit_gemm", "", "k = k0 + t + j * 4", "k = k0 + t * 2 + j")
+    with planted_in_source(bug), pytest.raises(UserError, match="tensor cores multiply wrongly here; CUPY_TF32=0"):
+        taken()
+    assert taken()
+
+
+def test_without_tf32_they_are_left_alone(monkeypatch):
+    monkeypatch.setenv("CUPY_TF32", "0")
+    arrays = CASES[0].arrays()
+    with fast_gpu() as device, patch.object(implicit_gemm, "_launch", None):
+        all_of(*map(device.put, arrays.values()), CASES[0].geometry)
+
+
+def test_images_that_lie_between_two_fetches_are_copied():
+    case = CASES[0]
+    arrays = case.arrays()
+    with in_tf32() as device:
+        w = device.put(arrays["w"])
+        memory = device.xp.zeros(arrays["x"].size + 1, np.float32)
+        odd = memory[1:].reshape(arrays["x"].shape)
+        odd[...] = device.put(arrays["x"])
+        expected = ops.conv2d(device.put(arrays["x"]), w, case.geometry).get()
+        assert np.array_equal(ops.conv2d(odd, w, case.geometry).get(), expected)
+
+
+def test_each_is_one_launch_and_another_where_there_are_parts(monkeypatch):
+    launched, kernel = [], launch._kernel
+    monkeypatch.setattr(launch, "_kernel", lambda *of: launched.append(of[2]) or kernel(*of))
+    arrays = CASES[0].arrays()
+    with in_tf32() as device:
+        for blocks in (1, implicit_gemm.BLOCKS):
+            monkeypatch.setattr(implicit_gemm, "BLOCKS", blocks)
+            all_of(*map(device.put, arrays.values()), CASES[0].geometry)
+    once = ["forward", "input_grad", "weight_grad", "weight_grad"]
+    assert launched == once + [name for one in once for name in (one, "add_parts")]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "steps", "parts"),
+    [(1, 7, 1), (1, 8, 1), (1, 16, 2), (100, 64, 2), (264, 64, 1), (500, 64, 1), (1, 999, 32)],
+)
+def test_sums_are_cut_where_there_are_few_blocks_with_much_to_do(blocks, steps, parts):
+    assert implicit_gemm._parts(blocks, steps) == parts
+
+
+# A checker that cannot fail is no checker ---------------------------------------------------------------
+
+SOURCE_BUGS = [
+    SourceBug("implicit_gemm", "", *change)
+    for change in [
+        ("factor = ((1ull << shift) + by - 1) / by", "factor = (1ull << shift) / by"),
+        ("place.n >= 0 &&", ""),
+        ("(unsigned)h < (unsigned)x.height &&", ""),
+        ("&& (unsigned)w < (unsigned)x.width", ""),
+        ("h * x.to_row", "h * x.width * x.channels"),
+        ("place.n * x.to_image", "place.n * x.height * x.width * x.channels"),
+        ("{of_row.quotient(tap), of_row.rest(tap),", "{of_row.rest(tap), of_row.quotient(tap),"),
+        ("p.h * s.stride_h - s.top, p.w", "p.h * s.stride_h - s.left, p.w"),
+        ("p.w * s.stride_w - s.left", "p.w * s.stride_h - s.left"),
+        ("p.h * y.to_row + p.w * s.outputs", "p.h * s.places_w * s.outputs + p.w * s.outputs"),
+        ("s.top * (s.stride_h - 1) + phase_h", "s.top + phase_h"),
+        ("first_w + p.w * s.stride_w", "first_w + p.w * s.stride_h"),
+        ("h < s.height && w < s.width ? p.n : -1", "h < s.height ? p.n : -1"),
+        ("(p.w + s.left) / s.stride_w", "p.w / s.stride_w"),
+        ("return {-t.a, -t.b, t.c};", "return {t.a, t.b, t.c};"),
+        ("phase_h + t.a * s.stride_h", "phase_h + t.a"),
+        ("s.taps_w - phase_w + s.stride_w - 1", "s.taps_w + s.stride_w - 1"),
+        ("taps(max(seen_w, 1), s.outputs)", "taps(s.taps_w, s.outputs)"),
+        ("j % 2 * 8, k = k0 + t + j / 2 * 4", "j / 2 * 8, k = k0 + t + j % 2 * 4"),
+        ("k = k0 + t + j * 4", "k = k0 + t * 2 + j"),
+        ("n = n1 + 8 * i + g", "n = n1 + 8 * i + g / 2"),
+        ("left[i][j] = tf32(", "left[i][j] = unrounded("),
+        ("k0 < STEP; k0 += 8", "k0 < 8; k0 += 8"),
+        ("wait_for_groups<AHEAD - 1>", "wait_for_groups<AHEAD>"),
+        ("wait_for_groups<AHEAD - 1>();\n            __syncthreads();", "wait_for_groups<AHEAD - 1>();"),
+        ("memory + step % STAGES * 2 * TILE", "memory + step % AHEAD * 2 * TILE"),
+        ("tile(memory, step) + TILE);\n            end_of_group();\n        }\n        for", "tile(memory, step) + TILE);\n        }\n        for"),
+        ("const int at = m < p.rows() ? p.result(m) : -1;", "const int at = p.result(m);"),
+        ("if (n >= p.columns()) continue;", ""),
+        ("sums[i][j][2 * half + 1] + (add", "sums[i][j][2 * half] + (add"),
+        ("g + 8 * half;", "g + 4 * half;"),
+        ("block.walk(part * each, min(steps, part * each + each), memory)", "block.walk(part * each, steps, memory)"),
+        ("(steps + parts - 1) / parts", "steps / parts"),
+        ("part = blockIdx.z % parts, phase = blockIdx.z / parts", "phase = blockIdx.z % parts, part = blockIdx.z / parts"),
+        ("float sum = add ? total[i] : 0;", "float sum = 0;"),
+        ("w + part * size, add, part, parts", "w, add, part, parts"),
+    ]
+]  # fmt: skip
+
+BUGS = [
+    Bug("sizes: padding of the bottom on the left", implicit_gemm._sizes, "geometry.padding[2]", "geometry.padding[1]"),
+    Bug("sizes: strides exchanged", implicit_gemm._sizes, "*geometry.stride", "*geometry.stride[::-1]"),
+    Bug("launch: parts add to what was there", implicit_gemm._launch, "add and parts == 1", "add or parts > 1"),
+    Bug("launch: the total overwritten by parts", implicit_gemm._launch, "np.bool_(add),", "np.bool_(False),"),
+    Bug("launch: of several phases the first", implicit_gemm._launch, "parts * phases)", "parts)"),
+    Bug("launch: too few rows of blocks", implicit_gemm._launch, "-(-rows // ROWS)", "max(1, rows // ROWS)"),
+    Bug("input gradient: pixels of some phases left out", implicit_gemm.conv2d_input_grad, "-(-dx.shape[1] // s)", "dx.shape[1] // s"),
+    Bug("weight gradient: not added", conv.conv2d_weight_grad, "geometry, add=True", "geometry, add=False"),
+]  # fmt: skip
+
+
+def is_caught():
+    """Whether a result is wrong now; an operation that stops with an error does not count, a bad launch does."""
+    try:
+        return any(not worst(case, order=order) <= TOLERANCE for case in CASES for order in ("C", "rows first"))
+    except BadLaunch:
+        return True
+
+
+UNROUNDED = """
+static unsigned unrounded(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
+"""
+
+
+@pytest.mark.parametrize("bug", SOURCE_BUGS, ids=lambda bug: bug.right[:40])
+def test_every_bug_in_the_source_is_caught(bug):
+    with planted_in_source(bug):
+        right = launch.source
+        with patch.object(launch, "source", lambda file: UNROUNDED + right(file)):
+            assert is_caught()
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.story)
+def test_every_bug_is_caught(bug):
+    with planted(bug):
+        assert is_caught()
