@@ -65,6 +65,10 @@ EQUIVALENCE = {
     True: ["mlp-mnist", "--batch-size", "4", "--rounds", "3", *NARROW],
 }
 LAYERS = {False: [*LARGE, "--blocks", "3"], True: ["mlp-mnist", "--blocks", "1", *NARROW]}
+IN_TF32 = {
+    False: [*LARGE, "--blocks", "3", "--tf32"],
+    True: ["dcgan-64", "--blocks", "1", "--batch-size", "2", "--set", "width=16", "size=16,16", "--tf32"],
+}
 CROSSOVER = {
     False: ["dcgan-64", "--batches", "4", "16", "64", "--widths", "0.25", "1", "--blocks", "2"],
     True: ["mlp-mnist", "--batches", "4", "--widths", "0.05", "--blocks", "1"],
@@ -253,6 +257,10 @@ def time_operations(_: Device, options: Options) -> Iterator[Result]:
             for place in reversed(layers.ON_GPU)
         ]
         yield Result(f"{result['task']} {result['shapes']}", "; ".join(told), ok=True)
+    found = measured(layers.main, IN_TF32[options.quick], options.out / "layers-tf32.json")
+    for result in found["results"]:
+        told = [f"{way} {milliseconds(result['times'][way]['median'])}" for way in layers.IN_TF32]
+        yield Result(f"{result['task']} {result['shapes']}, ms in TF32", ", ".join(told), ok=True)
 
 
 def find_crossover(_: Device, options: Options) -> Iterator[Result]:

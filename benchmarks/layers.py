@@ -1,6 +1,6 @@
 """Each operation of the recipes alone: time, work and traffic, beside the most that the machine can do.
 
-    python -m benchmarks.layers [RECIPE ...] [--threads T] [--json FILE] [--write docs/benchmarks.md]
+    python -m benchmarks.layers [RECIPE ...] [--threads T] [--tf32] [--json FILE] [--write docs/benchmarks.md]
 
 Plain and fast kernels take turns; where there is a GPU its plain operations (CuPy) and its fused kernels join. The
 limits are measured first: the best matrix product and the best copy of large arrays, by whichever kernels of that
@@ -12,9 +12,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import tyro
@@ -25,6 +27,7 @@ from benchmarks.report import Output, Report, Summary, milliseconds, table
 from benchmarks.rounds import chosen
 from minigan import cli, nn, ops
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
+from minigan.cuda import implicit_gemm
 from minigan.errors import UsageError, UserError
 from minigan.nn.activated import Activated
 from minigan.nn.batchnorm import BatchNormLeaky
@@ -35,11 +38,14 @@ from minigan.runs.blas import compute
 from minigan.typing import Array, Shape
 
 TOLERANCE = 1e-4  # relative distance of two places' results, in float32
+TF32_TOLERANCE = 2e-3
 FLIPS = 1e-2  # where a number within rounding of 0 may be on either side of the rectifier
 ENOUGH = 0.02  # seconds that one measurement takes at least
 SETTLE = 0.15  # seconds in which threads of the place before, which wait by spinning, fall asleep
+CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 ON_GPU = ("CuPy", "fused")  # the names of the places there
+IN_TF32 = ("bands", "looked up")  # how a convolution's windows become factors of its products
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
 
 
@@ -55,6 +61,8 @@ class Options(Output):
     """NAME=VALUE: other constants of the recipes, such as width=16"""
     threads: int | None = None
     """threads that compute; without it as many as there are cores"""
+    tf32: bool = False
+    """on a GPU, convolutions alone: in float32, and in TF32 by bands that are cut and by windows that are looked up"""
 
     def __post_init__(self) -> None:
         for name in ("blocks", "threads"):
@@ -82,14 +90,16 @@ def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.layers", description=__doc__ or "")
     recipes = chosen(options.recipes, options.set, options.batch_size)
     report, threads = Report("layers", argv, options), options.threads or cores()
-    places = contexts(threads)
+    places = ways_in_tf32() if options.tf32 else contexts(threads)
     limits = {name: limits_of(device, kernels, options.blocks) for name, (device, kernels) in places.items()}
     results = [
         {"task": task.name, "shapes": task.shapes, "macs": task.macs, "numbers": task.numbers}
         | {"times": {name: asdict(Summary.of(times)) for name, times in measure(task, places, options.blocks).items()}}
         for task in tasks(recipes)
+        if not options.tf32 or task.name in CONVOLUTIONS
     ]
-    report.publish(described(results, limits), results, threads=threads, limits=limits, precision="float32")
+    precision = "float32 and TF32" if options.tf32 else "float32"
+    report.publish(described(results, limits, precision), results, threads=threads, limits=limits, precision=precision)
     return 0
 
 
@@ -107,6 +117,26 @@ def contexts(threads: int) -> dict[str, tuple[Device, Kernels]]:
     except GPUUnavailable:
         return places
     return places | {"CuPy": (gpu, nullcontext), "fused": (gpu, lambda: compute("fast", threads, 0))}
+
+
+def ways_in_tf32() -> dict[str, tuple[Device, Kernels]]:
+    """A GPU's fused kernels in float32, and both ways of a convolution in TF32. Raises UsageError without a GPU."""
+    try:
+        gpu = select_device("gpu")
+    except GPUUnavailable as err:
+        raise UsageError(f"--tf32 is for GPUs: {err}") from err
+
+    @contextmanager
+    def way(tf32: bool, looked_up: bool) -> Iterator[None]:
+        takes = implicit_gemm.takes if looked_up else lambda *_: False
+        with (
+            patch.dict("os.environ", CUPY_TF32=str(int(tf32))), patch.object(implicit_gemm, "takes", takes),
+            compute("fast", None, 0),
+        ):  # fmt: skip
+            yield
+
+    ways = {"fused": (False, False), "bands": (True, False), "looked up": (True, True)}
+    return {name: (gpu, partial(way, *how)) for name, how in ways.items()}
 
 
 def tasks(recipes: list[Recipe]) -> Iterator[Task]:
@@ -331,6 +361,7 @@ def measure(task: Task, places: dict[str, tuple[Device, Kernels]], blocks: int) 
     """Seconds of one call in each place, which take turns. Raises UserError if their results differ."""
     ready: dict[str, Callable[[], float]] = {}
     expected: np.ndarray | None = None
+    first = next(iter(places))
     for name, (device, kernels) in places.items():
         with kernels():
             call = task.prepare(drawing(device))
@@ -338,8 +369,8 @@ def measure(task: Task, places: dict[str, tuple[Device, Kernels]], blocks: int) 
             ready[name] = timer(call, device)
         expected = made if expected is None else expected
         difference = float(np.linalg.norm(made - expected) / max(float(np.linalg.norm(expected)), 1e-30))
-        if not difference <= task.tolerance:  # also for NaN
-            raise UserError(f"{task.name} of {task.shapes}: {name} differs from the plain version by {difference:.1e}")
+        if not difference <= (TF32_TOLERANCE if name in IN_TF32 else task.tolerance):  # also for NaN
+            raise UserError(f"{task.name} of {task.shapes}: {name} differs from {first} by {difference:.1e}")
     times: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(blocks):
         for name, (_, kernels) in places.items():
@@ -398,7 +429,7 @@ def product(draw: Draw, size: int) -> Callable[[], object]:
     return lambda: ops.dense(a, b)
 
 
-def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]) -> str:
+def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]], precision: str) -> str:
     """The table: of products GFLOP/s, of the others GB/s, and the share of the limit."""
     rows = []
     for result in results:
@@ -411,7 +442,7 @@ def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]
     for name in limits:
         head += [f"{name}: ms", "rate", "of limit"]
     told = "; ".join(f"{name} {each['gflops']:.3g} GFLOP/s, {each['gbytes']:.3g} GB/s" for name, each in limits.items())
-    return table(head, rows) + f"\n\nMedians, float32. The best matrix product and the best copy: {told}."
+    return table(head, rows) + f"\n\nMedians, {precision}. The best matrix product and the best copy: {told}."
 
 
 def rate(result: dict[str, Any], name: str) -> float:
@@ -428,7 +459,8 @@ def share(result: dict[str, Any], limits: dict[str, dict[str, float]], name: str
 
 def best_of(limits: dict[str, float], name: str) -> float:
     """The limit of the processor that a place computes on: the better of both kinds of kernels."""
-    return max(limits[other] for other in limits if (other in ON_GPU) == (name in ON_GPU))
+    there = (*ON_GPU, *IN_TF32)
+    return max(limits[other] for other in limits if (other in there) == (name in there))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ V holds each number of the image k k / (s s) times, so it is not made. A product
 its factors into shared memory anyway, and where a number of V lies in the image follows from its row and column: two
 quotients and a comparison, beside four products for each number ("implicit GEMM": Chetlur et al. 2014, section 3.1).
 
-The gradient of the image is a product of the same kind for every *phase*. With padding p, pixels h with h + p = i modulo
-s are seen by taps i, i + s, i + 2 s, ...: by the first of them from place (h + p - i) / s, by each next one from the place
-before. So there are s s products, with V made of dy, and none of their numbers is wasted.
+The gradient of the image is a product of the same kind for every *phase*. With padding p, the pixels h with h + p = i
+modulo s are seen by taps i, i + s, i + 2 s, ...: by the first of them from place (h + p - i) / s, by each next one from
+the place before. So there are s s products, with V made of dy, and none of their numbers is wasted.
 
 A product with too few blocks to fill a GPU is cut along its sums; the parts are added in a fixed order.
 """
@@ -79,9 +79,7 @@ def _works(xp: ModuleType) -> bool:
         plain.conv2d_weight_grad(x, dy, w.shape[:2], geometry),
     )
     if not all(np.array_equal(ours.get(), theirs) for ours, theirs in zip(found, right, strict=True)):
-        raise UserError(
-            "products on this GPU's tensor cores are wrong; with CUPY_TF32=0 in the environment there are none"
-        )
+        raise UserError("this GPU's tensor cores multiply wrongly here; CUPY_TF32=0 in the environment does without")
     return True
 
 

@@ -22,7 +22,7 @@ from benchmarks.layers import (
 from benchmarks.rounds import chosen
 from minigan import ops
 from minigan.backend import CPU
-from minigan.cuda import cublas
+from minigan.cuda import cublas, launch
 from minigan.errors import UserError
 from minigan.optim import Adam
 from minigan.recipes.cost import cost
@@ -87,6 +87,19 @@ def test_places_on_a_gpu_compute_differently(strict) -> None:
     assert used == {"CuPy": False, "fused": True}
 
 
+def test_both_ways_of_a_convolution_in_tf32_are_timed(strict, capsys, monkeypatch) -> None:
+    """In every place the same convolutions, by other kernels: bands are cut but where windows are looked up."""
+    monkeypatch.setattr(layers, "select_device", lambda _: strict)
+    arguments = ["--tf32", "--blocks", "1", "--batch-size", "2", "--set", "width=16", "size=16,16"]
+    launched, kernel = [], launch._kernel
+    monkeypatch.setattr(launch, "_kernel", lambda *of: launched.append(of[2]) or kernel(*of))
+    assert layers.main(["dcgan-64", *arguments]) == 0
+    assert {"cut", "add_up", "forward", "input_grad", "weight_grad"} <= set(launched)
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("fused: ms", "bands: ms", "looked up: ms", "conv2d_weight_grad", "TF32"))
+    assert "batchnorm" not in told
+
+
 def test_the_limit_is_the_better_of_both_kernels_of_a_processor() -> None:
     limits = {"plain": 1.0, "fast": 2.0, "CuPy": 40.0, "fused": 30.0}
     assert [best_of(limits, name) for name in limits] == [2.0, 2.0, 40.0, 40.0]
@@ -97,7 +110,7 @@ def test_results_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> N
     made = iter((1.0, 1.0 + 2 * TOLERANCE))
     monkeypatch.setattr(layers, "first_array", lambda _: np.array([next(made)]))
     task = next(iter(tasks(chosen(["mlp-mnist"], [], 2))))
-    with pytest.raises(UserError, match=r"fast differs from the plain version by 2\.0e-04"):
+    with pytest.raises(UserError, match=r"fast differs from plain by 2\.0e-04"):
         measure(task, contexts(1), 1)
 
 
