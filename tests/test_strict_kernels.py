@@ -51,10 +51,40 @@ extern "C" __global__ void kinds(const double* a, bool* b, int c, long long d, f
 }
 """
 
+TENSOR_CORES = """
+extern "C" __global__ void square(const float* x, float* y, bool round) {  // 8 x 8 numbers, below 8 others
+    const int g = threadIdx.x / 4, t = threadIdx.x % 4;
+    unsigned a[4], b[2];
+    float c[4] = {};
+    for (int i = 0; i < 4; ++i) a[i] = tf32(x[(g + i % 2 * 8) * 8 + t + i / 2 * 4]);
+    for (int i = 0; i < 2; ++i) b[i] = tf32(x[(t + i * 4) * 8 + g]);
+    if (!round) memcpy(a, x, 4);
+    multiply_add(c, a, b);
+    for (int i = 0; i < 4; ++i) y[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = c[i];
+}
+
+extern "C" __global__ void some_multiply(float* x) {
+    float c[4] = {};
+    const unsigned a[4] = {}, b[2] = {};
+    if (threadIdx.x < 31) multiply_add(c, a, b);
+    x[threadIdx.x] = c[0];
+}
+
+extern "C" __global__ void through_shared_memory(const float* x, float* y, bool wait) {
+    SHARED(float, memory, 4 * 256);
+    float* const mine = memory + 4 * threadIdx.x;
+    fetch(mine, x + 4 * threadIdx.x, threadIdx.x % 2);
+    end_of_group();
+    if (wait) wait_for_groups<0>();
+    else wait_for_groups<1>();
+    for (int i = 0; i < 4; ++i) y[4 * threadIdx.x + i] = mine[i];
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def kernel():
-    return xp.RawModule(code=SOURCE).get_function
+    return xp.RawModule(code=SOURCE + TENSOR_CORES).get_function
 
 
 def array(*numbers, dtype=np.float32):
@@ -169,3 +199,48 @@ def test_a_launch_does_not_wait(kernel):
 def test_libraries_hold_the_interpreter_s_lock():
     """Two threads of Python never run kernels at the same time, which have one memory for a block."""
     assert isinstance(xp.RawModule(code=SOURCE)._library, ctypes.PyDLL)
+
+
+# What minigan/cuda/tensor_cores.cu has words for
+
+
+def test_a_warp_multiplies_matrices(kernel):
+    x = np.arange(128, dtype=np.float32).reshape(16, 8) % 11
+    y = array(*np.zeros(128))
+    kernel("square")((1,), (32,), (array(*x.ravel()), y, np.bool_(True)))
+    assert np.array_equal(y.get().reshape(16, 8), x @ x[:8])
+
+
+def test_factors_that_are_not_rounded_are_nothing(kernel):
+    y = array(*np.zeros(128))
+    kernel("square")((1,), (32,), (array(*np.full(128, 1 + 1e-6)), y, np.bool_(False)))
+    assert np.isnan(y.get()).any()
+
+
+def test_a_product_needs_all_threads_of_a_warp(kernel):
+    with pytest.raises(BadLaunch, match="threads wait"):
+        kernel("some_multiply")((1,), (32,), (array(*np.zeros(32)),))
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_copy_has_arrived_when_somebody_has_waited(kernel, wait):
+    x, y = array(*np.arange(1, 1025)), array(*np.zeros(1024))
+    kernel("through_shared_memory")((1,), (256,), (x, y, np.bool_(wait)), shared_mem=4096)
+    found = y.get().reshape(256, 4)
+    expected = x.get().reshape(256, 4) * (np.arange(256) % 2)[:, np.newaxis]
+    assert np.array_equal(found, expected) == wait
+
+
+def test_shared_memory_is_as_large_as_the_launch_says(kernel):
+    arguments = array(*np.zeros(1024)), array(*np.zeros(1024)), np.bool_(True)
+    with pytest.raises(BadLaunch, match="has 2048 bytes of shared memory, and uses 4096"):
+        kernel("through_shared_memory")((1,), (256,), arguments, shared_mem=2048)
+    large = kernel("through_shared_memory")
+    with pytest.raises(BadLaunch, match="65536 bytes of shared memory are too much, or were not asked for"):
+        large((1,), (256,), arguments, shared_mem=1 << 16)
+    large.max_dynamic_shared_size_bytes = 1 << 16
+    with pytest.raises(BadLaunch, match="uses 4096"):
+        large((1,), (256,), arguments, shared_mem=1 << 16)
+    large.max_dynamic_shared_size_bytes = 1 << 20
+    with pytest.raises(BadLaunch, match="too much"):
+        large((1,), (256,), arguments, shared_mem=1 << 20)

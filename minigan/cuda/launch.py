@@ -35,8 +35,11 @@ def options(real: str) -> tuple[str, ...]:
 
 
 @cache
-def _kernel(xp: ModuleType, file: str, name: str, dtype: str) -> Any:
-    return _module(xp, file, dtype).get_function(name)
+def _kernel(xp: ModuleType, file: str, name: str, dtype: str, shared: int) -> Any:
+    function = _module(xp, file, dtype).get_function(name)
+    if shared > UNASKED:
+        function.max_dynamic_shared_size_bytes = shared
+    return function
 
 
 @cache
@@ -52,9 +55,7 @@ def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, r
     shared: bytes of shared memory besides what the kernel declares.
     """
     first = arguments[0]
-    function = _kernel(array_module(first), file, kernel, real or first.dtype.name)
-    if shared > UNASKED:
-        function.max_dynamic_shared_size_bytes = shared
+    function = _kernel(array_module(first), file, kernel, real or first.dtype.name, shared)
     function(grid, block, arguments, shared_mem=shared)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from minigan import ops
 from minigan.backend import CPU
+from minigan.cuda import launch
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist
 from tests import strict_graph
 from tests.runs.test_captured import play, players
@@ -34,6 +35,23 @@ def test_five_rounds_are_those_of_the_cpu(recipe, strict):
         assert ours == pytest.approx(right, rel=1e-8)
     mine, theirs = there.state.tensors(), plain.state.tensors()
     assert max(error(mine[name], theirs[name], floor=1e-3) for name in mine) < 1e-6
+
+
+def test_rounds_in_tf32_are_captured_and_nearly_those_of_the_cpu(strict, monkeypatch):
+    """Their convolutions go to tensor cores, but for those from and to images and single logits."""
+    monkeypatch.setenv("CUPY_TF32", "1")
+    launched, kernel = [], launch._kernel
+    monkeypatch.setattr(launch, "_kernel", lambda *of: launched.append(of[2]) or kernel(*of))
+    recipe = DCGAN64(batch_size=2, latent=3, width=16, size=(16, 16))
+    captured, one_by_one, on_cpu = players(recipe, strict), players(recipe, strict), players(recipe, CPU)
+    with ops.fast_kernels(1):
+        found = play(captured, 5)
+        assert found == play(one_by_one, 5, watched=range(5))
+    assert captured._graph.launches == 3
+    mine, theirs = captured.state.tensors(), one_by_one.state.tensors()
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    assert found[0] == pytest.approx(play(on_cpu, 1)[0], rel=1e-2)
+    assert {"forward", "input_grad", "weight_grad", "cut", "add_up"} <= set(launched)
 
 
 @every_recipe

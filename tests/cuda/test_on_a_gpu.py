@@ -1,13 +1,16 @@
 """What no stand-in can show: cuBLAS itself takes our calls, gives the right numbers, and lets itself be captured."""
 
 from itertools import product as product_of
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from minigan import ops
+from minigan.cuda import conv
 from minigan.cuda.cublas import CublasError, _handle, product
 from minigan.functional.patches import Geometry
+from tests.cuda import test_implicit_gemm
 from tests.kernels.twins import LAYOUTS, TWINS, draw, errors
 from tests.strategies import normal
 
@@ -24,6 +27,16 @@ def test_products_agree_with_the_host(gpu, monkeypatch, name):
         with ops.fast_kernels(1):
             results = TWINS[name].call({key: gpu.put(array) for key, array in arrays.items()}, extra)
         assert max(errors(name, [result.get() for result in results], arrays, extra)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("case", test_implicit_gemm.CASES, ids=str)
+def test_convolutions_on_tensor_cores_agree_with_the_host(gpu, monkeypatch, case):
+    """Factors are rounded, and nothing else: bands are out of reach."""
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with ops.fast_kernels(1), patch.object(conv.Bands, "cut", None), patch.object(conv.Bands, "add_up", None):
+        for order in test_implicit_gemm.ORDERS:
+            found = test_implicit_gemm.results(gpu, case, 0, order)
+            assert test_implicit_gemm.difference(found, case) <= test_implicit_gemm.TOLERANCE
 
 
 def test_tf32_is_coarser_and_only_on_demand(gpu, monkeypatch):

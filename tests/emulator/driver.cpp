@@ -40,7 +40,12 @@ struct Kernel {
     std::string name;
     bool (*run)(const unsigned* shape, void** arguments);
     std::vector<size_t> sizes;  // of its parameters, in bytes
+    unsigned* shared_used;  // set by a kernel whose shared memory is as large as the launch says
+    int most_shared;
 };
+
+const int UNASKED = 48 << 10, MOST = 227 << 10;  // bytes of shared memory without asking for more, and of an H100
+const int MAX_THREADS_PER_BLOCK = 0, MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;  // CUfunction_attribute
 
 API int cuModuleGetFunction(void** found, void* module, const char* name) {
     ONE_AT_A_TIME;
@@ -50,7 +55,7 @@ API int cuModuleGetFunction(void** found, void* module, const char* name) {
     if (!run || !sizes) return NOT_FOUND;
     size_t each[64];
     const int count = sizes(each);
-    *found = new Kernel{of, run, std::vector<size_t>(each, each + count)};
+    *found = new Kernel{of, run, std::vector<size_t>(each, each + count), (unsigned*)dlsym(module, "shared_used"), UNASKED};
     return SUCCESS;
 }
 
@@ -60,13 +65,21 @@ API int cuModuleGetGlobal_v2(void** start, size_t* size, void* module, const cha
     return *start ? SUCCESS : NOT_FOUND;
 }
 
-API int cuFuncGetAttribute(int* value, int which, void*) { return *value = which ? 0 : 1024, SUCCESS; }
+API int cuFuncGetAttribute(int* value, int which, Kernel* kernel) {
+    *value = which == MAX_THREADS_PER_BLOCK ? 1024 : which == MAX_DYNAMIC_SHARED_SIZE_BYTES ? kernel->most_shared : 0;
+    return SUCCESS;
+}
+
+API int cuFuncSetAttribute(Kernel* kernel, int which, int value) {
+    if (which != MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 || value > MOST) return INVALID_VALUE;
+    return kernel->most_shared = value, SUCCESS;
+}
 
 API int cuLaunchKernel(Kernel* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned x, unsigned y,
                        unsigned z, unsigned shared, void* handle, void** parameters, void**) {
     ONE_AT_A_TIME;
     const bool fits = grid_x && grid_y && grid_z && grid_x <= 2147483647u && grid_y <= 65535 && grid_z <= 65535;
-    if (!fits || !x || !y || !z || (size_t)x * y * z > 1024 || z > 64 || shared > 49152)
+    if (!fits || !x || !y || !z || (size_t)x * y * z > 1024 || z > 64 || shared > (unsigned)kernel->most_shared)
         return fails(INVALID_VALUE, kernel->name.c_str());
     auto values = std::make_shared<std::vector<std::vector<char>>>();
     for (size_t i = 0; i < kernel->sizes.size(); ++i)
@@ -75,8 +88,12 @@ API int cuLaunchKernel(Kernel* kernel, unsigned grid_x, unsigned grid_y, unsigne
         std::vector<void*> arguments;
         for (auto& value : *values) arguments.push_back(value.data());
         const unsigned shape[] = {grid_x, grid_y, grid_z, x, y, z};
-        if (kernel->run(shape, arguments.data())) return;
-        fprintf(stderr, "emulator: %s: threads wait at a barrier for others that have ended\n", kernel->name.c_str());
+        if (kernel->shared_used) *kernel->shared_used = 0;
+        const char* wrong = nullptr;
+        if (!kernel->run(shape, arguments.data())) wrong = "threads wait for others that do not come";
+        else if (kernel->shared_used && *kernel->shared_used > shared) wrong = "it uses more shared memory than it has";
+        if (!wrong) return;
+        fprintf(stderr, "emulator: %s: %s\n", kernel->name.c_str(), wrong);
         abort();
     });
 }
