@@ -1,5 +1,6 @@
 """``python -m minigan.train``: train a recipe, and leave pictures, metrics and checkpoints in a folder."""
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -39,7 +40,11 @@ def train_with(team: "Team", argv: list[str]) -> int:
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if team.leads and folder.holds_a_run and not (options.resume or options.overwrite):
         raise UsageError(f"{folder.path} holds a run: go on with it (--resume) or replace it (--overwrite)")
+    if options.tf32:
+        os.environ["CUPY_TF32"] = "1"  # before CuPy's first product
     device = device_of(options.device, team)
+    if options.tf32 and device.name == "cpu":
+        raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32; leave it out, or see --device gpu")
     team = team.on(device)
     if not team.leads:
         return train(options, recipe, folder, device, team)

@@ -79,7 +79,7 @@ def _works(xp: ModuleType) -> bool:
         plain.conv2d_weight_grad(x, dy, w.shape[:2], geometry),
     )
     if not all(np.array_equal(ours.get(), theirs) for ours, theirs in zip(found, right, strict=True)):
-        raise UserError("this GPU's tensor cores multiply wrongly here; CUPY_TF32=0 in the environment does without")
+        raise UserError("this GPU's tensor cores multiply wrongly; leave --tf32 out, or set CUPY_TF32=0")
     return True
 
 

@@ -33,5 +33,5 @@ __device__ inline void fetch(float* to, const float* from, bool there) {
 __device__ inline void end_of_group() { asm volatile("cp.async.commit_group;"); }
 
 // ... and all its groups but the last `left` ones have arrived.
-template <int left> __device__ inline void wait_for_groups() { asm volatile("cp.async.wait_group %0;" ::"n"(left)); }
+template <int left> __device__ inline void wait_for_groups() { asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory"); }
 #endif
