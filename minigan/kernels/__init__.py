@@ -5,5 +5,5 @@ workers    a few threads that share the work       conv       which convolution 
 blocks     the inner loops, in NumPy by pieces     batchnorm  in two passes over the numbers
 compiled   the same loops, compiled by numba       pointwise  activations, by pieces
                                                 updates    of parameters, in one pass
-                                                dense, resample  parts of the columns, of the images
+awake      how its threads wait for each other     dense, resample  parts of the columns, of the images
 """
