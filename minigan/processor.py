@@ -6,6 +6,8 @@ WIDE = "avx512f"
 # All of them are needed by OpenBLAS's kernels for processors of the Skylake-X kind.
 WIDE_FEATURES = {WIDE, "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
 
+SHARE = "/sys/fs/cgroup/cpu.max"  # microseconds of all processors in a period of so many, as Linux' cgroups (v2) tell
+
 
 def choose_blas_kernels() -> None:
     """Make OpenBLAS take its AVX-512 kernels on an AMD processor that has them; a setting of the user's stays.
@@ -17,6 +19,17 @@ def choose_blas_kernels() -> None:
     vendor, features = cpuinfo()
     if vendor == "AuthenticAMD" and features >= WIDE_FEATURES:
         os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
+
+
+def processors() -> int:
+    """How many this process may use at once: those it is allowed on, and no more than its container has a share of."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open(SHARE, encoding="ascii") as file:
+            share, period = file.read().split()
+        return allowed if share == "max" else min(allowed, max(1, int(share) // int(period)))
+    except (OSError, ValueError):
+        return allowed
 
 
 def cpuinfo() -> tuple[str, set[str]]:

@@ -3,6 +3,8 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minigan import cli
@@ -40,19 +42,32 @@ def train_with(team: "Team", argv: list[str]) -> int:
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if team.leads and folder.holds_a_run and not (options.resume or options.overwrite):
         raise UsageError(f"{folder.path} holds a run: go on with it (--resume) or replace it (--overwrite)")
-    if options.tf32:
-        os.environ["CUPY_TF32"] = "1"  # before CuPy's first product
-    device = device_of(options.device, team)
-    if options.tf32 and device.name == "cpu":
-        raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32; leave it out, or see --device gpu")
-    team = team.on(device)
-    if not team.leads:
-        return train(options, recipe, folder, device, team)
-    folder.open()
+    with switched("CUPY_TF32", on=options.tf32):  # before CuPy's first product
+        device = device_of(options.device, team)
+        if options.tf32 and device.name == "cpu":
+            raise UsageError("--tf32 is for GPUs, as no CPU multiplies in TF32; leave it out, or see --device gpu")
+        team = team.on(device)
+        if not team.leads:
+            return train(options, recipe, folder, device, team)
+        folder.open()
+        try:
+            return train(options, recipe, folder, device, team)
+        finally:
+            folder.close()
+
+
+@contextmanager
+def switched(name: str, on: bool) -> Iterator[None]:
+    """A switch in the environment: on, or as it is; and then as it was."""
+    before = os.environ.get(name)
+    if on:
+        os.environ[name] = "1"
     try:
-        return train(options, recipe, folder, device, team)
+        yield
     finally:
-        folder.close()
+        if on:
+            os.environ.pop(name)
+            os.environ |= {} if before is None else {name: before}
 
 
 def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team") -> int:

@@ -64,3 +64,21 @@ def test_no_such_file(monkeypatch):
 
     monkeypatch.setattr(processor, "open", missing, raising=False)
     assert cpuinfo() == ("", set())
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("max 100000\n", 4), ("200000 100000\n", 2), ("50000 100000\n", 1), ("900000 100000\n", 4), ("what\n", 4)],
+)
+def test_as_many_processors_as_the_container_has_a_share_of(text, number, tmp_path, monkeypatch):
+    (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr(processor, "SHARE", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert processor.processors() == number
+
+
+def test_where_no_share_is_told_all_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, "SHARE", str(tmp_path / "nothing"))
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert processor.processors() == 3

@@ -58,7 +58,7 @@ def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Seen
         raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
     bands = Bands.of(x.shape, w.shape[:2], geometry)
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
-    if implicit_gemm.takes(x.shape, w.shape, w, geometry):
+    if implicit_gemm.takes(x.shape, w.shape, bands.to_images(y).shape, geometry, x, weights=w):
         return implicit_gemm.conv2d(x, w, geometry, bands.to_images(y)), Seen(x, None)
     out, seen = _by_group(y, geometry.groups), Seen(x, bands.cut(x))
     for number, (u, taps) in enumerate(bands.runs(seen.u, _weights(w, geometry.groups))):
@@ -71,7 +71,7 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
     if dy.shape[1:3] != geometry.out_size(size, w.shape[:2]) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_input_grad(dy, w, size, geometry)
     bands = Bands.of((len(dy), *size), w.shape[:2], geometry)
-    if implicit_gemm.takes((len(dy), *size), w.shape, w, geometry):
+    if implicit_gemm.takes((len(dy), *size, w.shape[2]), w.shape, dy.shape, geometry, dy, weights=w):
         dx = bands.empty_images(w.shape[2], dy)
         return implicit_gemm.conv2d_input_grad(dy, w, geometry, dx)
     du = array_module(dy).empty(bands.shape(w.shape[2]), dtype=dy.dtype)
@@ -103,7 +103,7 @@ def conv2d_weight_grad(
 
 def _weight_products(bands: "Bands", x: Array | Seen, dy: Array, dw: Array, geometry: Geometry, add: bool) -> Array:
     image, cut = x if isinstance(x, Seen) else Seen(x, None)
-    if cut is None and implicit_gemm.takes(image.shape, dw.shape, dw, geometry):
+    if cut is None and implicit_gemm.takes(image.shape, dw.shape, dy.shape, geometry, image, dy, dw):
         return implicit_gemm.conv2d_weight_grad(image, dy, geometry, dw, add)
     cut, rows = bands.cut(image) if cut is None else cut, _by_group(bands.from_images(dy), bands.groups)
     for u, taps in bands.runs(cut, _weights(dw, bands.groups)):

@@ -177,7 +177,8 @@ template <int COLUMNS, class Product> struct Block {
     static const int OWN = Product::A_ALONG_SUM ? ROWS / (THREADS / 4) : 1;  // rows of which a thread fetches numbers
     typedef decltype(((Product*)0)->row(0)) Row;
     const Product& p;
-    const int m0 = blockIdx.y * ROWS, n0 = blockIdx.x * COLUMNS, thread = threadIdx.x;
+    const int across = (p.columns() + COLUMNS - 1) / COLUMNS;  // neighbours in the grid read the same rows
+    const int m0 = blockIdx.x / across * ROWS, n0 = blockIdx.x % across * COLUMNS, thread = threadIdx.x;
     const int g = thread % 32 / 4, t = thread % 4;  // see multiply_add
     const int m1 = thread / 32 % 2 * (ROWS / 2), n1 = thread / 64 * (COLUMNS / 2);  // where the warp's quarter begins
     Row rows[OWN];
@@ -276,7 +277,7 @@ __device__ void compute(const Product& p, float* memory, float* to, bool add, in
                       top, left}; \
     SHARED(float, memory, STAGES * 2 * TILE)
 
-// blockIdx.x: which columns, y: which rows, z: which part, and of `input_grad` which phase. `narrow`: 64 columns a block.
+// blockIdx.x: which rows and columns, z: which part, and of `input_grad` which phase. `narrow`: 64 columns a block.
 // Where there are parts, each has an array of its own, one behind the other, of `size` numbers.
 
 extern "C" __global__ void forward(const float* __restrict__ x, const float* __restrict__ w, float* __restrict__ y, SIZES,

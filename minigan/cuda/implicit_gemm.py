@@ -37,21 +37,28 @@ BLOCKS = 264  # that fill a GPU: two on each of 132 multiprocessors
 STEPS, PARTS = 8, 32  # of a part at least; parts at most
 CHANNELS = 16  # of which there must be a multiple: a step of a sum stays within a tap
 LARGEST = 2**31 - 1
+MOST_PHASES = 65535  # blocks of a grid along its third axis
 ALIGNED = 16  # bytes that are fetched at once
 AMPERE = 80  # the compute capability from which on there are the instructions
 
 
-def takes(x: Shape, w: Shape, weights: Array, geometry: Geometry) -> bool:
+def takes(x: Shape, w: Shape, y: Shape, geometry: Geometry, *arrays: Array, weights: Array | None = None) -> bool:
     """Whether these kernels are for it: TF32, float32, no groups or dilation, channels that suit them.
 
-    Parameters: x (N, H, W, I) and w (kh, kw, I, O) are shapes; the weights, or the memory for their gradient.
+    Parameters: shapes of x (N, H, W, I), w (kh, kw, I, O) and y (N, P, Q, O), which may not go together; the arrays;
+    the weights, if they are one of the factors.
     """
-    ours = in_tf32() and weights.dtype == np.float32 and geometry.groups == 1 and geometry.dilation == (1, 1)
-    if not ours or w[2] % CHANNELS or w[3] % CHANNELS or _address(weights) % ALIGNED or math.prod(x) == 0:
+    factors = arrays if weights is None else (*arrays, weights)
+    if not in_tf32() or any(array.dtype != np.float32 for array in factors):
         return False
-    places = math.prod(geometry.out_size(x[1:3], w[:2]))
-    largest = max(math.prod(x), x[0] * places * w[3], math.prod(w))
-    return largest + ROWS * max(w[2:]) <= LARGEST and _works(array_module(weights))
+    if geometry.groups != 1 or geometry.dilation != (1, 1) or math.prod(geometry.stride) > MOST_PHASES:
+        return False
+    if (x[0], x[3], y[3]) != (y[0], *w[2:]) or w[2] % CHANNELS or w[3] % CHANNELS or 0 in (*x, *w, *y):
+        return False
+    if weights is not None and _address(weights) % ALIGNED:
+        return False
+    largest = max(map(math.prod, (x, w, y))) + ROWS * max(w[2:])
+    return largest <= LARGEST and _works(array_module(arrays[0]))
 
 
 def _address(array: Array) -> int:
@@ -128,7 +135,7 @@ def _launch(
     target = xp.empty(parts * out.size, dtype=out.dtype) if parts > 1 else flat(out)
     how = np.bool_(narrow), np.bool_(add and parts == 1), np.int32(parts), size
     arguments = *map(flat, factors), target, *sizes, *how
-    launch("implicit_gemm", kernel, (across, down, parts * phases), (THREADS,), *arguments, shared=SHARED)
+    launch("implicit_gemm", kernel, (across * down, 1, parts * phases), (THREADS,), *arguments, shared=SHARED)
     if parts > 1:
         launch_each("implicit_gemm", "add_parts", target, flat(out), np.bool_(add), np.int32(parts), n=out.size)
     return out

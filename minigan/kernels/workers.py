@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minigan.kernels.placement import Placement
+from minigan.processor import processors
 
 T = TypeVar("T")
 
@@ -29,17 +30,20 @@ _tasks: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()
 _given, _done = np.zeros(1, np.int64), np.zeros(1, np.int64)  # they move with each put into a queue of their kind
 _others: list[threading.Thread] = []  # the caller is a worker too
 _placement = Placement([])
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_others.clear)  # the child has none of them
 _local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
 
 PATIENCE = 200e-6  # seconds that a thread looks out before it sleeps
+AWAKE = 8  # threads that may look out; of more, many would take turns at Python's lock to see that there is nothing
 AFTER = 4e-6  # and leaves Python's lock to the one who moved the counter: to wait for the lock is to sleep, too
 
 Watch = Callable[[np.ndarray, int, float, float], bool]
 
 
 def _asleep(*_: object) -> bool:
-    """In the place of `awake.watch` where there is nothing to watch with: nothing was seen, so sleep."""
+    """In the place of `awake.watch` where there is nothing to watch with, or nobody should."""
     return False
 
 
@@ -53,8 +57,9 @@ def set_threads(count: int) -> None:
         _tasks.put(None)
     for other in _others:
         other.join()
-    _others[:] = [threading.Thread(target=_serve, name="minigan", daemon=True) for _ in range(count - 1)]
+    _others.clear()
     _watch = _watcher(count)  # the new workers ask for it
+    _others[:] = [threading.Thread(target=_serve, name="minigan", daemon=True) for _ in range(count - 1)]
     for other in _others:
         other.start()
     _placement = Placement(_others)
@@ -62,10 +67,11 @@ def set_threads(count: int) -> None:
 
 def _watcher(count: int) -> Watch:
     """`awake.watch` where numba is installed and so many threads can have a processor each."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if 1 < count <= processors:
-        with suppress(ImportError, RuntimeError, OSError):  # no numba, or no folder for what it compiles
-            return import_module("minigan.kernels.awake").watch
+    if 1 < count <= min(AWAKE, processors()):
+        with suppress(Exception):  # no numba, or whatever it has to say about this machine and its own settings
+            watch: Watch = import_module("minigan.kernels.awake").watch
+            watch(np.ones(1, np.int64), 0, 0, 0)  # compiled and timed while no other thread wants Python's lock
+            return watch
     return _asleep
 
 
@@ -103,17 +109,24 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
         for part in waiting:
             one(part)
 
+    offer = [those_waiting]
     _placement.keep_off_the_caller()
     for _ in range(1, parts):
-        _tasks.put(partial(copy_context().run, those_waiting))
+        _tasks.put(partial(copy_context().run, _accept, offer))
     _given[0] += 1
     one(0)
     those_waiting()
     for _ in range(parts):
         _next(ended, _done)  # all of them, before an error leaves: they write into arrays of the caller
+    offer.clear()  # who comes late finds nothing, and has kept no array
     if errors:
         raise errors[0]
     return values
+
+
+def _accept(offer: list[Callable[[], None]]) -> None:
+    for work in offer:
+        work()
 
 
 def _serve() -> None:
@@ -126,8 +139,8 @@ def _serve() -> None:
 def _next(queue: "SimpleQueue[T]", counter: np.ndarray) -> T:
     """What comes out of a queue next. Who finds it empty looks out for a while, and then sleeps."""
     seen = counter[0]
-    while queue.empty() and _watch(counter, seen, PATIENCE, AFTER):
-        seen = counter[0]
+    if queue.empty():
+        _watch(counter, seen, PATIENCE, AFTER)
     return queue.get()
 
 

@@ -167,10 +167,11 @@ def test_padding_is_zero():
     assert np.isfinite(y[1]).all()
 
 
-def taken(x=(2, 8, 8, 16), w=(4, 4, 16, 32), dtype=np.float32, offset=0, **geometry):
+def taken(x=(2, 8, 8, 16), w=(4, 4, 16, 32), y=(2, 4, 4, 32), dtype=np.float32, offset=0, stride=(2, 2), **geometry):
     with patch.dict("os.environ", CUPY_TF32="1"), fast_gpu() as device:
-        memory = device.xp.zeros(math.prod(w) + offset, dtype)
-        return implicit_gemm.takes(x, w, memory[offset:].reshape(w), Geometry((2, 2), (1, 1, 1, 1), **geometry))
+        weights = device.xp.zeros(math.prod(w) + offset, np.float32)[offset:].reshape(w)
+        where = Geometry(stride, (1, 1, 1, 1), **geometry)
+        return implicit_gemm.takes(x, w, y, where, device.xp.zeros(1, dtype), weights=weights)
 
 
 def test_what_they_are_for():
@@ -179,11 +180,50 @@ def test_what_they_are_for():
     assert not taken(dilation=(1, 2))
     assert not taken(groups=2)
     assert not taken(x=(2, 8, 8, 3), w=(4, 4, 3, 32))
-    assert not taken(w=(4, 4, 16, 1))
-    assert not taken(x=(0, 8, 8, 16))
+    assert not taken(w=(4, 4, 16, 1), y=(2, 4, 4, 1))
+    assert not taken(x=(0, 8, 8, 16), y=(0, 4, 4, 32))
+    assert not taken(w=(4, 4, 16, 0), y=(2, 4, 4, 0))
     assert not taken(offset=1)  # weights that cannot be fetched four at a time
     assert taken(offset=4)
-    assert not taken(x=(2**17, 32, 32, 16))  # more numbers than an int counts
+    assert not taken(x=(2**17, 32, 32, 16), y=(2**17, 16, 16, 32))  # more numbers than an int counts
+    assert not taken(stride=(256, 256))  # more phases than a grid has blocks along an axis
+
+
+SHAPES = {"x": (2, 8, 8, 16), "w": (4, 4, 16, 32), "dy": (2, 4, 4, 32)}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"x": (2, 8, 8, 32)}, {"dy": (2, 4, 4, 16)}, {"dy": (3, 4, 4, 32)}, {"x": (3, 8, 8, 16)}], ids=str
+)
+def test_shapes_that_do_not_go_together_are_refused_as_without_them(wrong, monkeypatch):
+    words = []
+    for switch in "01":
+        monkeypatch.setenv("CUPY_TF32", switch)
+        with fast_gpu() as device:
+            x, w, dy = (device.xp.ones(shape, np.float32) for shape in (SHAPES | wrong).values())
+            for work in (
+                lambda: ops.conv2d(x, w, CASES[0].geometry),  # noqa: B023
+                lambda: ops.conv2d_input_grad(dy, w, (8, 8), CASES[0].geometry),  # noqa: B023
+                lambda: ops.conv2d_weight_grad(x, dy, (4, 4), CASES[0].geometry),  # noqa: B023
+            ):
+                try:
+                    words.append((switch, work().shape))
+                except ValueError as err:
+                    words.append((switch, str(err)))
+    assert [said for switch, said in words if switch == "0"] == [said for switch, said in words if switch == "1"]
+    assert any(isinstance(said, str) for _, said in words)
+
+
+def test_as_many_rows_as_a_grid_has_blocks_along_its_first_axis():
+    """Along the others there are 65535, which 8.4 million places would exceed."""
+    launched = []
+    with in_tf32() as device, patch.object(implicit_gemm, "launch", lambda *a, **_: launched.append(a)):
+        x, y = (np.broadcast_to(np.float32(0), (1, 4096, 4096, 16)) for _ in range(2))
+        sizes = tuple(map(np.int32, range(17)))
+        implicit_gemm._launch(
+            "forward", (device.put(x[:, :1, :1]),) * 2, device.xp.empty(16, "f"), sizes, y[0, ..., 0].size, 16, 16
+        )
+    assert launched[0][2] == (131072, 1, 1)
 
 
 def test_an_older_gpu_has_no_such_instructions(monkeypatch):

@@ -45,3 +45,10 @@ def test_times_are_seconds():
     assert took(0, 0.05, 0) > 0.01  # no change: patience
     assert took(1, LONG, 0.05) > 0.01  # at once, and then the time after
     assert took(1, LONG, 0) < LONG / 4
+
+
+def test_a_time_that_was_a_wait_for_python_s_lock_is_not_believed(monkeypatch):
+    awake._seconds_a_turn.cache_clear()
+    monkeypatch.setattr(awake.time, "perf_counter", iter(range(100)).__next__)  # every look at the clock a second later
+    assert awake._seconds_a_turn() == awake.LONGEST_TURN
+    awake._seconds_a_turn.cache_clear()

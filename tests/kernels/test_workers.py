@@ -1,10 +1,13 @@
 """Work shared by threads: order, errors, scratch memory, places, and no way to wait for each other for ever."""
 
+import gc
 import os
 import sys
 import threading
 import time
 import warnings
+import weakref
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -145,19 +148,57 @@ def test_the_caller_does_what_no_worker_has_begun_with():
     assert share(lambda start, stop: (start, stop), 2) == [(0, 1), (1, 2)]  # a task without a part is no part
 
 
-@pytest.mark.parametrize("processors", [1, 2, 3])
-def test_threads_look_out_where_each_can_have_a_processor(monkeypatch, processors):
+@pytest.mark.parametrize(("processors", "awake"), [(1, set()), (2, {2}), (3, {2, 3}), (64, {2, 3, 8})])
+def test_threads_look_out_where_each_can_have_a_processor(monkeypatch, processors, awake):
     watch = pytest.importorskip("minigan.kernels.awake", reason="needs numba").watch
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)), raising=False)
-    assert [workers._watcher(count) is watch for count in (1, 2, 3, 4)] == [
-        1 < count <= processors for count in (1, 2, 3, 4)
-    ]
+    monkeypatch.setattr(workers, "processors", lambda: processors)
+    assert {count for count in (1, 2, 3, 8, 9, 64) if workers._watcher(count) is watch} == awake
 
 
-def test_threads_sleep_where_nothing_is_compiled(monkeypatch):
-    monkeypatch.setitem(sys.modules, "minigan.kernels.awake", None)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+@pytest.mark.parametrize("missing", [None, ModuleType("minigan.kernels.awake")], ids=["not there", "does not work"])
+def test_threads_sleep_where_nothing_is_compiled(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, "minigan.kernels.awake", missing)
+    monkeypatch.setattr(workers, "processors", lambda: 2)
     assert workers._watcher(2) is workers._asleep
+
+
+def test_a_failure_on_the_way_to_new_threads_leaves_none(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    workers.set_threads(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_watcher", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            workers.set_threads(3)
+    assert workers.threads() == 1
+    workers.set_threads(1)
+
+
+@on_two_threads
+def test_what_comes_late_keeps_no_array():
+    go_on, busy = threading.Event(), threading.Event()
+    workers._tasks.put(lambda: (busy.set(), go_on.wait(timeout=20)))
+    assert busy.wait(timeout=20)
+    made = [np.zeros(3)]
+    kept = weakref.ref(made[0])
+    share(lambda *_, made=made: made[0] + 1, 2)
+    made.clear()
+    gc.collect()
+    assert kept() is None
+    go_on.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@on_two_threads
+def test_a_forked_process_works_alone():
+    child = os.fork()
+    if child == 0:
+        alone = workers.threads() == 1 and share(lambda a, b: (a, b), 2) == [(0, 2)]
+        os._exit(0 if alone else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert share(lambda a, b: (a, b), 2) == [(0, 1), (1, 2)]
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["while it looks out", "after it has gone to sleep"])
