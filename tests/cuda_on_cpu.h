@@ -193,7 +193,7 @@ extern "C" { unsigned shared_used; }  // bytes, of what a launch has to give
 static unsigned tf32(float x) {
     unsigned bits;
     memcpy(&bits, &x, sizeof bits);
-    return isfinite(x) ? (bits + 0x1000) & ~0x1fffu : bits;  // the halves away from zero
+    return isfinite(x) ? (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu : bits;  // halves to the even one
 }
 
 static float from_tf32(unsigned bits) {

@@ -5,10 +5,15 @@
 #define HAS_TENSOR_CORES
 #define SHARED(type, name, count) extern __shared__ __align__(16) type name[]  // as large as the launch says
 
-// float32 rounded to TF32: 10 bits behind the point, the rest zero.
+// float32 rounded to TF32: 10 bits behind the point, the rest zero. From Hopper (sm_90) on halves go to the even one, by one
+// instruction; before, there is a way away from zero only.
 __device__ inline unsigned tf32(float x) {
     unsigned rounded;
+#if __CUDA_ARCH__ >= 900
+    asm("cvt.rn.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+#else
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+#endif
     return rounded;
 }
 
