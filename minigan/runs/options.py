@@ -31,8 +31,8 @@ class RunOptions:
     precision: Literal["float32", "float64"] = "float32"
     """of all numbers"""
     tf32: bool = False
-    """on a GPU from Ampere on, round the factors of float32 products to 10 bits behind the point: several times as
-    fast; without it as CUPY_TF32 in the environment says"""
+    """on a GPU from Ampere on, multiply float32 as tensor cores do, by factors with 10 bits behind the point; without
+    it as CUPY_TF32 in the environment says"""
     image_memory: float = 4.0
     """GiB that the images may take; those that need more are decoded in the background while training goes on, to
     the same bits"""
