@@ -20,7 +20,7 @@ ROOMS = {
     "randomness": EVERYWHERE,
     "cli": EVERYWHERE | {"processor"},
     "functional": GROUND,
-    "kernels": GROUND | {"functional"},
+    "kernels": GROUND | {"functional", "processor"},
     "cuda": GROUND | {"functional"},
     "processor": EVERYWHERE,
     "ops": GROUND | {"functional", "kernels", "cuda"},

@@ -66,7 +66,6 @@ BUGS = [
     # the workers
     Bug("share: what the last worker returns is dropped", workers.share, "return values", "return values[:-1]"),
     Bug("share: the last part is not done", workers.share, "values[part] = work(", "values[part] = part < parts - 1 and work("),
-    Bug("share: a part is done by each who finds the time", workers.share, "iter(range(1, parts))", "range(1, parts)"),
     Bug("share: parts begin one too late", workers.share, "work(bounds[part]", "work(bounds[part] + 1"),
     # dropout, maxout and upsampling
     Bug("masked: no scale", blocks.masked, "out[part] *= x", "x"),
