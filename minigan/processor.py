@@ -1,4 +1,4 @@
-"""What the processor can do, and the linear algebra library's choice of kernels; asked before NumPy is imported."""
+"""The processor: what it can do, how many there are, which kernels of BLAS suit it; asked before NumPy is imported."""
 
 import os
 

@@ -35,10 +35,10 @@ MOST = 2**30  # pixels, and lines of bands, that bands.cu counts without overflo
 
 
 class Seen(NamedTuple):
-    """An image with its bands, if they were cut."""
+    """An image with its bands."""
 
     x: Array  # (N, H, W, I)
-    u: Array | None  # (G, H' N Q, phases kw I/G)
+    u: Array  # (G, H' N Q, phases kw I/G)
 
     @property
     def shape(self) -> Shape:
@@ -50,8 +50,8 @@ def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
     return conv2d_and_seen(x, w, geometry)[0]
 
 
-def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Seen]:
-    """See `minigan.ops.conv2d_and_seen`: the bands need to be cut only once."""
+def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Array | Seen]:
+    """See `minigan.ops.conv2d_and_seen`: the bands, where there are any, need to be cut only once."""
     if min(geometry.out_size(x.shape[1:3], w.shape[:2])) < 1:
         plain.conv2d(x, w, geometry)  # raises
     if x.shape[3] != w.shape[2] * geometry.groups:
@@ -59,7 +59,7 @@ def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Seen
     bands = Bands.of(x.shape, w.shape[:2], geometry)
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
     if implicit_gemm.takes(x.shape, w.shape, bands.to_images(y).shape, geometry, x, weights=w):
-        return implicit_gemm.conv2d(x, w, geometry, bands.to_images(y)), Seen(x, None)
+        return implicit_gemm.conv2d(x, w, geometry, bands.to_images(y)), x
     out, seen = _by_group(y, geometry.groups), Seen(x, bands.cut(x))
     for number, (u, taps) in enumerate(bands.runs(seen.u, _weights(w, geometry.groups))):
         product(u, taps, out, add=number > 0)
@@ -97,22 +97,17 @@ def conv2d_weight_grad(
     bands = Bands.of(x.shape, kernel, geometry)
     if total is None:
         return _weight_products(bands, x, dy, array_module(dy).empty(shape, dy.dtype), geometry, add=False)
-    with aside(*_arrays(x), dy):
+    with aside(*(x if isinstance(x, Seen) else (x,)), dy):
         return _weight_products(bands, x, dy, total, geometry, add=True)
 
 
 def _weight_products(bands: "Bands", x: Array | Seen, dy: Array, dw: Array, geometry: Geometry, add: bool) -> Array:
-    image, cut = x if isinstance(x, Seen) else Seen(x, None)
-    if cut is None and implicit_gemm.takes(image.shape, dw.shape, dy.shape, geometry, image, dy, dw):
-        return implicit_gemm.conv2d_weight_grad(image, dy, geometry, dw, add)
-    cut, rows = bands.cut(image) if cut is None else cut, _by_group(bands.from_images(dy), bands.groups)
+    if not isinstance(x, Seen) and implicit_gemm.takes(x.shape, dw.shape, dy.shape, geometry, x, dy, dw):
+        return implicit_gemm.conv2d_weight_grad(x, dy, geometry, dw, add)
+    cut, rows = x.u if isinstance(x, Seen) else bands.cut(x), _by_group(bands.from_images(dy), bands.groups)
     for u, taps in bands.runs(cut, _weights(dw, bands.groups)):
         product(u.swapaxes(1, 2), rows, taps, add=add)
     return dw
-
-
-def _arrays(x: Array | Seen) -> list[Array]:
-    return [array for array in (x if isinstance(x, Seen) else (x,)) if array is not None]
 
 
 def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:

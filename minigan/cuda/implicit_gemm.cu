@@ -12,7 +12,7 @@ const int ROWS = 128, STEP = 16, AHEAD = 2, STAGES = AHEAD + 1, THREADS = 128;
 // put what the threads of a warp read at once into 32 different banks.
 const int ALONG_SUM = STEP + 4, GAP = 8, TILE = ROWS * ALONG_SUM;
 
-// i / by and i % by for 0 <= i < 2^31, by a product (Granlund & Montgomery 1994, theorem 4.2): a GPU has no division.
+// i / by and i % by for 0 <= i < 2^31, by a product (Granlund & Montgomery 1994, theorem 4.2): a GPU has no instruction for it.
 struct Divisor {
     int by, shift;
     unsigned long long factor;
@@ -66,6 +66,9 @@ struct Taps {
 
 struct Sizes {
     int images, height, width, channels, places_h, places_w, outputs, taps_h, taps_w, stride_h, stride_w, top, left;
+
+    // The pixel that the first tap sees from a place.
+    __device__ Place corner(const Place& p) const { return {p.n, p.h * stride_h - top, p.w * stride_w - left}; }
 };
 
 // y (n p q, o) = sum over taps (a b c) of x (n p q, a b c) w (a b c, o)
@@ -83,10 +86,7 @@ struct Forward {
     __device__ int rows() const { return places.count(); }
     __device__ int columns() const { return s.outputs; }
     __device__ int depth() const { return s.taps_h * s.taps_w * s.channels; }
-    __device__ Place row(int m) const {
-        const Place p = places[m];
-        return {p.n, p.h * s.stride_h - s.top, p.w * s.stride_w - s.left};
-    }
+    __device__ Place row(int m) const { return s.corner(places[m]); }
     __device__ Tap term(int k) const { return taps[k]; }
     __device__ Found a(const Place& row, const Tap& term) const { return look(x, row, term); }
     __device__ Found b(int k, int n) const { return {w + (n < s.outputs ? k * s.outputs + n : 0), n < s.outputs}; }
@@ -158,10 +158,7 @@ struct WeightGrad {
     __device__ int columns() const { return s.outputs; }
     __device__ int depth() const { return places.count(); }
     __device__ Tap row(int m) const { return taps[m]; }
-    __device__ Place term(int k) const {
-        const Place p = places[k];
-        return {p.n, p.h * s.stride_h - s.top, p.w * s.stride_w - s.left};
-    }
+    __device__ Place term(int k) const { return s.corner(places[k]); }
     __device__ Found a(const Tap& row, const Place& term) const { return look(x, term, row); }
     __device__ Found b(int k, int n) const {
         const Place p = places[k];
@@ -261,11 +258,17 @@ template <int COLUMNS, class Product> struct Block {
 
 // One of several parts of the sum, which are added up later: by itself it would have too few blocks to fill a GPU.
 template <int COLUMNS, class Product>
-__device__ void compute(const Product& p, float* memory, float* to, bool add, int part, int parts) {
+__device__ void compute_part(const Product& p, float* memory, float* to, bool add, int part, int parts) {
     const int steps = (p.depth() + STEP - 1) / STEP, each = (steps + parts - 1) / parts;
     Block<COLUMNS, Product> block(p);
     block.walk(part * each, min(steps, part * each + each), memory);
     block.write(to, add);
+}
+
+template <class Product>
+__device__ void compute(const Product& p, float* memory, float* to, bool narrow, bool add, int part, int parts) {
+    if (narrow) compute_part<64>(p, memory, to, add, part, parts);
+    else compute_part<128>(p, memory, to, add, part, parts);
 }
 
 #define SIZES \
@@ -285,8 +288,7 @@ extern "C" __global__ void forward(const float* __restrict__ x, const float* __r
     GIVEN;
     const Forward p(sizes, {x, height, width, channels, x_image, x_row}, w, {y, places_h, places_w, outputs, y_image, y_row});
     const int part = blockIdx.z;
-    if (narrow) compute<64>(p, memory, y + part * size, add, part, parts);
-    else compute<128>(p, memory, y + part * size, add, part, parts);
+    compute(p, memory, y + part * size, narrow, add, part, parts);
 }
 
 extern "C" __global__ void input_grad(const float* __restrict__ y, const float* __restrict__ w, float* __restrict__ x, SIZES,
@@ -295,8 +297,7 @@ extern "C" __global__ void input_grad(const float* __restrict__ y, const float* 
     const int part = blockIdx.z % parts, phase = blockIdx.z / parts;
     const InputGrad p(sizes, {y, places_h, places_w, outputs, y_image, y_row}, w, {x, height, width, channels, x_image, x_row},
                       phase);
-    if (narrow) compute<64>(p, memory, x + part * size, add, part, parts);
-    else compute<128>(p, memory, x + part * size, add, part, parts);
+    compute(p, memory, x + part * size, narrow, add, part, parts);
 }
 
 extern "C" __global__ void weight_grad(const float* __restrict__ x, const float* __restrict__ y, float* __restrict__ w, SIZES,
@@ -304,8 +305,7 @@ extern "C" __global__ void weight_grad(const float* __restrict__ x, const float*
     GIVEN;
     const WeightGrad p(sizes, {x, height, width, channels, x_image, x_row}, {y, places_h, places_w, outputs, y_image, y_row});
     const int part = blockIdx.z;
-    if (narrow) compute<64>(p, memory, w + part * size, add, part, parts);
-    else compute<128>(p, memory, w + part * size, add, part, parts);
+    compute(p, memory, w + part * size, narrow, add, part, parts);
 }
 
 // total = (total +) the parts, in their order.

@@ -20,12 +20,12 @@ REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in
 THREADS = 256  # in a block that goes over numbers
 BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several numbers
 UNASKED = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
-BEFORE = {"implicit_gemm": ("common", "tensor_cores")}  # what a file needs to have before it, if not just the first
+BEFORE = {"implicit_gemm": ("tensor_cores",)}  # what a file needs before it, besides what all have
 
 
 def source(file: str) -> str:
     """The text of a file of kernels, as the compiler gets it."""
-    names = (*BEFORE.get(file, ("common",)), file)
+    names = ("common", *BEFORE.get(file, ()), file)
     return "\n".join((FOLDER / f"{name}.cu").read_text(encoding="utf-8") for name in names)
 
 

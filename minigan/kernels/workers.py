@@ -34,10 +34,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_others.clear)  # the child has none of them
 _local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
-
 PATIENCE = 200e-6  # seconds that a thread looks out before it sleeps
-AWAKE = 8  # threads that may look out; of more, many would take turns at Python's lock to see that there is nothing
 AFTER = 4e-6  # and leaves Python's lock to the one who moved the counter: to wait for the lock is to sleep, too
+AWAKE = 8  # threads that may look out; of more, many would take turns at Python's lock to see that there is nothing
 
 Watch = Callable[[np.ndarray, int, float, float], bool]
 

@@ -31,11 +31,7 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
     """
     check_products()
     threads = asked
-    if (
-        asked is None
-        and (round_macs < SMALL_ROUND or processes > 1)
-        and not any(name in os.environ for name in SETTINGS)
-    ):
+    if asked is None and not any(name in os.environ for name in SETTINGS):
         threads = useful_threads(max(1, _threads() // processes), kernels, round_macs)
     with threadpool_limits(limits=threads, user_api="blas"):
         if kernels == "plain":

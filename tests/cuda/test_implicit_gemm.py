@@ -200,33 +200,38 @@ SHAPES = {"x": (2, 8, 8, 16), "w": (4, 4, 16, 32), "dy": (2, 4, 4, 32)}
     "wrong", [{"x": (2, 8, 8, 32)}, {"dy": (2, 4, 4, 16)}, {"dy": (3, 4, 4, 32)}, {"x": (3, 8, 8, 16)}], ids=str
 )
 def test_shapes_that_do_not_go_together_are_refused_as_without_them(wrong, monkeypatch):
-    words = []
+    words = {}
     for switch in "01":
         monkeypatch.setenv("CUPY_TF32", switch)
         with fast_gpu() as device:
             x, w, dy = (device.xp.ones(shape, np.float32) for shape in (SHAPES | wrong).values())
-            for work in (
-                lambda: ops.conv2d(x, w, CASES[0].geometry),  # noqa: B023
-                lambda: ops.conv2d_input_grad(dy, w, (8, 8), CASES[0].geometry),  # noqa: B023
-                lambda: ops.conv2d_weight_grad(x, dy, (4, 4), CASES[0].geometry),  # noqa: B023
-            ):
-                try:
-                    words.append((switch, work().shape))
-                except ValueError as err:
-                    words.append((switch, str(err)))
-    assert [said for switch, said in words if switch == "0"] == [said for switch, said in words if switch == "1"]
-    assert any(isinstance(said, str) for _, said in words)
+            words[switch] = [*map(said_by, each_of(x, w, dy, CASES[0].geometry))]
+    assert words["0"] == words["1"]
+    assert any(isinstance(said, str) for said in words["0"])
+
+
+def each_of(x, w, dy, geometry):
+    return (
+        lambda: ops.conv2d(x, w, geometry),
+        lambda: ops.conv2d_input_grad(dy, w, x.shape[1:3], geometry),
+        lambda: ops.conv2d_weight_grad(x, dy, w.shape[:2], geometry),
+    )
+
+
+def said_by(work):
+    """The shape of the result, or the words of the error."""
+    try:
+        return work().shape
+    except ValueError as err:
+        return str(err)
 
 
 def test_as_many_rows_as_a_grid_has_blocks_along_its_first_axis():
     """Along the others there are 65535, which 8.4 million places would exceed."""
     launched = []
     with in_tf32() as device, patch.object(implicit_gemm, "launch", lambda *a, **_: launched.append(a)):
-        x, y = (np.broadcast_to(np.float32(0), (1, 4096, 4096, 16)) for _ in range(2))
-        sizes = tuple(map(np.int32, range(17)))
-        implicit_gemm._launch(
-            "forward", (device.put(x[:, :1, :1]),) * 2, device.xp.empty(16, "f"), sizes, y[0, ..., 0].size, 16, 16
-        )
+        x, w, y = (device.xp.zeros(16, np.float32) for _ in range(3))
+        implicit_gemm._launch("forward", (x, w), y, (), rows=4096 * 4096, columns=16, depth=16)
     assert launched[0][2] == (131072, 1, 1)
 
 
@@ -296,8 +301,8 @@ SOURCE_BUGS = [
         ("h * x.to_row", "h * x.width * x.channels"),
         ("place.n * x.to_image", "place.n * x.height * x.width * x.channels"),
         ("{of_row.quotient(tap), of_row.rest(tap),", "{of_row.rest(tap), of_row.quotient(tap),"),
-        ("p.h * s.stride_h - s.top, p.w", "p.h * s.stride_h - s.left, p.w"),
-        ("p.w * s.stride_w - s.left", "p.w * s.stride_h - s.left"),
+        ("p.h * stride_h - top,", "p.h * stride_h - left,"),
+        ("p.w * stride_w - left}", "p.w * stride_h - left}"),
         ("p.h * y.to_row + p.w * s.outputs", "p.h * s.places_w * s.outputs + p.w * s.outputs"),
         ("s.top * (s.stride_h - 1) + phase_h", "s.top + phase_h"),
         ("first_w + p.w * s.stride_w", "first_w + p.w * s.stride_h"),
@@ -324,7 +329,7 @@ SOURCE_BUGS = [
         ("(steps + parts - 1) / parts", "steps / parts"),
         ("part = blockIdx.z % parts, phase = blockIdx.z / parts", "phase = blockIdx.z % parts, part = blockIdx.z / parts"),
         ("float sum = add ? total[i] : 0;", "float sum = 0;"),
-        ("w + part * size, add, part, parts", "w, add, part, parts"),
+        ("w + part * size, narrow,", "w, narrow,"),
     ]
 ]  # fmt: skip
 
