@@ -6,7 +6,7 @@
 // holds NaN when a block begins. Where some threads wait at a barrier and others have ended, the launch fails.
 //
 // The instructions of tensor_cores.cu have their meaning from the PTX ISA. What is copied into shared memory arrives at
-// once or when somebody waits for it, which nobody knows; a product of a warp fails if not all its threads take part.
+// once or when somebody waits for it, which nobody knows; what a warp does together fails if not all its threads take part.
 
 #include <math.h>
 #include <setjmp.h>
@@ -33,11 +33,12 @@ static inline unsigned long long __umul64hi(unsigned long long a, unsigned long 
 
 namespace on_cpu {
 
-enum State { READY, MULTIPLYING, WAITING, ENDED };
+enum State { READY, TOGETHER, WAITING, ENDED };  // TOGETHER: waiting for the warp, WAITING: for the block
 struct Copy { float* to; const float* from; bool there; int group; };  // into shared memory, begun and not arrived
 struct Fiber {
     jmp_buf place; ucontext_t birth; bool born; State state; dim3 index;
     float a[4], b[2];  // its share of a product's factors
+    const float* row;  // that it loads for its warp
     std::vector<Copy> copies;
     int group;
 };
@@ -131,9 +132,9 @@ static bool run_block(unsigned threads) {
         }
         if (in_state[ENDED] == threads) return true;
         if (in_state[WAITING] == threads) all(0, threads, WAITING, READY);
-        else if (!in_state[MULTIPLYING] || threads % WARP) return false;
+        else if (!in_state[TOGETHER] || threads % WARP) return false;
         else for (unsigned w = 0; w < threads; w += WARP)
-            if (!all(w, w + WARP, MULTIPLYING, READY) && any(w, w + WARP, MULTIPLYING)) return false;
+            if (!all(w, w + WARP, TOGETHER, READY) && any(w, w + WARP, TOGETHER)) return false;
     }
 }
 
@@ -186,36 +187,78 @@ static void __syncthreads() { on_cpu::pause(on_cpu::WAITING); }
 // -- tensor_cores.cu ------------------------------------------------------------------------------------------------
 
 #define HAS_TENSOR_CORES
-#define SHARED(type, name, count) __shared__ type name[count]; shared_used = sizeof name
+#define SHARED(type, name, count) __shared__ __attribute__((aligned(16))) type name[count]; shared_used = sizeof name
 
-extern "C" { unsigned shared_used; }  // bytes, of what a launch has to give
-
-static unsigned tf32(float x) {
-    unsigned bits;
-    memcpy(&bits, &x, sizeof bits);
-    return isfinite(x) ? (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu : bits;  // halves to the even one
+extern "C" {
+unsigned shared_used;  // bytes, of what a launch has to give
+const char* spans[64];  // where the kernel's arrays begin and end, if that is known
+unsigned span_count;
+bool fetched_outside;
 }
 
-static float from_tf32(unsigned bits) {
-    float x = 0;
-    if (!(bits & 0x1fff) || (bits & 0x7f800000) == 0x7f800000) memcpy(&x, &bits, sizeof x);
-    else x = NAN;  // not rounded: a GPU may take these bits for something or nothing
+static unsigned __float_as_uint(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static float __uint_as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static void multiply_add(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+static unsigned tf32(float x) {
+    const unsigned bits = __float_as_uint(x);
+    return isfinite(x) ? (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu : bits;  // halves to the even one
+}
+
+static float from_tf32(unsigned bits) {  // not rounded: a GPU may take these bits for something or nothing
+    return bits & 0x1fff && (bits & 0x7f800000) != 0x7f800000 ? NAN : __uint_as_float(bits);
+}
+
+namespace on_cpu {
+
+static bool aligned(const float* at) { return (size_t)at % 16 == 0; }
+
+static bool within_an_array(const float* four) {
+    for (unsigned i = 0; i < span_count; ++i)
+        if (spans[2 * i] <= (const char*)four && (const char*)(four + 4) <= spans[2 * i + 1]) return true;
+    return !span_count;
+}
+
+static unsigned number_of(const Fiber* thread) {
+    return thread->index.x + blockDim.x * (thread->index.y + blockDim.y * thread->index.z);
+}
+static Fiber** warp_of(const Fiber* thread) { return fibers + number_of(thread) / WARP * WARP; }
+
+}  // namespace on_cpu
+
+static void multiply_add(float (&c)[4], const unsigned* a, const unsigned* b) {
     using namespace on_cpu;
     Fiber* const self = current;
     for (int i = 0; i < 4; ++i) self->a[i] = from_tf32(a[i]);
     for (int i = 0; i < 2; ++i) self->b[i] = from_tf32(b[i]);
-    pause(MULTIPLYING);
-    const unsigned number = self->index.x + blockDim.x * (self->index.y + blockDim.y * self->index.z);
-    Fiber** const warp = fibers + number / WARP * WARP;
-    const unsigned g = number % WARP / 4, t = number % 4;
+    pause(TOGETHER);
+    Fiber** const warp = warp_of(self);
+    const unsigned g = number_of(self) % WARP / 4, t = number_of(self) % 4;
     for (int i = 0; i < 4; ++i)
         for (unsigned k = 0; k < 8; ++k)  // (row, k) is number i / 2 + k / 4 * 2 of thread (row % 8, k % 4)
             c[i] += warp[g * 4 + k % 4]->a[i / 2 + k / 4 * 2] * warp[(2 * t + i % 2) * 4 + k % 4]->b[k / 4];
-    pause(MULTIPLYING);  // all have read
+    pause(TOGETHER);  // all have read
+}
+
+static void load_matrices(unsigned (&to)[4], const float* row) {
+    using namespace on_cpu;
+    Fiber* const self = current;
+    self->row = row;
+    pause(TOGETHER);
+    const unsigned g = number_of(self) % WARP / 4, t = number_of(self) % 4;
+    for (unsigned q = 0; q < 4; ++q) {
+        const float* const from = warp_of(self)[q * 8 + g]->row;
+        to[q] = __float_as_uint(aligned(from) ? from[t] : NAN);
+    }
+    pause(TOGETHER);  // all have read
 }
 
 static void arrive(const on_cpu::Copy& copy) {
@@ -225,6 +268,7 @@ static void arrive(const on_cpu::Copy& copy) {
 
 static void fetch(float* to, const float* from, bool there) {
     const on_cpu::Copy copy = {to, from, there, on_cpu::current->group};
+    fetched_outside |= !on_cpu::aligned(to) || !on_cpu::aligned(from) || (there && !on_cpu::within_an_array(from));
     on_cpu::seed = on_cpu::seed * 1664525u + 1013904223u;
     if (on_cpu::seed >> 31) arrive(copy);
     else on_cpu::current->copies.push_back(copy);

@@ -91,6 +91,9 @@ class RawKernel:
         self._launch = getattr(library, f"launch_{name}")
         self._launch.restype = ctypes.c_bool
         self._shared_used = ctypes.c_uint.in_dll(library, "shared_used")
+        self._outside = ctypes.c_bool.in_dll(library, "fetched_outside")
+        self._spans = (ctypes.c_void_p * 64).in_dll(library, "spans")
+        self._span_count = ctypes.c_uint.in_dll(library, "span_count")
         letters = ctypes.create_string_buffer(256)
         getattr(library, f"letters_{name}")(letters)
         # Such as *f, the address of a float32, and q, an int64.
@@ -116,14 +119,17 @@ class RawKernel:
         """Launch on copies of the arrays; `values` are the arrays themselves, and numbers as arrays without axes."""
         pointers = [letter.startswith("*") for letter in self.parameters]
         arrays = [value for value, pointer in zip(values, pointers, strict=True) if pointer]
-        with guarded(self.name, arrays) as addresses:
+        with guarded(self.name, arrays) as (addresses, spans):
             left = iter(addresses)
             places = [np.array(next(left), np.uintp) if pointer else value
                       for value, pointer in zip(values, pointers, strict=True)]  # fmt: skip
             arguments = (ctypes.c_void_p * len(places))(*(place.ctypes.data for place in places))
-            self._shared_used.value = 0
+            self._shared_used.value, self._outside.value = 0, False
+            self._spans[: len(spans)], self._span_count.value = spans, len(spans) // 2
             if not self._launch(shape.ctypes.data_as(ctypes.c_void_p), arguments):
                 raise BadLaunch(f"{self.name}: threads wait at a barrier for others that have ended")
+            if self._outside.value:
+                raise BadLaunch(f"{self.name} fetches from outside its arrays, or from no multiple of 16 bytes")
             if self._shared_used.value != shared:
                 raise BadLaunch(f"{self.name} has {shared} bytes of shared memory, and uses {self._shared_used.value}")
 
@@ -154,13 +160,17 @@ class BadLaunch(Exception):
 
 
 @contextmanager
-def guarded(name: str, arrays: list[np.ndarray]) -> Iterator[list[int]]:
-    """Where copies of the arrays lie, with guards around them; copied back at the end. Arrays that overlap still do."""
+def guarded(name: str, arrays: list[np.ndarray]) -> Iterator[tuple[list[int], list[int]]]:
+    """Where copies of the arrays lie, with guards around them; copied back at the end. Arrays that overlap still do.
+
+    Also the first address of each stretch of memory, and the first one behind it.
+    """
     spans = merged([(array.ctypes.data, array.ctypes.data + array.nbytes) for array in arrays])
     copies = [Copy(start, stop, number) for number, (start, stop) in enumerate(spans)]
     starts = [start for start, _ in spans]
     owners = [copies[bisect(starts, array.ctypes.data) - 1] for array in arrays]
-    yield [owner.address + array.ctypes.data - owner.start for owner, array in zip(owners, arrays, strict=True)]
+    ends = [end for copy in copies for end in (copy.address, copy.address + copy.size)]
+    yield [owner.address + array.ctypes.data - owner.start for owner, array in zip(owners, arrays, strict=True)], ends
     for copy in copies:
         copy.give_back(name)
 

@@ -79,6 +79,20 @@ extern "C" __global__ void through_shared_memory(const float* x, float* y, bool 
     else wait_for_groups<1>();
     for (int i = 0; i < 4; ++i) y[4 * threadIdx.x + i] = mine[i];
 }
+
+extern "C" __global__ void turned(const float* x, float* y) {  // 32 rows of 4 numbers, from the last one to the first
+    unsigned found[4];
+    load_matrices(found, x + 4 * (31 - threadIdx.x));
+    for (int i = 0; i < 4; ++i) y[32 * i + threadIdx.x] = __uint_as_float(found[i]);
+}
+
+extern "C" __global__ void fetches(const float* x, float* y, int from, bool there) {
+    SHARED(float, memory, 4);
+    fetch(memory, x + from, there);
+    end_of_group();
+    wait_for_groups<0>();
+    for (int i = 0; i < 4; ++i) y[i] = memory[i];
+}
 """
 
 
@@ -220,6 +234,27 @@ def test_factors_that_are_not_rounded_are_nothing(kernel):
 def test_a_product_needs_all_threads_of_a_warp(kernel):
     with pytest.raises(BadLaunch, match="threads wait"):
         kernel("some_multiply")((1,), (32,), (array(*np.zeros(32)),))
+
+
+def test_a_warp_loads_four_matrices(kernel):
+    x = np.arange(128, dtype=np.float32).reshape(32, 4)
+    y = array(*np.zeros(128))
+    kernel("turned")((1,), (32,), (array(*x.ravel()), y))
+    assert np.array_equal(y.get().reshape(32, 4), x[::-1])
+
+
+@pytest.mark.parametrize(("first", "there"), [(0, True), (4, True), (8, False), (-4, False)])
+def test_what_lies_in_an_array_is_fetched(kernel, first, there):
+    x, y = array(*np.arange(1, 9)), array(*np.ones(4))
+    kernel("fetches")((1,), (1,), (x, y, np.int32(first), np.bool_(there)), shared_mem=16)
+    assert np.array_equal(y.get(), x.get()[first : first + 4] if there else np.zeros(4))
+
+
+@pytest.mark.parametrize(("first", "there"), [(8, True), (-4, True), (2, True), (1, False)])
+def test_what_does_not_lie_there_is_not(kernel, first, there):
+    x, y = array(*np.arange(1, 9)), array(*np.ones(4))
+    with pytest.raises(BadLaunch, match="from outside its arrays, or from no multiple of 16 bytes"):
+        kernel("fetches")((1,), (1,), (x, y, np.int32(first), np.bool_(there)), shared_mem=16)
 
 
 @pytest.mark.parametrize("wait", [True, False])

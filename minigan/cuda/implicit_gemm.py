@@ -13,6 +13,8 @@ modulo s are seen by taps i, i + s, i + 2 s, ...: by the first of them from plac
 the place before. So there are s s products, with V made of dy, and none of their numbers is wasted.
 
 A product with too few blocks to fill a GPU is cut along its sums; the parts are added in a fixed order.
+
+implicit_gemm.cu says where the numbers are, tiles.cu multiplies them, tensor_cores.cu has the instructions.
 """
 
 import math
@@ -30,15 +32,15 @@ from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.typing import Array, Shape
 
-ROWS, STEP, THREADS = 128, 16, 128  # of a block, as in implicit_gemm.cu
-SHARED = 4 * 3 * 2 * ROWS * (STEP + 4)  # bytes: three stages of two tiles
+ROWS, STEP, THREADS = 128, 16, 128  # of a block, as in tiles.cu
+SHARED = 4 * 4 * 2 * ROWS * (STEP + 4)  # bytes: four stages of two tiles
 WIDE, NARROW = 128, 64  # columns of a block; narrow where more would be in vain
 BLOCKS = 264  # that fill a GPU: two on each of 132 multiprocessors
 STEPS, PARTS = 8, 32  # of a part at least; parts at most
 CHANNELS = 16  # of which there must be a multiple: a step of a sum stays within a tap
 LARGEST = 2**31 - 1
 MOST_PHASES = 65535  # blocks of a grid along its third axis
-ALIGNED = 16  # bytes that are fetched at once
+ALIGNED, WRITTEN = 16, 8  # bytes that are fetched, and written, at once
 AMPERE = 80  # the compute capability from which on there are the instructions
 
 
@@ -132,11 +134,12 @@ def _launch(
     across, down = -(-columns // (NARROW if narrow else WIDE)), -(-rows // ROWS)
     parts = _parts(across * down * phases, -(-depth // STEP))
     xp, size = array_module(out), np.int64(out.size)
-    target = xp.empty(parts * out.size, dtype=out.dtype) if parts > 1 else flat(out)
-    how = np.bool_(narrow), np.bool_(add and parts == 1), np.int32(parts), size
+    at_once = parts == 1 and _address(out) % WRITTEN == 0
+    target = flat(out) if at_once else xp.empty(parts * out.size, dtype=out.dtype)
+    how = np.bool_(narrow), np.bool_(add and at_once), np.int32(parts), size
     arguments = *map(flat, factors), target, *sizes, *how
     launch("implicit_gemm", kernel, (across * down, 1, parts * phases), (THREADS,), *arguments, shared=SHARED)
-    if parts > 1:
+    if not at_once:
         launch_each("implicit_gemm", "add_parts", target, flat(out), np.bool_(add), np.int32(parts), n=out.size)
     return out
 

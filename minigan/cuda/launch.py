@@ -20,7 +20,7 @@ REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in
 THREADS = 256  # in a block that goes over numbers
 BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several numbers
 UNASKED = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
-BEFORE = {"implicit_gemm": ("tensor_cores",)}  # what a file needs before it, besides what all have
+BEFORE = {"implicit_gemm": ("tensor_cores", "tiles")}  # what a file needs before it, besides what all have
 
 
 def source(file: str) -> str:

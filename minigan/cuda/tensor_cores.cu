@@ -1,4 +1,4 @@
-// Three instructions of a GPU from Ampere (sm_80) on that C++ has no word for, in PTX (NVIDIA, "PTX ISA").
+// Four instructions of a GPU from Ampere (sm_80) on that C++ has no word for, in PTX (NVIDIA, "PTX ISA").
 // Where sources are compiled for a CPU, functions of the same names are there already.
 
 #ifndef HAS_TENSOR_CORES
@@ -21,10 +21,18 @@ __device__ inline unsigned tf32(float x) {
 // t = lane % 4, thread `lane` has (row, column)
 //     a: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4)      b: (t, g), (t + 4, g)
 //     c: (g, 2 t), (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1)
-__device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+__device__ inline void multiply_add(float (&c)[4], const unsigned* a, const unsigned* b) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Four matrices of 8 x 4 numbers in shared memory. Thread `lane` gives the address of row lane % 8 of matrix lane / 8, a
+// multiple of 16 bytes, and gets of each matrix the number (lane / 4, lane % 4).
+__device__ inline void load_matrices(unsigned (&to)[4], const float* row) {
+    const unsigned place = (unsigned)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(place) : "memory");
 }
 
 // Begin to copy four numbers into shared memory; if `there` is false, zeros (`from` is not read). Both addresses are
