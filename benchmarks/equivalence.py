@@ -39,7 +39,7 @@ from benchmarks.rounds import chosen, digits, not_captured, start
 from minigan import cli, nn
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.errors import UsageError
-from minigan.games.gan import OwnRound
+from minigan.games import OwnRound
 from minigan.games.player import Player
 from minigan.recipes import Recipe
 from minigan.runs.blas import compute

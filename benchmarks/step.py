@@ -28,7 +28,7 @@ from benchmarks.report import Output, Report, Summary, counted, milliseconds, ta
 from benchmarks.rounds import chosen
 from minigan import cli
 from minigan.errors import UsageError, UserError
-from minigan.games.gan import OwnRound
+from minigan.games import OwnRound
 from minigan.recipes import Recipe
 
 # Relative difference of the first losses, without and with TF32. Adam's first step is as long as the learning rate

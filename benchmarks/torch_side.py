@@ -23,7 +23,7 @@ from benchmarks.torch_nets import Rule, net_of
 from benchmarks.torch_toolbox import ToolboxMatch
 from minigan.backend import CPU
 from minigan.data.batches import Batches
-from minigan.games.gan import Draws
+from minigan.games import Draws
 from minigan.games.toolbox import shuffled
 from minigan.recipes import Recipe, ToolboxMLP
 from minigan.runs.draws import SeededDraws

@@ -26,7 +26,7 @@ from minigan.functional import (
     reshape,
     upsample,
 )
-from minigan.games import gan
+from minigan.games import at_once, gan, play
 from minigan.nn import batchnorm as nn_batchnorm
 
 
@@ -243,17 +243,17 @@ BUGS = [
         "d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)", "pass"),
     Bug("step of D: the real gradient through the cache of the fakes", gan.discriminator_step,
         "d_real, cache_real, d.grads", "d_real[: len(fake)].repeat(2, 0)[: len(fake)], cache_fake, d.grads"),
-    Bug("step of D, joined: the gradient of the fakes is forgotten", gan._step_on_both,
+    Bug("step of D, joined: the gradient of the fakes is forgotten", gan.step_on_both,
         "concatenate(d_real, d_fake)", "concatenate(d_real, 0 * d_fake)"),
-    Bug("step of D, joined: the gradient of the real ones is forgotten", gan._step_on_both,
+    Bug("step of D, joined: the gradient of the real ones is forgotten", gan.step_on_both,
         "concatenate(d_real, d_fake)", "concatenate(0 * d_real, d_fake)"),
-    Bug("step of D, joined: the halves of the gradient exchanged", gan._step_on_both,
+    Bug("step of D, joined: the halves of the gradient exchanged", gan.step_on_both,
         "concatenate(d_real, d_fake)", "concatenate(d_fake, d_real)"),
-    Bug("step of D, joined: the halves of the logits exchanged", gan._step_on_both,
+    Bug("step of D, joined: the halves of the logits exchanged", gan.step_on_both,
         "loss.discriminator(logits[:n], logits[n:])", "loss.discriminator(logits[-n:], logits[:-n])"),
-    Bug("step of D, joined: the batch in another order", gan._step_on_both,
+    Bug("step of D, joined: the batch in another order", gan.step_on_both,
         "concatenate(real, fake)", "concatenate(fake, real)"),
-    Bug("step of D, joined: statistics of the fakes alone", gan._step_on_both,
+    Bug("step of D, joined: statistics of the fakes alone", gan.step_on_both,
         "net.backward(", "logits, cache = net.forward(d.theta, ops.concatenate(fake, fake)[: len(logits)], "
         "train=True, rng=rng); net.backward("),
     # losses
@@ -292,17 +292,17 @@ ROUND_BUGS = [
         "d.net.update_statistics(d.theta, cache_fake)", "pass"),
     Bug("apart: statistics moved twice by the real ones", gan.discriminator_step,
         "d.net.update_statistics(d.theta, cache_fake)", "d.net.update_statistics(d.theta, cache_real)"),
-    Bug("joined: statistics moved twice", gan._step_on_both,
+    Bug("joined: statistics moved twice", gan.step_on_both,
         "net.update_statistics(d.theta, cache)", "[net.update_statistics(d.theta, cache) for _ in range(2)]"),
-    Bug("joined: statistics not moved", gan._step_on_both, "net.update_statistics(d.theta, cache)", "pass"),
-    Bug("joined: played apart", gan._step_of_d, "if game.joined", "if False"),
-    Bug("joined: updated twice", gan._step_on_both, "d.update()", "d.update(); d.update()"),
-    Bug("at once: one set of statistics", gan._for_both, "in_parts(d.net, 2)", "d.net"),
-    Bug("at once: the masks of the first batch for both", gan._for_both, "len(real) * d.net", "0 * d.net"),
-    Bug("at once, simultaneous: D's gradient on real samples forgotten", gan.simultaneous_step_at_once,
+    Bug("joined: statistics not moved", gan.step_on_both, "net.update_statistics(d.theta, cache)", "pass"),
+    Bug("joined: played apart", play._step_of_d, "if game.joined", "if False"),
+    Bug("joined: updated twice", gan.step_on_both, "d.update()", "d.update(); d.update()"),
+    Bug("at once: one set of statistics", at_once._for_both, "in_parts(d.net, 2)", "d.net"),
+    Bug("at once: the masks of the first batch for both", at_once._for_both, "len(real) * d.net", "0 * d.net"),
+    Bug("at once, simultaneous: D's gradient on real samples forgotten", at_once.simultaneous_step_at_once,
         "concatenate(d_real, divisor)", "concatenate(0 * d_real, divisor)"),
-    Bug("at once, simultaneous: the gradient on real samples for G", gan.simultaneous_step_at_once, "[n:]\n", "[:n]\n"),
-    Bug("at once, simultaneous: D's own gradient for G", gan.simultaneous_step_at_once, "scaled_samples(dx, ratio)", "dx"),
+    Bug("at once, simultaneous: the gradient on real samples for G", at_once.simultaneous_step_at_once, "[n:]\n", "[:n]\n"),
+    Bug("at once, simultaneous: D's own gradient for G", at_once.simultaneous_step_at_once, "scaled_samples(dx, ratio)", "dx"),
 ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import array_module, put_like
-from minigan.games.gan import Draws, Metrics, OwnRound
 from minigan.games.player import Player
+from minigan.games.rules import Draws, Metrics, OwnRound
 from minigan.typing import Array
 
 # (logits, targets) -> loss, dlogits

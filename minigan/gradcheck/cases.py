@@ -9,7 +9,7 @@ import numpy as np
 
 from minigan import nn, ops
 from minigan.backend import CPU, Device, array_module, put_like, to_host
-from minigan.games.gan import (
+from minigan.games import (
     discriminator_step,
     discriminator_step_at_once,
     joined_discriminator_step,

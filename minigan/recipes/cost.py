@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.games.gan import Game, OwnRound
+from minigan.games import Game, OwnRound
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import Layer, Sequential
 from minigan.recipes.recipe import Recipe
@@ -32,7 +32,8 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
 
     without the second :math:`F_G` where fakes are used again. A simultaneous round has one forward
     pass of each kind, and where D has no BatchNorm one backward pass serves both players
-    (`games.gan.backward_for_both`). The copy of D that learns beside G in toolbox-mlp costs one more :math:`F_D`.
+    (`games.simultaneous.backward_for_both`). The copy of D that learns beside G in toolbox-mlp
+    costs one more :math:`F_D`.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.nn import BatchNorm, Conv2D, ConvTranspose2D, Flatten, Layer, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from minigan.nn.initialisers import Normal
 from minigan.optim import Adam, Optimiser

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.nn import (
     BatchNorm,
     Conv2D,

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.nn import (
     BatchNorm,
     Conv2D,

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.nn import BatchNorm, Dense, Dropout, Layer, LeakyReLU, Sequential, Tanh
 from minigan.nn.initialisers import HeNormal
 from minigan.optim import Adam, Optimiser

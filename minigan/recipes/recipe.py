@@ -10,7 +10,7 @@ import numpy as np
 
 from minigan.backend import array_module
 from minigan.errors import UsageError
-from minigan.games.gan import Game, OwnRound
+from minigan.games import Game, OwnRound
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
 from minigan.typing import Array, Images, Shape

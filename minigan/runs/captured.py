@@ -14,7 +14,7 @@ import numpy as np
 
 from minigan.cuda.aside import beside
 from minigan.cuda.cublas import CublasError
-from minigan.games.gan import Game, Metrics, OwnRound, play_round
+from minigan.games import Game, Metrics, OwnRound, play_round
 from minigan.optim import Coefficients
 from minigan.optim.average import average_coefficients
 from minigan.recipes import Recipe

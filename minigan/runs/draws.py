@@ -77,7 +77,7 @@ class HostDraws:
 
 @dataclass(frozen=True)
 class SeededDraws(HostDraws):
-    """What `games.gan.play_round` asks for; the arrays live on the device of `feed`."""
+    """What `games.play.play_round` asks for; the arrays live on the device of `feed`."""
 
     def real(self, k: int) -> Array:
         """The k-th batch, encoded for D, and before that changed as the recipe says: mirrored still bytes, with other

@@ -5,7 +5,7 @@ from types import TracebackType
 
 import numpy as np
 
-from minigan.games.gan import Game, Metrics, OwnRound, play_round
+from minigan.games import Game, Metrics, OwnRound, play_round
 from minigan.recipes import Recipe
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import Feed

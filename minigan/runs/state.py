@@ -10,7 +10,7 @@ import numpy as np
 
 from minigan.backend import Device, to_host
 from minigan.errors import CheckpointError
-from minigan.games.gan import OwnRound
+from minigan.games import OwnRound
 from minigan.games.player import Player
 from minigan.nn import share_batchnorm
 from minigan.nn.params import Params

@@ -5,7 +5,7 @@ import numpy as np
 from minigan.backend import CPU, Device, GPUUnavailable, select_device
 from minigan.data.batches import Batches
 from minigan.errors import UsageError, UserError
-from minigan.games.gan import OwnRound
+from minigan.games import OwnRound
 from minigan.parallel.team import Team
 from minigan.recipes import Recipe
 from minigan.runs.state import State

@@ -12,7 +12,7 @@ from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.errors import CheckpointError, DataError, UsageError, UserError, machine_failure
-from minigan.games.gan import Metrics
+from minigan.games import Metrics
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe

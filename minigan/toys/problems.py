@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from minigan.evaluation.modes import GRID_STD, RING_STD, draw_gaussians, grid, ring
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.nn import BatchNorm, Cache, Dense, Layer, LeakyReLU, Maxout, ReLU, Sequential, Softplus, Tanh
 from minigan.nn.initialisers import HeNormal, Normal
 from minigan.nn.params import Grads, Views

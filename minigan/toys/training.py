@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import ops
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.randomness import Purpose, stream
 from minigan.toys.problems import Toy

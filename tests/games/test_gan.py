@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigan import ops
+from minigan import games, ops
 from minigan.backend import CPU, Device, array_module, to_host
 from minigan.functional import gan_losses
-from minigan.games import gan
-from minigan.games.gan import Game, play_round
+from minigan.games import Game, play_round, simultaneous
 from minigan.games.player import Player
 from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, PartedBatchNorm, Sequential, Tanh
 from minigan.optim import SGD, Adam, Momentum, Optimiser
@@ -29,11 +28,11 @@ G_WEIGHTS, D_WEIGHTS = [(3, 5), (5, 2)], [(2, 7), (7, 4), (4, 1)]
 G_BIASES, D_BIASES = [(2,)], [(7,), (1,)]
 
 LOSSES = {
-    "minimax": gan.minimax(),
-    "non-saturating": gan.non_saturating(smoothing=0.1),
-    "least squares": gan.LEAST_SQUARES,
-    "hinge": gan.HINGE,
-    "wasserstein": gan.WASSERSTEIN,
+    "minimax": games.minimax(),
+    "non-saturating": games.non_saturating(smoothing=0.1),
+    "least squares": games.LEAST_SQUARES,
+    "hinge": games.HINGE,
+    "wasserstein": games.WASSERSTEIN,
 }
 LOSS = LOSSES["non-saturating"]
 GAMES = {
@@ -115,8 +114,8 @@ def test_a_discriminator_step_leaves_the_generator_bit_for_bit(loss, device):
     g, d = players(device)
     draws = Draws(device)
     before_g, before_d = everything(g), everything(d)
-    fake, _ = gan.generate(g, draws.latent_d(0), draws.dropout(0))
-    gan.discriminator_step(loss, d, draws.real(0), fake, draws.dropout(0))
+    fake, _ = games.generate(g, draws.latent_d(0), draws.dropout(0))
+    games.discriminator_step(loss, d, draws.real(0), fake, draws.dropout(0))
     assert_same(everything(g), before_g)
     assert (everything(d)["theta"] != before_d["theta"]).mean() > 0.5
 
@@ -128,8 +127,8 @@ def test_a_generator_step_leaves_the_discriminator_bit_for_bit(loss, device):
     draws = Draws(device)
     d.grads.flat.fill(3)
     before_g, before_d = everything(g), everything(d)
-    fake, cache = gan.generate(g, draws.latent_g(), draws.dropout(1))
-    gan.generator_step(loss, g, d, fake, cache, draws.dropout(1))
+    fake, cache = games.generate(g, draws.latent_g(), draws.dropout(1))
+    games.generator_step(loss, g, d, fake, cache, draws.dropout(1))
     assert_same(everything(d), before_d)
     assert (everything(g)["theta"] != before_g["theta"]).mean() > 0.5
 
@@ -165,9 +164,9 @@ def times(count, shapes):
 
 def test_a_generator_step_computes_no_parameter_gradient_of_the_discriminator(monkeypatch):
     g, d = players()
-    fake, cache = gan.generate(g, Draws().latent_g(), Draws().dropout(1))
+    fake, cache = games.generate(g, Draws().latent_g(), Draws().dropout(1))
     spy = Spy(monkeypatch)
-    gan.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
+    games.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
     assert spy.weights == times(1, G_WEIGHTS)
     assert spy.biases == times(1, G_BIASES)
     assert spy.inputs == times(1, [*D_WEIGHTS, G_WEIGHTS[1]])  # through D down to z, exclusive
@@ -176,7 +175,7 @@ def test_a_generator_step_computes_no_parameter_gradient_of_the_discriminator(mo
 def test_a_discriminator_step_computes_no_gradient_of_samples_or_of_the_generator(monkeypatch):
     _, d = players()
     spy = Spy(monkeypatch)
-    gan.discriminator_step(LOSS, d, Draws().real(0), Draws().real(1), Draws().dropout(0))
+    games.discriminator_step(LOSS, d, Draws().real(0), Draws().real(1), Draws().dropout(0))
     assert spy.weights == times(2, D_WEIGHTS)  # on real and on fake
     assert spy.biases == times(2, D_BIASES)
     assert spy.inputs == times(2, D_WEIGHTS[1:])
@@ -375,9 +374,9 @@ def test_simultaneous_gradients_are_those_of_separate_steps_from_the_same_parame
     at_once, apart = (players(rule_g=Still(), rule_d=Still(), d_net=without_dropout) for _ in range(2))
     play_round(Game(LOSS, order="simultaneous"), *at_once, Draws())
     g, d = apart
-    fake, cache = gan.generate(g, Draws().latent_d(0), Draws().dropout(0))
-    gan.discriminator_step(LOSS, d, Draws().real(0), fake, Draws().dropout(0))
-    gan.generator_step(LOSS, g, d, fake, cache, Draws().dropout(0))
+    fake, cache = games.generate(g, Draws().latent_d(0), Draws().dropout(0))
+    games.discriminator_step(LOSS, d, Draws().real(0), fake, Draws().dropout(0))
+    games.generator_step(LOSS, g, d, fake, cache, Draws().dropout(0))
     for together, alone in zip(at_once, apart, strict=True):
         assert together.moments["g"].any()
         assert np.array_equal(together.moments["g"], alone.moments["g"])
@@ -399,7 +398,7 @@ def test_one_way_back_through_d_serves_both_players(loss, shift, device, monkeyp
     ("function", "right", "wrong"),
     [
         (gan_losses.safe_quotient, "a / divisor", "divisor / a"),
-        (gan.backward_for_both, "(for_g, for_d)", "(for_d, for_d)"),
+        (simultaneous.backward_for_both, "(for_g, for_d)", "(for_d, for_d)"),
     ],
 )
 def test_a_bug_in_the_one_way_back_is_caught(function, right, wrong, monkeypatch):
@@ -452,10 +451,10 @@ def test_collected_gradients_are_zero_after_a_round(game, device):
 
 def test_samples_of_a_generator_that_has_moved_are_refused():
     g, d = players()
-    fake, cache = gan.generate(g, Draws().latent_g(), Draws().dropout(1))
-    gan.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
+    fake, cache = games.generate(g, Draws().latent_g(), Draws().dropout(1))
+    games.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
     with pytest.raises(ValueError, match="run forward again after an update"):
-        gan.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
+        games.generator_step(LOSS, g, d, fake, cache, Draws().dropout(1))
 
 
 # Running statistics -------------------------------------------------------------------------------------
@@ -493,7 +492,7 @@ def test_statistics_are_those_of_the_batches_apart():
     """G's first layer, and D's after real and then generated samples with weight 0.2 each."""
     g, d = players(d_net=Sequential(BatchNorm(momentum=0.2), Dense(1)))
     draws, w = Draws(), g.theta["dense1.w"].copy()
-    fake, _ = gan.generate(g, draws.latent_d(0), draws.dropout(0))
+    fake, _ = games.generate(g, draws.latent_d(0), draws.dropout(0))
     play_round(Game(LOSS, order="simultaneous"), g, d, draws)
     h = draws.latent_d(0) @ w
     np.testing.assert_allclose(g.theta["batchnorm1.mean"], 0.1 * h.mean(axis=0), rtol=1e-12)
@@ -506,7 +505,7 @@ def test_joined_statistics_are_those_of_both_together():
     net = Sequential(BatchNorm(momentum=0.2), Dense(1))
     _, d = players(d_net=net)
     real, fake = Draws().real(0), normal(5, BATCH + 3, FEATURES)
-    gan.joined_discriminator_step(LOSS, d, real, fake, Draws().dropout(0))
+    games.joined_discriminator_step(LOSS, d, real, fake, Draws().dropout(0))
     both = np.concatenate([real, fake])
     np.testing.assert_allclose(d.theta["batchnorm1.mean"], 0.2 * both.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(d.theta["batchnorm1.var"], 0.8 + 0.2 * both.var(axis=0, ddof=1), rtol=1e-12)
@@ -515,9 +514,9 @@ def test_joined_statistics_are_those_of_both_together():
 @pytest.mark.parametrize(
     ("step", "depends"),
     [
-        (gan.discriminator_step, False),
-        (gan.discriminator_step_at_once, False),
-        (gan.joined_discriminator_step, True),
+        (games.discriminator_step, False),
+        (games.discriminator_step_at_once, False),
+        (games.joined_discriminator_step, True),
     ],
 )
 def test_only_joined_d_s_answer_to_real_samples_depends_on_the_fakes(step, depends):
@@ -533,7 +532,7 @@ def test_only_joined_d_s_answer_to_real_samples_depends_on_the_fakes(step, depen
 def test_without_batchnorm_and_dropout_joined_is_the_same_step():
     plain = Sequential(Dense(7), LeakyReLU(), Dense(1))
     ends = []
-    for step in (gan.discriminator_step, gan.joined_discriminator_step):
+    for step in (games.discriminator_step, games.joined_discriminator_step):
         _, d = players(d_net=plain)
         metrics = step(LOSS, d, Draws().real(0), normal(5, BATCH + 3, FEATURES), Draws().dropout(0))
         ends.append(np.concatenate([d.theta.flat, list(metrics.values())]))
@@ -581,14 +580,14 @@ def test_metrics_tell_what_the_players_saw(device):
     draws = Draws(device)
     real_logits, _ = forward(d, draws.real(0), draws.dropout(5))
     rng = draws.dropout(5)
-    metrics = gan.discriminator_step(LOSS, d, draws.real(0), draws.real(1), rng)
+    metrics = games.discriminator_step(LOSS, d, draws.real(0), draws.real(1), rng)
     assert float(metrics["d_real"]) == pytest.approx(sigmoid(to_host(real_logits)).mean(), rel=1e-12)
 
     g, d = players(device)
     rng = draws.dropout(5)
     fake_logits = to_host(forward(d, forward(g, draws.latent_g(), rng)[0], rng)[0])
     rng = draws.dropout(5)
-    metrics = gan.generator_step(LOSS, g, d, *gan.generate(g, draws.latent_g(), rng), rng)
+    metrics = games.generator_step(LOSS, g, d, *games.generate(g, draws.latent_g(), rng), rng)
     assert float(metrics["d_fake_g"]) == pytest.approx(sigmoid(fake_logits).mean(), rel=1e-12)
     assert float(metrics["loss_g"]) == pytest.approx(-np.log(sigmoid(fake_logits)).mean(), rel=1e-12)
 
@@ -622,7 +621,7 @@ def test_the_generator_follows_the_data():
     g, d = players(rule_g=Adam(0.01, beta1=0.5), rule_d=Adam(0.01, beta1=0.5), d_net=plain)
     z = normal(9, 200, LATENT)
     for step in range(400):
-        play_round(Game(gan.non_saturating()), g, d, Draws(step=step))
+        play_round(Game(games.non_saturating()), g, d, Draws(step=step))
     samples, _ = g.net.forward(g.theta, z, train=False)
     assert abs(samples.mean(axis=0) - 2).max() < 0.5
 
@@ -653,7 +652,7 @@ def test_samples_that_are_one_batch_are_no_two_at_once():
 
 def test_batches_of_different_sizes_go_apart():
     ends = []
-    for step in (gan.discriminator_step, gan.discriminator_step_at_once):
+    for step in (games.discriminator_step, games.discriminator_step_at_once):
         _, d = players()
         metrics = step(LOSS, d, Draws().real(0), normal(5, BATCH + 3, FEATURES), Draws().dropout(0))
         ends.append(np.concatenate([d.theta.flat, list(metrics.values())]))
@@ -663,7 +662,7 @@ def test_batches_of_different_sizes_go_apart():
 def test_batches_of_different_sizes_are_no_simultaneous_round():
     g, d = players(d_net=D_WITHOUT_BATCHNORM)
     with pytest.raises(ValueError, match=r"one shape, got \(6, 2\) and \(5, 2\)"):
-        gan.simultaneous_step_at_once(LOSS, g, d, Draws().real(0), normal(0, 5, LATENT), Draws().dropout(0))
+        games.simultaneous_step_at_once(LOSS, g, d, Draws().real(0), normal(0, 5, LATENT), Draws().dropout(0))
 
 
 def test_an_unknown_order_is_refused():

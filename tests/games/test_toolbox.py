@@ -12,7 +12,7 @@ import pytest
 from minigan import nn, ops
 from minigan.backend import Device, to_host
 from minigan.data.sources import load_images
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.games.toolbox import shuffled, squared_error, train_epoch
 from minigan.gradcheck import numeric_gradient

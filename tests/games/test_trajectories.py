@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.optim import LinearRamp
 from minigan.recipes import MLP2014, MLPMnist, Recipe

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.equivalence import distance, smoothed
 from minigan.backend import CPU, Device, to_host
-from minigan.games.gan import OwnRound, play_round
+from minigan.games import OwnRound, play_round
 from minigan.games.player import Player
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from tests.kernels.twins import fast, loops_there_are

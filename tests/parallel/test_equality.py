@@ -9,7 +9,7 @@ import pytest
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.data.stream import StreamedImages
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.kernels import blocks
 from minigan.parallel.mpi import NCCLTeam

@@ -8,7 +8,7 @@ import pytest
 from minigan import ops
 from minigan.backend import CPU
 from minigan.data.batches import Batches
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from minigan.backend import CPU, to_host
 from minigan.data.batches import Batches
 from minigan.errors import UsageError
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.toolbox import squared_error
 from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Maxout, ReLU, Sigmoid, Tanh
 from minigan.nn.initialisers import HeNormal, Uniform, Values

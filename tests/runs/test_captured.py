@@ -13,7 +13,7 @@ from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.data.stream import StreamedImages
 from minigan.evaluation import material
-from minigan.games.gan import Game, non_saturating
+from minigan.games import Game, non_saturating
 from minigan.optim import Adam, Cyclical, ExponentialDecay, RMSprop
 from minigan.parallel.team import Team
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist, ToolboxMLP

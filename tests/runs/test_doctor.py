@@ -9,7 +9,7 @@ import pytest
 from minigan.backend import CPU
 from minigan.data.sources import load_images
 from minigan.evaluation import material
-from minigan.games.gan import Game, minimax
+from minigan.games import Game, minimax
 from minigan.ops import fast_kernels
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import pictures

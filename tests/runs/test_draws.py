@@ -8,7 +8,7 @@ import pytest
 from minigan.backend import CPU, to_host
 from minigan.data import augment
 from minigan.data.batches import Batches
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.randomness import Purpose, stream
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist, ToolboxMLP
 from minigan.runs import draws as draws_module

@@ -7,7 +7,7 @@ import pytest
 
 from minigan.backend import CPU, to_host
 from minigan.data.batches import Batches
-from minigan.games.gan import play_round
+from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.games.toolbox import LOSSES, ToolboxGame
 from minigan.nn import BatchNorm, Conv2D, Dense, Flatten, LeakyReLU, Maxout, ReLU, ScaledTanh, Sequential, Sigmoid, Tanh

@@ -1,0 +1,56 @@
+"""One round of a game: in the order of Algorithm 1 (Goodfellow et al. 2014), or in another one."""
+
+from collections.abc import Callable
+
+from minigan.games.at_once import discriminator_step_at_once, simultaneous_step_at_once
+from minigan.games.gan import discriminator_step, generate, generator_step, joined_discriminator_step
+from minigan.games.player import Player
+from minigan.games.rules import Draws, Game, Metrics, OwnRound
+from minigan.games.simultaneous import simultaneous_step
+
+
+def play_round(game: Game | OwnRound, g: Player, d: Player, draws: Draws) -> Metrics:
+    """One round: k discriminator steps and one generator step, in the game's order, or a round of the game's own."""
+    if isinstance(game, OwnRound):
+        return game.play(g, d, draws)
+    if game.order == "simultaneous":
+        return _simultaneous(game, g, d, draws)
+    return (_generator_first if game.order == "generator-first" else _discriminator_first)(game, g, d, draws)
+
+
+def _discriminator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
+    """An iteration of Algorithm 1."""
+    metrics: Metrics = {}
+    move_d = _step_of_d(game)
+    for k in range(game.d_steps):
+        rng = draws.dropout(k)
+        fake, cache_g = generate(g, draws.latent_d(k), rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
+    rng = draws.dropout(game.d_steps)
+    if not game.reuse_fakes:
+        fake, cache_g = generate(g, draws.latent_g(), rng)
+    return metrics | generator_step(game.loss, g, d, fake, cache_g, rng)
+
+
+def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
+    rng = draws.dropout(game.d_steps)
+    fake, cache_g = generate(g, draws.latent_g(), rng)
+    metrics = generator_step(game.loss, g, d, fake, cache_g, rng)
+    move_d = _step_of_d(game)
+    for k in range(game.d_steps):
+        rng = draws.dropout(k)
+        if not game.reuse_fakes:
+            fake, _ = generate(g, draws.latent_d(k), rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
+    return metrics
+
+
+def _simultaneous(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
+    step = simultaneous_step_at_once if game.at_once and not d.net.mixes_samples else simultaneous_step
+    return step(game.loss, g, d, draws.real(0), draws.latent_d(0), draws.dropout(0))
+
+
+def _step_of_d(game: Game) -> Callable[..., Metrics]:
+    if game.joined:
+        return joined_discriminator_step
+    return discriminator_step_at_once if game.at_once else discriminator_step

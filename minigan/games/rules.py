@@ -1,0 +1,104 @@
+"""The rules of a game: what the players minimise, and in which order they move."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal, Protocol, get_args
+
+import numpy as np
+
+from minigan import ops
+from minigan.games.player import Player
+from minigan.typing import Array
+
+# What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
+# d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
+# D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
+Metrics = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class GANLoss:
+    """What the two players minimise, as functions of logits; see functional.gan_losses."""
+
+    discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, d_real, d_fake
+    generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, d_fake
+
+
+def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
+    """Equation 1 as it stands; saturates when D is sure."""
+    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_minimax)
+
+
+def non_saturating(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
+    """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice."""
+    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_non_saturating)
+
+
+LEAST_SQUARES = GANLoss(ops.discriminator_least_squares, ops.generator_least_squares)
+HINGE = GANLoss(ops.discriminator_hinge, ops.generator_wasserstein)
+WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein)
+
+
+Order = Literal["discriminator-first", "generator-first", "simultaneous"]
+
+
+@dataclass(frozen=True)
+class Game:
+    """The rules of one round.
+
+    d_steps: k of Algorithm 1; order: who moves first, or both at once from one forward pass;
+    reuse_fakes: the second mover uses the samples of the first instead of fresh ones, as DCGAN
+    codes do to save a pass through G (the last of the k batches, if G moves second);
+    joined: in D's step real and generated samples are one batch, with one set of BatchNorm
+    statistics, instead of two apart. D's answer to a real sample then depends on the fakes beside it;
+    at_once: no rule, but a way to play the same round: two batches that go through D apart go through it in one
+    array, each with its own statistics and masks, if they have one size. That is half as many operations, for a GPU.
+    """
+
+    loss: GANLoss
+    d_steps: int = 1
+    order: Order = "discriminator-first"
+    reuse_fakes: bool = False
+    joined: bool = False
+    at_once: bool = False
+
+    def __post_init__(self) -> None:
+        if self.order not in get_args(Order):
+            raise ValueError(f"unknown order {self.order!r}: choose {', '.join(get_args(Order))}")
+        if self.d_steps < 1:
+            raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
+        if self.order == "simultaneous" and self.d_steps != 1:
+            raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")
+        if self.order == "simultaneous" and self.joined:
+            raise ValueError("a simultaneous round needs the samples of G apart: joined is for players that take turns")
+        if self.joined and self.at_once:
+            raise ValueError("samples that are joined in one batch are no two batches that go at once")
+
+
+class Draws(Protocol):
+    """The randomness and the data of one round, as functions of the step: see runs.draws."""
+
+    def real(self, k: int) -> Array: ...  # x, batch for the k-th discriminator step
+    def latent_d(self, k: int) -> Array: ...  # z for the k-th discriminator step
+    def latent_g(self) -> Array: ...  # z for the generator step
+    def dropout(self, k: int) -> np.random.Generator: ...  # k < d_steps: discriminator steps; k = d_steps: generator
+
+
+class OwnRound:
+    """Rules that are none of the above: a subclass plays its round itself. See games.toolbox.
+
+    It takes one batch of real images, and generated ones once for D and once for G.
+    """
+
+    d_steps: ClassVar[int] = 1
+    order: ClassVar[Order] = "discriminator-first"
+    reuse_fakes: ClassVar[bool] = False
+    joined: ClassVar[bool] = True
+
+    def start(self, d: Player) -> None:
+        """Prepare the players before the first round."""
+
+    def play(self, g: Player, d: Player, draws: Draws) -> Metrics:
+        """One round."""
+        raise NotImplementedError
