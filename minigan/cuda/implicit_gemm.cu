@@ -2,7 +2,7 @@
 // needed. implicit_gemm.py says which product it is, tiles.cu what a block does with the factors.
 //
 // A Product is a thread's way along a sum. `start` says with which row, column and terms the thread begins; its other rows and
-// columns are each 32 further. The i-th ones' numbers for this step are a(i) and b(i), and `next` goes on to the next step,
+// columns are each APART further. The i-th ones' numbers for this step are a(i) and b(i), and `next` goes on to the next step,
 // without a division: of most addresses only the channel changes.
 
 const int NOWHERE = -4;  // not a place, but a multiple of four: addresses have to be aligned even where nothing is read
@@ -66,7 +66,7 @@ struct Forward {
     __device__ int columns() const { return s.outputs; }
     __device__ int depth() const { return s.taps_h * s.taps_w * s.channels; }
     __device__ void start(int m, int k, int n, int term) {
-        UNROLL for (int i = 0; i < 4; ++i) corners[i] = s.corner(s.place(m + 32 * i));
+        UNROLL for (int i = 0; i < 4; ++i) corners[i] = s.corner(s.place(m + APART * i));
         tap = Tap(k, s.taps_w, s.channels);
         look();
         w += term * s.outputs + n;
@@ -80,8 +80,8 @@ struct Forward {
         if (tap.next(s.taps_w, s.channels)) look();
         w += STEP * s.outputs;
     }
-    __device__ Found a(int i) const { return {x.data + tap.c + at[i], at[i] >= 0}; }
-    __device__ Found b(int i) const { return {w + 32 * i, column + 32 * i < s.outputs}; }
+    __device__ Found a(int i) const { return {x.data + (tap.c + at[i]), at[i] >= 0}; }
+    __device__ Found b(int i) const { return {w + APART * i, column + APART * i < s.outputs}; }
     __device__ int result(int m) const {
         const Place p = s.place(m);
         return y.at(p.n, p.h, p.w);
@@ -118,7 +118,7 @@ struct InputGrad {
     }
     __device__ void start(int m, int k, int n, int) {
         UNROLL for (int i = 0; i < 4; ++i) {
-            const Place p = pixel(m + 32 * i);
+            const Place p = pixel(m + APART * i);
             nearest[i] = {p.n, (p.h + s.top) / s.stride_h, (p.w + s.left) / s.stride_w};
         }
         tap = Tap(k, max(seen_w, 1), s.outputs);
@@ -133,8 +133,8 @@ struct InputGrad {
     __device__ void next() {
         if (tap.next(seen_w, s.outputs)) look();
     }
-    __device__ Found a(int i) const { return {y.data + tap.c + at[i], at[i] >= 0}; }
-    __device__ Found b(int i) const { return {w + tap.c + (line + 32 * i) * s.outputs, column + 32 * i < s.channels}; }
+    __device__ Found a(int i) const { return {y.data + (tap.c + at[i]), at[i] >= 0}; }
+    __device__ Found b(int i) const { return {w + (tap.c + (line + APART * i) * s.outputs), column + APART * i < s.channels}; }
     __device__ int result(int m) const {
         const Place p = pixel(m);
         return p.h < s.height && p.w < s.width ? x.at(p.n, p.h, p.w) : NOWHERE;
@@ -155,7 +155,7 @@ struct WeightGrad {
     __device__ int depth() const { return s.images * s.places_h * s.places_w; }
     __device__ void start(int m, int k, int n, int) {
         UNROLL for (int i = 0; i < 4; ++i) {
-            taps[i] = Tap(m + 32 * i, s.taps_w, s.channels);
+            taps[i] = Tap(m + APART * i, s.taps_w, s.channels);
             further[i] = x.at(0, taps[i].a, taps[i].b) + taps[i].c;
         }
         here = s.place(k);
@@ -175,7 +175,7 @@ struct WeightGrad {
     }
     __device__ Found b(int i) const {
         const float* const row = y.data + y.at(here.n, here.h, here.w) + column;
-        return {row + 32 * i, here.n < s.images && column + 32 * i < s.outputs};
+        return {row + APART * i, here.n < s.images && column + APART * i < s.outputs};
     }
     __device__ int result(int m) const { return m * s.outputs; }
 };
@@ -206,7 +206,7 @@ __device__ void compute(Product& p, float* memory, float* to, bool narrow, bool 
     const Image x_of{x, images, height, width, channels, x_image, x_row}; \
     const Image y_of{y, images, places_h, places_w, outputs, y_image, y_row}; \
     const int part = blockIdx.z % parts; \
-    SHARED(float, memory, STAGES * 2 * TILE)
+    SHARED(float, memory, STAGES * (LEFT + RIGHT))
 
 // blockIdx.x: which rows and columns, z: which part, and of `input_grad` which phase. `narrow`: 64 columns a block.
 // Where there are parts, each has an array of its own, one behind the other, of `size` numbers.

@@ -32,10 +32,10 @@ from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.typing import Array, Shape
 
-ROWS, STEP, THREADS = 128, 16, 128  # of a block, as in tiles.cu
-SHARED = 4 * 4 * 2 * ROWS * (STEP + 4)  # bytes: four stages of two tiles
+ROWS, STEP, THREADS = 256, 16, 256  # of a block, as in tiles.cu
 WIDE, NARROW = 128, 64  # columns of a block; narrow where more would be in vain
-BLOCKS = 264  # that fill a GPU: two on each of 132 multiprocessors
+SHARED = 4 * 3 * (ROWS + WIDE) * (STEP + 4)  # bytes: three stages of two tiles
+BLOCKS = 132  # that fill a GPU: one on each multiprocessor of an H100
 STEPS, PARTS = 8, 32  # of a part at least; parts at most
 CHANNELS = 16  # of which there must be a multiple: a step of a sum stays within a tap
 LARGEST = 2**31 - 1

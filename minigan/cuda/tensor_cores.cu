@@ -39,11 +39,11 @@ __device__ inline void load_matrices(unsigned (&to)[4], const float* row) {
 // multiples of 16 bytes.
 __device__ inline void fetch(float* to, const float* from, bool there) {
     const unsigned place = (unsigned)__cvta_generic_to_shared(to), size = there ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(size));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(place), "l"(from), "r"(size) : "memory");
 }
 
 // What this thread has begun to copy since the last call is a group ...
-__device__ inline void end_of_group() { asm volatile("cp.async.commit_group;"); }
+__device__ inline void end_of_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // ... and all its groups but the last `left` ones have arrived.
 template <int left> __device__ inline void wait_for_groups() { asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory"); }

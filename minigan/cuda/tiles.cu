@@ -1,12 +1,13 @@
-// A block of a matrix product on tensor cores, in TF32: 128 x COLUMNS numbers of the result, by 128 threads, four warps.
+// A block of a matrix product on tensor cores, in TF32: 256 x COLUMNS numbers of the result, by 256 threads, eight warps.
 //
-// It walks along the sum in steps of 16 terms. For each step it copies a tile of the left matrix, 128 x 16, and one of the
-// right matrix, 16 x COLUMNS, into shared memory, three steps ahead of the one that is being multiplied. Each warp
-// multiplies a quarter of the result. Where in memory the numbers are, the Product knows: see implicit_gemm.cu.
+// It walks along the sum in steps of 16 terms. For each step it copies a tile of the left matrix, 256 x 16, and one of the
+// right matrix, 16 x COLUMNS, into shared memory, two steps ahead of the one that is being multiplied. Each warp
+// multiplies an eighth of the result. Where in memory the numbers are, the Product knows: see implicit_gemm.cu.
 
 #define UNROLL _Pragma("unroll")  // so that arrays are registers
 
-const int ROWS = 128, STEP = 16, AHEAD = 3, STAGES = AHEAD + 1;
+const int ROWS = 256, WIDEST = 128, STEP = 16, AHEAD = 2, STAGES = AHEAD + 1;
+const int APART = 64;  // rows (or columns) from one that a thread copies to the next
 
 struct Found { const float* at; bool there; };  // four numbers side by side; if they are not there, zeros
 struct alignas(8) Two { float numbers[2]; };  // written by one instruction
@@ -15,12 +16,15 @@ struct alignas(8) Two { float numbers[2]; };  // written by one instruction
 // (ALONG_SUM), else term by term. The gaps put what the threads of a warp read at once into 32 different banks.
 template <bool ALONG_SUM, int WIDTH> struct Tile {
     static const int BELOW = ALONG_SUM ? STEP + 4 : WIDTH + 8;  // from one row, or term, to the next
-    static const int COPIES = WIDTH / 32;  // of four numbers, by each thread, each 32 rows below the one before
+    static const int COPIES = WIDTH / APART;  // of four numbers, by each thread
 
     __device__ static int place(int row, int term) { return ALONG_SUM ? row * BELOW + term : term * BELOW + row; }
-    // The first four that a thread copies. Those of a row, or term, are copied by neighbours.
-    __device__ static int row(int thread) { return ALONG_SUM ? thread / 4 : 4 * (thread % 8); }
-    __device__ static int term(int thread) { return ALONG_SUM ? 4 * (thread % 4) : thread / 8; }
+    // The first four that a thread copies. Those of a row, or term, are copied by neighbours; of rows, eight threads copy one
+    // and the fourth below it, which are written to different banks.
+    __device__ static int row(int thread) {
+        return ALONG_SUM ? thread / 32 * 8 + thread / 4 % 2 * 4 + thread / 8 % 4 : 4 * (thread % 16);
+    }
+    __device__ static int term(int thread) { return ALONG_SUM ? 4 * (thread % 4) : thread / 16; }
 
     // 16 rows and 8 terms, from there on, in four blocks of 8 x 4: of block q this thread gets the number (g, t), rounded.
     // Blocks are counted down the rows first (DOWN) or along the terms first.
@@ -38,7 +42,7 @@ template <bool ALONG_SUM, int WIDTH> struct Tile {
     template <bool DOWN> __device__ static int after(int q) { return 4 * (DOWN ? q / 2 : q % 2); }
 };
 
-const int TILE = Tile<true, ROWS>::BELOW * ROWS;  // numbers; the others are smaller
+const int LEFT = Tile<true, ROWS>::BELOW * ROWS, RIGHT = Tile<true, WIDEST>::BELOW * WIDEST;  // numbers of the largest tiles
 
 template <int COLUMNS, class Product> struct Block {
     static const int PAIRS = COLUMNS / 32;  // of slices of 8 columns, of the half that a warp has
@@ -47,7 +51,7 @@ template <int COLUMNS, class Product> struct Block {
     Product& p;
     const int across = (p.columns() + COLUMNS - 1) / COLUMNS;  // neighbours in the grid read the same rows
     const int m0 = blockIdx.x / across * ROWS, n0 = blockIdx.x % across * COLUMNS, thread = threadIdx.x;
-    const int m1 = thread / 32 % 2 * (ROWS / 2), n1 = thread / 64 * (COLUMNS / 2);  // where the warp's quarter begins
+    const int m1 = thread / 32 % 4 * (ROWS / 4), n1 = thread / 128 * (COLUMNS / 2);  // where the warp's part begins
     float sums[4][2 * PAIRS][4] = {};
 
     __device__ Block(Product& p) : p(p) {}
@@ -63,32 +67,32 @@ template <int COLUMNS, class Product> struct Block {
         for (int step = 0; step < steps; ++step) {
             wait_for_groups<AHEAD - 1>();
             __syncthreads();  // all have what is to be multiplied, and have done with what is overwritten next
-            if (step + AHEAD < steps) fetch_step(stage(memory, step + AHEAD));
+            multiply(stage(memory, step), 0);
+            if (step + AHEAD < steps) fetch_step(stage(memory, step + AHEAD));  // while the tensor cores are busy
             end_of_group();
-            multiply(stage(memory, step));
+            multiply(stage(memory, step), 8);
         }
     }
 
-    __device__ static float* stage(float* memory, int step) { return memory + step % STAGES * 2 * TILE; }
+    __device__ static float* stage(float* memory, int step) { return memory + step % STAGES * (LEFT + RIGHT); }
 
     __device__ void fetch_step(float* tiles) {
         float* const a = tiles + A::place(A::row(thread), A::term(thread));
-        float* const b = tiles + TILE + B::place(B::row(thread), B::term(thread));
-        UNROLL for (int i = 0; i < A::COPIES; ++i) fetch(a + A::place(32 * i, 0), p.a(i));
-        UNROLL for (int i = 0; i < B::COPIES; ++i) fetch(b + B::place(32 * i, 0), p.b(i));
+        float* const b = tiles + LEFT + B::place(B::row(thread), B::term(thread));
+        UNROLL for (int i = 0; i < A::COPIES; ++i) fetch(a + A::place(APART * i, 0), p.a(i));
+        UNROLL for (int i = 0; i < B::COPIES; ++i) fetch(b + B::place(APART * i, 0), p.b(i));
         p.next();
     }
 
     __device__ static void fetch(float* to, const Found& four) { ::fetch(to, four.at, four.there); }
 
-    __device__ void multiply(const float* tiles) {
-        UNROLL for (int k = 0; k < STEP; k += 8) {
-            unsigned left[4][4], right[PAIRS][4];
-            UNROLL for (int i = 0; i < 4; ++i) A::template load<true>(left[i], tiles, m1 + 16 * i, k);
-            UNROLL for (int j = 0; j < PAIRS; ++j) B::template load<false>(right[j], tiles + TILE, n1 + 16 * j, k);
-            UNROLL for (int i = 0; i < 4; ++i)
-                UNROLL for (int j = 0; j < 2 * PAIRS; ++j) multiply_add(sums[i][j], left[i], right[j / 2] + j % 2 * 2);
-        }
+    // Eight terms, from k on.
+    __device__ void multiply(const float* tiles, int k) {
+        unsigned left[4][4], right[PAIRS][4];
+        UNROLL for (int i = 0; i < 4; ++i) A::template load<true>(left[i], tiles, m1 + 16 * i, k);
+        UNROLL for (int j = 0; j < PAIRS; ++j) B::template load<false>(right[j], tiles + LEFT, n1 + 16 * j, k);
+        UNROLL for (int i = 0; i < 4; ++i)
+            UNROLL for (int j = 0; j < 2 * PAIRS; ++j) multiply_add(sums[i][j], left[i], right[j / 2] + j % 2 * 2);
     }
 
     __device__ void write(float* to, bool add) const {

@@ -59,7 +59,7 @@ CASES = [
     Case((4, 4), (4, 4), Geometry(), (48, 16), 1),
     Case((6, 7), (1, 1), Geometry((1, 1), (0, 0, 0, 0)), (96, 32), 7),
     Case((6, 6), (2, 1), Geometry((3, 2)), (16, 16)),
-    Case((5, 11), (3, 4), Geometry((2, 3), (2, 1, 3, 0)), (16, 16), 12),
+    Case((5, 11), (3, 4), Geometry((2, 3), (2, 1, 3, 0)), (16, 16), 24),
 ]
 
 
@@ -232,7 +232,7 @@ def test_as_many_rows_as_a_grid_has_blocks_along_its_first_axis():
     with in_tf32() as device, patch.object(implicit_gemm, "launch", lambda *a, **_: launched.append(a)):
         x, w, y = (device.xp.zeros(16, np.float32) for _ in range(3))
         implicit_gemm._launch("forward", (x, w), y, (), rows=4096 * 4096, columns=16, depth=16)
-    assert launched[0][2] == (131072, 1, 1)
+    assert launched[0][2] == (65536, 1, 1)
 
 
 def test_an_older_gpu_has_no_such_instructions(monkeypatch):
@@ -284,7 +284,7 @@ def test_each_is_one_launch_and_another_where_there_are_parts(monkeypatch):
 
 @pytest.mark.parametrize(
     ("blocks", "steps", "parts"),
-    [(1, 7, 1), (1, 8, 1), (1, 16, 2), (100, 64, 2), (264, 64, 1), (500, 64, 1), (1, 999, 32)],
+    [(1, 7, 1), (1, 8, 1), (1, 16, 2), (50, 64, 2), (132, 64, 1), (500, 64, 1), (1, 999, 32)],
 )
 def test_sums_are_cut_where_there_are_few_blocks_with_much_to_do(blocks, steps, parts):
     assert implicit_gemm._parts(blocks, steps) == parts
@@ -309,13 +309,13 @@ SOURCE_BUGS = [
         ("b = 0, ++a;", "b = 0;"),
         ("p.h * stride_h - top,", "p.h * stride_h - left,"),
         ("p.w * stride_w - left}", "p.w * stride_h - left}"),
-        ("s.corner(s.place(m + 32 * i))", "s.corner(s.place(m + 8 * i))"),
+        ("s.corner(s.place(m + APART * i))", "s.corner(s.place(m + 8 * i))"),
         ("if (tap.next(s.taps_w, s.channels)) look();", "tap.next(s.taps_w, s.channels);"),
         ("w += STEP * s.outputs;", "w += STEP;"),
         ("w += term * s.outputs + n;", "w += n;"),
-        ("column + 32 * i < s.outputs};\n    }\n    __device__ int result(int m) const { return m", "true};\n    }\n    __device__ int result(int m) const { return m"),
-        ("{x.data + tap.c + at[i], at[i] >= 0}", "{x.data + at[i], at[i] >= 0}"),
-        ("{x.data + tap.c + at[i], at[i] >= 0}", "{x.data + tap.c + at[i], true}"),
+        ("column + APART * i < s.outputs};\n    }\n    __device__ int result(int m) const { return m", "true};\n    }\n    __device__ int result(int m) const { return m"),
+        ("{x.data + (tap.c + at[i]), at[i] >= 0}", "{x.data + at[i], at[i] >= 0}"),
+        ("{x.data + (tap.c + at[i]), at[i] >= 0}", "{x.data + (tap.c + at[i]), true}"),
         ("s.top * (s.stride_h - 1) + phase_h", "s.top + phase_h"),
         ("first_w + p.w * s.stride_w", "first_w + p.w * s.stride_h"),
         ("p.h < s.height && p.w < s.width ?", "p.h < s.height ?"),
@@ -325,27 +325,28 @@ SOURCE_BUGS = [
         ("s.taps_w - phase_w + s.stride_w - 1", "s.taps_w + s.stride_w - 1"),
         ("if (tap.next(seen_w, s.outputs)) look();", "if (tap.next(s.taps_w, s.outputs)) look();"),
         ("Tap(k, max(seen_w, 1), s.outputs)", "Tap(k, s.taps_w, s.outputs)"),
-        ("(line + 32 * i) * s.outputs", "(line + i) * s.outputs"),
+        ("(line + APART * i) * s.outputs", "(line + i) * s.outputs"),
         ("step = s.place(STEP);", "step = {0, 0, STEP};"),
         ("here.w -= s.places_w, ++here.h;", "here.w -= s.places_w;"),
         ("here.h -= s.places_h, ++here.n;", "++here.n;"),
         ("here.n += step.n;", ""),
-        ("return {row + 32 * i, here.n < s.images &&", "return {row + 32 * i,"),
+        ("return {row + APART * i, here.n < s.images &&", "return {row + APART * i,"),
         ("x.at(0, taps[i].a, taps[i].b) + taps[i].c", "x.at(0, taps[i].a, taps[i].b)"),
         (": term * BELOW + row;", ": term * STEP + row;"),
         ("ALONG_SUM ? STEP + 4 :", "ALONG_SUM ? STEP + 3 :"),
-        ("4 * (thread % 8); }", "4 * (thread % 4); }"),
+        ("4 * (thread % 16);", "4 * (thread % 8);"),
+        ("thread / 4 % 2 * 4 + thread / 8 % 4", "thread / 4 % 2 * 4 + thread / 8 % 2"),
         ("8 * (DOWN ? q % 2 : q / 2)", "8 * (DOWN ? q / 2 : q % 2)"),
         ("term + lane % 4 + after", "term + lane / 8 + after"),
         ("place(row + lane % 8 + below", "place(row + lane / 4 + below"),
         ("to[q] = tf32(__uint_as_float(to[q]))", "to[q] = to[q]"),
-        ("k < STEP; k += 8", "k < 8; k += 8"),
+        ("multiply(stage(memory, step), 8);", "multiply(stage(memory, step), 0);"),
         ("right[j / 2] + j % 2 * 2", "right[j / 2] + j % 2"),
         ("wait_for_groups<AHEAD - 1>", "wait_for_groups<AHEAD>"),
         ("wait_for_groups<AHEAD - 1>();\n            __syncthreads();", "wait_for_groups<AHEAD - 1>();"),
-        ("memory + step % STAGES * 2 * TILE", "memory + step % AHEAD * 2 * TILE"),
+        ("memory + step % STAGES *", "memory + step % AHEAD *"),
         ("fetch_step(stage(memory, step));\n            end_of_group();", "fetch_step(stage(memory, step));"),
-        ("m < p.rows() ? p.result(m) : -1;", "p.result(m);"),
+        ("m < p.rows() ? p.result(m) : -1;", "m <= p.rows() ? p.result(m) : -1;"),
         ("if (n >= p.columns()) continue;", ""),
         ("sums[i][j][2 * half + 1] +", "sums[i][j][2 * half] +"),
         ("16 * i + g + 8 * half;", "16 * i + g + 4 * half;"),
