@@ -39,7 +39,7 @@ def adam(theta: Array, grads: Sequence[Array] | Array, lr: float, beta1: float, 
 
 
 def rmsprop(theta: Array, grads: Sequence[Array] | Array, lr: float, rho: float, eps: float) -> Array:
-    """Hinton's lecture 6e: v = rho v + (1 - rho) g^2, theta = theta - lr g / (sqrt(v) + eps)."""
+    """Tieleman & Hinton 2012, lecture 6.5: v = rho v + (1 - rho) g^2, theta = theta - lr g / (sqrt(v) + eps)."""
     result = np.zeros(theta.shape)
     for i in range(len(theta)):
         position, v = float(theta[i]), 0.0

@@ -1,4 +1,4 @@
-"""PixelShuffle (Shi et al. 2016, eq. 4) for images (N, H, W, C), one pixel after the other."""
+"""PixelShuffle (Shi et al. 2016, eq. 4, in PyTorch's order of the channels), one pixel after another: (N, H, W, C)."""
 
 import numpy as np
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference import Array
+from reference.torch_twins import cross_entropy
 
 ROUNDS, BATCH, LATENT, WIDTH, SIZE = 10, 3, 5, 2, 64
 
@@ -89,11 +90,6 @@ def _flat(parameters: list[Tensor]) -> Array:
 def channels_first(images: Array) -> Tensor:
     """(N, H, W, C) to (N, C, H, W)."""
     return torch.tensor(images).permute(0, 3, 1, 2).contiguous()
-
-
-def cross_entropy(logits: Tensor, target: float) -> Tensor:
-    """Mean binary cross-entropy with one target for all."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
 def descend(rule: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference import Array
-from reference.torch_dcgan import channels_first, cross_entropy, descend
+from reference.torch_dcgan import channels_first, descend
+from reference.torch_twins import cross_entropy
 
 ROUNDS, BATCH, LATENT, WIDTH, WIDTH_D, SIZE = 6, 3, 4, 2, 1, 64
 CHANNELS_D = [WIDTH_D * factor for factor in (1, 2, 4, 8, 32)]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference import Array
+from reference.torch_twins import cross_entropy
 
 ROUNDS = 10
 LATENT, PIXELS, BATCH = 3, 6, 5
@@ -75,10 +76,10 @@ def play_mlp_mnist(
 
     rng = np.random.default_rng([step, 0])
     fake = generator(batch["latent_d"], running=False).detach()
-    loss_d = _cross_entropy(discriminator(batch["real"], rng), 0.9) + _cross_entropy(discriminator(fake, rng), 0)
+    loss_d = cross_entropy(discriminator(batch["real"], rng), 0.9) + cross_entropy(discriminator(fake, rng), 0)
     _descend(memory["rule_d"], loss_d)
     rng = np.random.default_rng([step, 1])
-    loss_g = _cross_entropy(discriminator(generator(batch["latent_g"], running=True), rng), 1)
+    loss_g = cross_entropy(discriminator(generator(batch["latent_g"], running=True), rng), 1)
     _descend(memory["rule_g"], loss_g)
     return loss_d, loss_g
 
@@ -100,8 +101,8 @@ def play_mlp_2014(
     hidden = F.relu(F.linear(F.relu(F.linear(batch["latent_d"], g[0].T, g[1])), g[2].T, g[3]))
     fake = torch.sigmoid(F.linear(hidden, g[4].T, g[5]))
     on_real, on_fake = discriminator(batch["real"]), discriminator(fake)
-    loss_d = (_cross_entropy(on_real, 1) + _cross_entropy(on_fake, 0)) / 2
-    loss_g = _cross_entropy(on_fake, 1)
+    loss_d = (cross_entropy(on_real, 1) + cross_entropy(on_fake, 0)) / 2
+    loss_g = cross_entropy(on_fake, 1)
     gradients = [*torch.autograd.grad(loss_g, g, retain_graph=True), *torch.autograd.grad(loss_d, d)]
     lr, momentum = max(0.1 / 1.000004**step, 1e-6), 0.5 + 0.2 * min(1, step // 2 * 2 / 498)
     with torch.no_grad():
@@ -123,10 +124,6 @@ def _flat(parameters: list[Tensor]) -> Array:
 def _dropout(x: Tensor, rate: float, rng: np.random.Generator) -> Tensor:
     keep = torch.tensor(rng.random(tuple(x.shape), dtype=np.float32) >= rate)
     return x * keep / (1 - rate)
-
-
-def _cross_entropy(logits: Tensor, target: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
 def _descend(rule: torch.optim.Optimizer, loss: Tensor) -> None:

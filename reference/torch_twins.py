@@ -260,7 +260,8 @@ def half_squared_error(outputs: Array, targets: Array) -> Results:
     return loss_with_gradients(function, outputs=outputs)
 
 
-def bce_towards(logits: Tensor, target: float) -> Tensor:
+def cross_entropy(logits: Tensor, target: float) -> Tensor:
+    """Mean binary cross-entropy with one target for all."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
@@ -270,7 +271,7 @@ def squares_towards(logits: Tensor, target: float) -> Tensor:
 
 def discriminator_bce(real: Array, fake: Array, smoothing: float, scale: float) -> Results:
     return loss_with_gradients(
-        lambda real, fake: scale * (bce_towards(real, 1 - smoothing) + bce_towards(fake, 0.0)), real=real, fake=fake
+        lambda real, fake: scale * (cross_entropy(real, 1 - smoothing) + cross_entropy(fake, 0.0)), real=real, fake=fake
     )
 
 
@@ -280,7 +281,7 @@ def generator_minimax(fake: Array) -> Results:
 
 
 def generator_non_saturating(fake: Array) -> Results:
-    return loss_with_gradients(lambda fake: bce_towards(fake, 1.0), fake=fake)
+    return loss_with_gradients(lambda fake: cross_entropy(fake, 1.0), fake=fake)
 
 
 def discriminator_least_squares(real: Array, fake: Array) -> Results:

@@ -18,10 +18,10 @@ def discriminator_bce(
 ) -> tuple[Array, Array, Array]:
     """See `minigan.functional.gan_losses.discriminator_bce`."""
     real, fake, number = contiguous(real), contiguous(fake), real.dtype.type
-    loss, d_real, d_fake = _zero_d(real), empty_like(real), empty_like(fake)
+    loss, dreal, dfake = _zero_d(real), empty_like(real), empty_like(fake)
     sizes = np.int64(real.size), np.int64(fake.size)
-    _launch("discriminator_bce", real, fake, number(smoothing), number(scale), d_real, d_fake, loss, *sizes)
-    return loss, d_real, d_fake
+    _launch("discriminator_bce", real, fake, number(smoothing), number(scale), dreal, dfake, loss, *sizes)
+    return loss, dreal, dfake
 
 
 def generator_minimax(fake: Array) -> tuple[Array, Array]:
@@ -52,9 +52,9 @@ def safe_quotient(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _generator(kernel: str, fake: Array) -> tuple[Array, Array]:
     fake = contiguous(fake)
-    loss, d_fake = _zero_d(fake), empty_like(fake)
-    _launch(kernel, fake, d_fake, loss, np.int64(fake.size))
-    return loss, d_fake
+    loss, dfake = _zero_d(fake), empty_like(fake)
+    _launch(kernel, fake, dfake, loss, np.int64(fake.size))
+    return loss, dfake
 
 
 def _zero_d(like: Array) -> Array:

@@ -49,7 +49,7 @@ def batchnorm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, B
 def batchnorm_backward(dy: Array, gamma: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
     r"""Gradients with respect to x, gamma and beta.
 
-    x reaches the loss on three ways: through x_hat directly, through the mean, and through
+    x reaches the loss by three paths: through x_hat directly, through the mean, and through
     the variance. Collected (derivation: docs/derivations/batchnorm.md):
 
     .. math:: d\beta = \sum_r dy_r, \qquad d\gamma = \sum_r dy_r\, \hat x_r, \qquad
@@ -84,7 +84,7 @@ def batchnorm_inference(
 
 
 def batchnorm_inference_backward(dy: Array, gamma: Array, cache: BatchNormInferenceCache) -> tuple[Array, Array, Array]:
-    r"""Gradients of the inference form: no statistic depends on x, so only one way is left.
+    r"""Gradients of the inference form: no statistic depends on x, so only the direct path is left.
 
     .. math:: dx = \frac{\gamma}{\sqrt{\bar\sigma^2 + \epsilon}}\, dy, \qquad
               d\gamma = \sum_r dy_r\, \hat x_r, \qquad d\beta = \sum_r dy_r

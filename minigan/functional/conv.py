@@ -26,6 +26,7 @@ def conv2d(x: Array, w: Array, geometry: Geometry) -> Array:
     All windows side by side make one matrix product: :math:`y = \mathrm{patches}(x)\, w`.
 
     Parameters: x (N, H, W, I); w (kh, kw, I/groups, O). Returns y (N, P, Q, O).
+    Raises ValueError if the window does not fit into the padded image.
     """
     windows = patches(x, w.shape[:2], geometry)  # (N, P, Q, kh, kw, I)
     y = _columns(windows, geometry.groups) @ _matrix(w, geometry.groups)  # (G, NPQ, O/G)
@@ -51,7 +52,7 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
 def conv2d_weight_grad(
     x: Array, dy: Array, kernel: tuple[int, int], geometry: Geometry, total: Array | None = None
 ) -> Array:
-    r"""Gradient with respect to w: how every pixel of the window went together with the output.
+    r"""Gradient with respect to w: each weight collects, over all places, its pixel times the output's gradient.
 
     .. math:: dw_{abio} = \sum_{npq} x_{n,\; p s + a d - p_t,\; q s + b d - p_l,\; i}\; dy_{npqo}
 

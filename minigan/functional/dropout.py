@@ -1,9 +1,9 @@
 r"""Dropout (Srivastava et al. 2014): multiply by a random 0/1 mask.
 
-The three forms in use differ only in the mask's shape and in a factor:
+The three forms differ only in the mask's shape and in a factor:
 
 ==========  ===============  ==================  =======================================
-form        mask             training            use (no randomness)
+form        mask             training            inference
 ==========  ===============  ==================  =======================================
 inverted    one an element   x mask / (1 - p)    x
 classic     one an element   x mask              x (1 - p)
@@ -26,7 +26,7 @@ class DropoutCache(NamedTuple):
 
 
 def draw_keep(rng: np.random.Generator, shape: Shape, rate: float) -> np.ndarray:
-    r"""Draw a mask where the generator is, on the host: each entry is True with probability :math:`1 - p`."""
+    r"""Draw a mask (shape) where the generator is, on the host: each entry is True with probability :math:`1 - p`."""
     return rng.random(shape, dtype=np.float32) >= rate
 
 
@@ -37,10 +37,11 @@ def dropout(x: Array, keep: Array, scale: float) -> tuple[Array, DropoutCache]:
 
     Parameters: x (...); keep, boolean, of the same or a broadcastable shape; scale s, which is
     1 / (1 - p) for the inverted forms, so that E[y] = x, and 1 for the classic one.
+    Returns y (...) and the cache.
     """
     return x * keep * scale, DropoutCache(keep, scale)
 
 
 def dropout_backward(dy: Array, cache: DropoutCache) -> Array:
-    r"""The same mask and factor: :math:`dx = s\, k \odot dy`."""
+    r"""The same mask and factor: :math:`dx = s\, k \odot dy`. Parameters: dy (...). Returns dx (...)."""
     return dy * cache.keep * cache.scale

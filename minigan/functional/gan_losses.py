@@ -1,8 +1,8 @@
 r"""What the two players of a GAN minimise, as functions of D's logits.
 
 r are the logits of real samples, f those of generated ones (any shape, n and m entries).
-A discriminator loss returns ``(loss, d_real, d_fake)``, a generator loss ``(loss, d_fake)``;
-each gradient already holds the factor 1/n of its mean. With D = sigmoid(s):
+A discriminator loss returns ``(loss, dreal, dfake)``, a generator loss ``(loss, dfake)``;
+each gradient already holds the factor 1/n of its mean. E is the mean over the entries. With D = sigmoid(s):
 
     -log D = softplus(-s),    -log(1 - D) = softplus(s)
 """
@@ -26,9 +26,9 @@ def discriminator_bce(
     """
     smoothing, scale = float(smoothing), float(scale)  # NumPy numbers would turn float32 into float64
     loss_real = (1 - smoothing) * softplus(-real)[0] + smoothing * softplus(real)[0]
-    d_real = smoothing * sigmoid(real)[0] - (1 - smoothing) * sigmoid(-real)[0]
+    dreal = smoothing * sigmoid(real)[0] - (1 - smoothing) * sigmoid(-real)[0]
     loss = scale * (loss_real.mean() + softplus(fake)[0].mean())
-    return loss, d_real * (scale / real.size), sigmoid(fake)[0] * (scale / fake.size)
+    return loss, dreal * (scale / real.size), sigmoid(fake)[0] * (scale / fake.size)
 
 
 def generator_minimax(fake: Array) -> tuple[Array, Array]:
@@ -79,13 +79,13 @@ def discriminator_hinge(real: Array, fake: Array) -> tuple[Array, Array, Array]:
     """
     xp = array_module(real)
     loss = xp.maximum(1 - real, 0).mean() + xp.maximum(1 + fake, 0).mean()
-    d_real = (real < 1).astype(real.dtype) * (-1 / real.size)
-    d_fake = (fake > -1).astype(fake.dtype) * (1 / fake.size)
-    return loss, d_real, d_fake
+    dreal = (real < 1).astype(real.dtype) * (-1 / real.size)
+    dfake = (fake > -1).astype(fake.dtype) * (1 / fake.size)
+    return loss, dreal, dfake
 
 
 def discriminator_wasserstein(real: Array, fake: Array) -> tuple[Array, Array, Array]:
-    r"""The critic of Arjovsky et al. 2017 (eq. 2, negated); D must be kept Lipschitz by other means.
+    r"""The critic of Arjovsky et al. 2017 (eq. 3, negated). Nothing here keeps D Lipschitz.
 
     .. math:: L = \mathbb E[f] - \mathbb E[r], \qquad dr = -\tfrac1n, \quad df = \tfrac1m
     """

@@ -15,10 +15,11 @@ from minigan.typing import Array, Shape
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the window moves: the same for all three primitives.
+    """How the window moves, in convolution and pooling.
 
-    padding: zeros around the image (top, bottom, left, right); dilation: distance between two
+    padding: pixels around the image (top, bottom, left, right); dilation: distance between two
     neighbours in the window; groups: the channels fall into so many convolutions side by side.
+    Raises ValueError if one of them is too small.
     """
 
     stride: tuple[int, int] = (1, 1)

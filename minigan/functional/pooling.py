@@ -26,6 +26,7 @@ def average_pool(x: Array, kernel: tuple[int, int], geometry: Geometry) -> tuple
     .. math:: y_{npqc} = \frac{1}{k_h k_w} \sum_{ab} v_{npqabc}, \qquad v = \mathrm{patches}(x)
 
     Parameters: x (N, H, W, C); kernel (kh, kw). Returns y (N, P, Q, C) and the cache.
+    Raises ValueError if the window does not fit into the padded image.
     """
     windows = patches(x, kernel, geometry)  # (N, P, Q, kh, kw, C)
     return windows.mean(axis=(3, 4)), AveragePoolCache(x.shape[1:3])
@@ -46,6 +47,8 @@ def max_pool(x: Array, kernel: tuple[int, int], geometry: Geometry) -> tuple[Arr
     r"""Maximum of each window: :math:`y_{npqc} = \max_{ab} v_{npqabc}`; outside the image there is nothing.
 
     Parameters: x (N, H, W, C); kernel (kh, kw). Returns y (N, P, Q, C) and the cache.
+    Raises ValueError if the window does not fit into the padded image. A window that sees padding alone has the
+    maximum -inf: `minigan.nn.MaxPool` refuses such a padding.
     """
     xp = array_module(x)
     windows = patches(x, kernel, geometry, border=-xp.inf)  # (N, P, Q, kh, kw, C)

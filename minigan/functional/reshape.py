@@ -15,5 +15,5 @@ def reshape(x: Array, shape: Shape) -> tuple[Array, ReshapeCache]:
 
 
 def reshape_backward(dy: Array, cache: ReshapeCache) -> Array:
-    """Entry k of dy is the gradient of entry k of x: only the shape changes back."""
+    """Entry k of dy is the gradient of entry k of x: only the shape changes back, from (N, *shape) to that of x."""
     return dy.reshape(cache.shape)

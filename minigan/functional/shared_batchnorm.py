@@ -21,6 +21,7 @@ def merge_moments(part: tuple[int, Array, Array], gather: Gather) -> tuple[int, 
     .. math:: R = P n, \qquad \mu = \tfrac1P \sum_p \mu_p, \qquad M = \sum_p M_p + n \sum_p (\mu_p - \mu)^2
 
     Parameters: n, mean (C,), M (C,) of this process's part; n is the same in all of them.
+    Returns R, mean (C,), M (C,).
     """
     count, mean, spread = part
     gathered = gather(array_module(mean).stack([mean, spread]))  # (P, 2, C)

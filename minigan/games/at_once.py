@@ -35,11 +35,11 @@ def simultaneous_step_at_once(
     net, rng = _for_both(d, real, fake, rng)
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
-    loss_d, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
-    loss_g, d_fake_for_g = loss.generator(logits[n:])
+    loss_d, dreal, dfake = loss.discriminator(logits[:n], logits[n:])
+    loss_g, dfake_for_g = loss.generator(logits[n:])
     p_real, p_fake = ops.mean_probability(logits[:n]), ops.mean_probability(logits[n:])
-    divisor, ratio = ops.safe_quotient(d_fake_for_g, d_fake)
-    dx = net.backward(d.theta, ops.concatenate(d_real, divisor), cache, d.grads)[n:]
+    divisor, ratio = ops.safe_quotient(dfake_for_g, dfake)
+    dx = net.backward(d.theta, ops.concatenate(dreal, divisor), cache, d.grads)[n:]
     g.net.backward(g.theta, scaled_samples(dx, ratio), cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     d.update()

@@ -29,14 +29,14 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     """
     real_logits, cache_real = d.net.forward(d.theta, real, train=True, rng=rng)
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
-    value, d_real, d_fake = loss.discriminator(real_logits, fake_logits)
-    seen = {"d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
-    d.net.backward(d.theta, d_real, cache_real, d.grads, need_dx=False)
-    d.net.backward(d.theta, d_fake, cache_fake, d.grads, need_dx=False)
+    value, dreal, dfake = loss.discriminator(real_logits, fake_logits)
+    metrics = {"d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
+    d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
+    d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
-    return {"loss_d": value} | seen
+    return {"loss_d": value} | metrics
 
 
 def generator_step(
@@ -47,13 +47,13 @@ def generator_step(
     D gives the gradient with respect to its input and nothing else (`grads=None`).
     """
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
-    value, d_fake = loss.generator(fake_logits)
-    seen = ops.mean_probability(fake_logits)
-    dx = d.net.backward(d.theta, d_fake, cache_fake, None)  # the gradient on the generated samples
+    value, dfake = loss.generator(fake_logits)
+    p_fake = ops.mean_probability(fake_logits)
+    dx = d.net.backward(d.theta, dfake, cache_fake, None)  # the gradient on the generated samples
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
     g.update()
-    return {"loss_g": value, "d_fake_g": seen}
+    return {"loss_g": value, "d_fake_g": p_fake}
 
 
 def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
@@ -69,9 +69,9 @@ def step_on_both(loss: GANLoss, d: Player, net: Layer, real: Array, fake: Array,
     """Update D by one pass of `net`, D's layers, on an array with the real samples first."""
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
-    value, d_real, d_fake = loss.discriminator(logits[:n], logits[n:])
-    seen = {"d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
-    net.backward(d.theta, ops.concatenate(d_real, d_fake), cache, d.grads, need_dx=False)
+    value, dreal, dfake = loss.discriminator(logits[:n], logits[n:])
+    metrics = {"d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
+    net.backward(d.theta, ops.concatenate(dreal, dfake), cache, d.grads, need_dx=False)
     net.update_statistics(d.theta, cache)
     d.update()
-    return {"loss_d": value} | seen
+    return {"loss_d": value} | metrics

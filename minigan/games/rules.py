@@ -21,8 +21,8 @@ Metrics = dict[str, Array]
 class GANLoss:
     """What the two players minimise, as functions of logits; see functional.gan_losses."""
 
-    discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, d_real, d_fake
-    generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, d_fake
+    discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, dreal, dfake
+    generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, dfake
 
 
 def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
@@ -73,7 +73,7 @@ class Game:
         if self.order == "simultaneous" and self.joined:
             raise ValueError("a simultaneous round needs the samples of G apart: joined is for players that take turns")
         if self.joined and self.at_once:
-            raise ValueError("samples that are joined in one batch are no two batches that go at once")
+            raise ValueError("joined and at_once exclude each other")
 
 
 class Draws(Protocol):

@@ -87,9 +87,9 @@ class ToolboxGame(OwnRound):
 
     def play(self, g: Player, d: Player, draws: Draws) -> Metrics:
         """One round: as many steps of D as there are batches of real and generated images, then half as many of G."""
-        xp, real = array_module(g.theta.flat), draws.real(0)  # (B, P)
+        xp, real = array_module(g.theta.flat), draws.real(0)  # (N, 784)
         rng = draws.dropout(0)
-        fake, _ = g.net.forward(g.theta, draws.latent_d(0), train=True, rng=rng)  # (B, P)
+        fake, _ = g.net.forward(g.theta, draws.latent_d(0), train=True, rng=rng)  # (N, 784)
         targets = xp.concatenate([xp.ones((len(real), 1), real.dtype), xp.zeros((len(fake), 1), real.dtype)])
         loss_d, logits = train_epoch(d, xp.concatenate([real, fake]), targets, self.loss, self.minibatch, rng)
         loss_g, logits_g = self._train_generator(g, d, draws.latent_g(), draws.dropout(1))

@@ -60,7 +60,7 @@ class BatchNorm(Layer):
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         ops.update_running_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
-    def joined(self, after: Layer) -> Layer | None:
+    def fused(self, after: Layer) -> Layer | None:
         if isinstance(after, ReLU):
             return BatchNormLeaky(self, 0.0)
         return BatchNormLeaky(self, after.slope) if isinstance(after, LeakyReLU) else None
@@ -95,7 +95,7 @@ class BatchNormLeaky(Layer):
 
 
 def add(gradients: list[Array], grads: Grads) -> None:
-    """dgamma and dbeta to those of the passes before."""
+    """Add dgamma and dbeta to those of the passes before."""
     if grads is not None:
         dgamma, dbeta = gradients
         ops.add_gradients(dgamma, dbeta, grads["gamma"], grads["beta"])

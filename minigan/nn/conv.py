@@ -105,7 +105,7 @@ class Conv2D(Layer):
         if self.bias:
             theta["b"] = self.b_init(rng, theta["b"].shape)
 
-    def joined(self, after: Layer) -> Layer | None:
+    def fused(self, after: Layer) -> Layer | None:
         return activated(self, after)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
@@ -180,8 +180,9 @@ class ConvTranspose2D(Layer):
         return in_shape[0] * in_shape[1] * math.prod(self.param_shapes(in_shape)["w"])
 
     def init(self, theta: Views, rng: np.random.Generator) -> None:
-        kh, kw, outputs, inputs = theta["w"].shape  # initialisers count fans as (kh, kw, inputs, outputs)
-        theta["w"] = self.w_init(rng, (kh, kw, inputs, outputs)).swapaxes(2, 3)
+        kh, kw, outputs, inputs = theta["w"].shape  # outputs of a group, inputs of all
+        drawn = self.w_init(rng, (kh, kw, inputs // self.groups, outputs * self.groups))  # as initialisers count fans
+        theta["w"] = drawn.reshape(kh, kw, inputs, outputs).swapaxes(2, 3)
         if self.bias:
             theta["b"] = self.b_init(rng, theta["b"].shape)
 

@@ -46,7 +46,7 @@ class Dense(Layer):
         if self.bias:
             theta["b"] = self.b_init(rng, theta["b"].shape)
 
-    def joined(self, after: Layer) -> Layer | None:
+    def fused(self, after: Layer) -> Layer | None:
         return activated(self, after)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:

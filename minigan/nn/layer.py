@@ -77,7 +77,7 @@ class Layer:
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         """Move the running statistics towards the batch that made `cache` (a training cache)."""
 
-    def joined(self, after: "Layer") -> "Layer | None":
+    def fused(self, after: "Layer") -> "Layer | None":
         """A layer with the parameters of this one that does the work of both; None if there is none."""
         return None
 

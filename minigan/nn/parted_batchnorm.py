@@ -45,7 +45,7 @@ class PartedBatchNorm(BatchNorm):
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         ops.update_parted_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
-    def joined(self, after: Layer) -> Layer | None:
+    def fused(self, after: Layer) -> Layer | None:
         if self.slope != 1 or not isinstance(after, ReLU | LeakyReLU):
             return None
         return replace(self, slope=0.0 if isinstance(after, ReLU) else after.slope)

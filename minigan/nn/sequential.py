@@ -34,7 +34,7 @@ class Sequential(Layer):
         self._consist_of(layers, _number([type(layer).__name__.lower() for layer in layers]))
 
     def _consist_of(self, layers: tuple[Layer, ...], names: tuple[str, ...]) -> None:
-        for name, value in {"layers": layers, "names": names, "steps": _joined(layers, names)}.items():
+        for name, value in {"layers": layers, "names": names, "steps": _fused(layers, names)}.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -126,13 +126,13 @@ class Sequential(Layer):
         return len(self.steps)
 
 
-def _joined(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[str, Layer], ...]:
+def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[str, Layer], ...]:
     """The layers with their names, but one for two neighbours where there is one that does the work of both."""
     steps: list[tuple[str, Layer]] = []
     rest = list(zip(names, layers, strict=True))
     while rest:
         name, layer = rest.pop(0)
-        both = layer.joined(rest[0][1]) if rest else None
+        both = layer.fused(rest[0][1]) if rest else None
         if both is not None:
             rest.pop(0)
         steps.append((name, both or layer))

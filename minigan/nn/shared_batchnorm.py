@@ -30,7 +30,7 @@ class SharedBatchNorm(BatchNorm):
             return super().gradients(dy, gamma, cache)
         return ops.shared_batchnorm_backward(dy, gamma, cache, self.gather)
 
-    def joined(self, after: Layer) -> None:
+    def fused(self, after: Layer) -> None:
         return None
 
 

@@ -13,10 +13,10 @@ from minigan.typing import Images
 
 @dataclass(frozen=True)
 class DCGAN64(SizedRecipe):
-    """Radford et al. 2015 in the form of PyTorch's example: 64 x 64 pixels, transposed convolutions 4/2/1."""
+    """Radford et al. 2016 in the form of PyTorch's example: 64 x 64 pixels, transposed convolutions 4/2/1."""
 
     name: ClassVar[str] = "dcgan-64"
-    source: ClassVar[str] = "Radford et al. 2015; code pytorch/examples, dcgan/main.py"
+    source: ClassVar[str] = "Radford et al. 2016; code pytorch/examples, dcgan/main.py"
     steps: ClassVar[int] = 25_000
     list_channels: ClassVar[int] = 3
     low: ClassVar[float] = -1.0

@@ -17,7 +17,7 @@ class MLPMnist(Recipe):
     """The default: a small MLP GAN whose digits can be named after about a minute on two cores."""
 
     name: ClassVar[str] = "mlp-mnist"
-    source: ClassVar[str] = "minigan; the usual MLP GAN with Adam (Radford et al. 2015) and one-sided label smoothing"
+    source: ClassVar[str] = "minigan; the usual MLP GAN with Adam (Radford et al. 2016) and one-sided label smoothing"
     steps: ClassVar[int] = 9000
     low: ClassVar[float] = -1.0
     limits: ClassVar[dict[str, tuple[float, float]]] = {

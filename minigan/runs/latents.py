@@ -35,6 +35,6 @@ def walk(anchors: np.ndarray, between: int) -> np.ndarray:
 
 
 def arithmetic(latents: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
-    """The latents number a, b, c and z_a - z_b + z_c, (4, n) (Radford et al. 2015, section 6.3.2)."""
+    """The latents number a, b, c and z_a - z_b + z_c, (4, n) (Radford et al. 2016, section 6.3.2)."""
     a, b, c = (latents[number] for number in numbers)
     return np.stack([a, b, c, a - b + c])

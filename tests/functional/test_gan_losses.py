@@ -66,25 +66,25 @@ def test_huge_logits_give_finite_losses_without_a_warning(name, dtype):
 def test_each_mean_counts_its_own_samples(name):
     """Real logits twice over: neither the loss nor the gradient of the fake ones moves, that of the real halves."""
     real, fake = normal(0, 3, 1), normal(1, 5, 1)
-    loss, d_real, d_fake = getattr(gan_losses, name)(real, fake)
-    doubled_loss, doubled_d_real, same_d_fake = getattr(gan_losses, name)(np.tile(real, (2, 1)), fake)
+    loss, dreal, dfake = getattr(gan_losses, name)(real, fake)
+    doubled_loss, doubled_dreal, same_dfake = getattr(gan_losses, name)(np.tile(real, (2, 1)), fake)
     assert_agrees(doubled_loss, loss, 1e-15)
-    assert_agrees(doubled_d_real, np.tile(d_real / 2, (2, 1)), 1e-15)
-    assert (same_d_fake == d_fake).all()
+    assert_agrees(doubled_dreal, np.tile(dreal / 2, (2, 1)), 1e-15)
+    assert (same_dfake == dfake).all()
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_discriminators_push_real_up_and_fake_down(name):
     """A step against the gradient raises real logits and lowers generated ones."""
-    _, d_real, d_fake = getattr(gan_losses, name)(np.full((3, 1), -0.5), np.full((3, 1), 0.5))
-    assert (d_real < 0).all()
-    assert (d_fake > 0).all()
+    _, dreal, dfake = getattr(gan_losses, name)(np.full((3, 1), -0.5), np.full((3, 1), 0.5))
+    assert (dreal < 0).all()
+    assert (dfake > 0).all()
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generators_push_fake_up(name):
-    _, d_fake = getattr(gan_losses, name)(np.array([[-2.0], [0.0], [0.5]]))
-    assert (d_fake < 0).all()
+    _, dfake = getattr(gan_losses, name)(np.array([[-2.0], [0.0], [0.5]]))
+    assert (dfake < 0).all()
 
 
 @both_precisions
@@ -110,32 +110,32 @@ def test_both_generators_share_one_direction_and_their_slopes_sum_to_one(fake):
 @given(real=arrays_any(), fake=arrays_any())
 def test_minimax_is_a_zero_sum_game(real, fake):
     """The fake half of the discriminator's loss is the generator's, negated."""
-    _, _, d_fake = discriminator_bce(real, fake)
-    assert (generator_minimax(fake)[1] == -d_fake).all()
+    _, _, dfake = discriminator_bce(real, fake)
+    assert (generator_minimax(fake)[1] == -dfake).all()
 
 
 def test_an_undecided_discriminator_pays_twice_log_two():
-    loss, d_real, d_fake = discriminator_bce(np.zeros(2), np.zeros(4))
+    loss, dreal, dfake = discriminator_bce(np.zeros(2), np.zeros(4))
     assert_agrees(loss, 2 * np.log(2), 1e-15)
-    assert (d_real == -0.5 / 2).all()
-    assert (d_fake == 0.5 / 4).all()
+    assert (dreal == -0.5 / 2).all()
+    assert (dfake == 0.5 / 4).all()
 
 
 @given(real=arrays_any(), fake=arrays_any(), smoothing=st.sampled_from([0.0, 0.1, 0.3]))
 def test_one_sided_smoothing_changes_the_target_of_real_samples_alone(real, fake, smoothing):
-    loss, d_real, d_fake = discriminator_bce(real, fake, smoothing)
-    loss_real, expected_d_real = bce_with_logits(real, 1 - smoothing)
-    loss_fake, expected_d_fake = bce_with_logits(fake, 0.0)
+    loss, dreal, dfake = discriminator_bce(real, fake, smoothing)
+    loss_real, expected_dreal = bce_with_logits(real, 1 - smoothing)
+    loss_fake, expected_dfake = bce_with_logits(fake, 0.0)
     assert_agrees(loss, loss_real + loss_fake, 1e-14)
-    assert_agrees(d_real, expected_d_real, 1e-15)
-    assert_agrees(d_fake, expected_d_fake, 1e-15)
+    assert_agrees(dreal, expected_dreal, 1e-15)
+    assert_agrees(dfake, expected_dfake, 1e-15)
 
 
 def test_with_smoothing_the_best_answer_to_real_samples_is_the_smoothed_target():
     """sigmoid(log 9) = 0.9 = 1 - a: the gradient is zero there, and not at larger logits."""
-    _, d_real, _ = discriminator_bce(np.array([np.log(9.0), 5.0]), np.zeros(1), smoothing=0.1)
-    assert abs(d_real[0]) < 1e-15
-    assert d_real[1] > 0.01
+    _, dreal, _ = discriminator_bce(np.array([np.log(9.0), 5.0]), np.zeros(1), smoothing=0.1)
+    assert abs(dreal[0]) < 1e-15
+    assert dreal[1] > 0.01
 
 
 def test_scale_multiplies_the_loss_and_both_gradients():
@@ -147,17 +147,17 @@ def test_scale_multiplies_the_loss_and_both_gradients():
 def test_the_hinge_leaves_alone_what_is_beyond_the_margin():
     """Kinks included: r = 1 and f = -1 have reached the margin."""
     logits = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-    loss, d_real, d_fake = discriminator_hinge(logits, logits)
+    loss, dreal, dfake = discriminator_hinge(logits, logits)
     assert loss == (3 + 2 + 1) / 5 + (1 + 2 + 3) / 5
-    assert (d_real * 5 == [-1, -1, -1, 0, 0]).all()
-    assert (d_fake * 5 == [0, 0, 1, 1, 1]).all()
+    assert (dreal * 5 == [-1, -1, -1, 0, 0]).all()
+    assert (dfake * 5 == [0, 0, 1, 1, 1]).all()
 
 
 @given(fake=arrays_any())
 def test_the_wasserstein_generator_is_pushed_the_same_wherever_it_is(fake):
-    loss, d_fake = generator_wasserstein(fake)
+    loss, dfake = generator_wasserstein(fake)
     assert_agrees(loss, -fake.mean(), 1e-15)
-    assert (d_fake == -1 / fake.size).all()
+    assert (dfake == -1 / fake.size).all()
 
 
 def test_mean_probabilities_are_finite_for_any_logit():
@@ -175,8 +175,8 @@ def test_a_quotient_stays_finite_where_the_divisor_vanishes(dtype):
 
 
 def test_the_least_squares_targets_are_one_and_zero():
-    loss, d_real, d_fake = gan_losses.discriminator_least_squares(np.ones((2, 1)), np.zeros((3, 1)))
+    loss, dreal, dfake = gan_losses.discriminator_least_squares(np.ones((2, 1)), np.zeros((3, 1)))
     assert loss == 0
-    assert (d_real == 0).all()
-    assert (d_fake == 0).all()
+    assert (dreal == 0).all()
+    assert (dfake == 0).all()
     assert gan_losses.generator_least_squares(np.ones((2, 1)))[0] == 0

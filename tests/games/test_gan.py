@@ -646,7 +646,7 @@ def test_a_simultaneous_joined_round_is_refused():
 
 
 def test_samples_that_are_one_batch_are_no_two_at_once():
-    with pytest.raises(ValueError, match="joined in one batch are no two batches"):
+    with pytest.raises(ValueError, match="joined and at_once exclude each other"):
         Game(LOSS, joined=True, at_once=True)
 
 

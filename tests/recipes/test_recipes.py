@@ -340,9 +340,9 @@ def test_mlp_2014_plays_both_moves_at_once_with_half_the_discriminator_loss():
     assert (game.order, game.d_steps) == ("simultaneous", 1)
     logits = np.array([[0.3], [-1.2]])
     softplus = np.log1p(np.exp(np.stack([-logits, logits])))
-    loss, _, d_fake = game.loss.discriminator(logits, logits)
+    loss, _, dfake = game.loss.discriminator(logits, logits)
     assert loss == pytest.approx(0.5 * (softplus[0].mean() + softplus[1].mean()), rel=1e-12)
-    np.testing.assert_allclose(d_fake, 0.5 / 2 / (1 + np.exp(-logits)), rtol=1e-12)
+    np.testing.assert_allclose(dfake, 0.5 / 2 / (1 + np.exp(-logits)), rtol=1e-12)
     assert game.loss.generator(logits)[0] == pytest.approx(softplus[0].mean(), rel=1e-12)
 
 
