@@ -39,17 +39,18 @@ extern "C" __global__ void add_up(in u, out x, BANDS) {
     EACH_LINE(pixel, images * height * width) {
         const int column = pixel % width + left, rest = pixel / width;
         const int row = (rows_first ? rest / images : rest % height) + top, n = rows_first ? rest % images : rest / height;
-        const int h = row / stride, i = row % stride;
         // Taps that see the column from some place: of neighbouring taps one in `step`, else try all.
         const int first = dilation == 1 ? column % step : 0, next = dilation == 1 ? step : 1;
-        const int last = h < blocks && i < phases ? taps : 0;
         for (int c = threadIdx.x; c < channels; c += blockDim.x) {
             real sum = 0;
-            for (int b = first; b < last && b * dilation <= column; b += next) {
-                const int from = column - b * dilation, q = from / step;
-                if (q >= places || q * step != from) continue;
-                const long long line = (long long)(shifted ? h * images + n : n * blocks + h) * places + q;
-                sum += u[(((long long)group * lines + line) * phases + i) * run + b * channels + c];
+            for (int h = row / stride, i = row % stride; h >= 0 && i < phases; --h, i += stride) {  // blocks with the row
+                if (h >= blocks) continue;
+                for (int b = first; b < taps && b * dilation <= column; b += next) {
+                    const int from = column - b * dilation, q = from / step;
+                    if (q >= places || q * step != from) continue;
+                    const long long line = (long long)(shifted ? h * images + n : n * blocks + h) * places + q;
+                    sum += u[(((long long)group * lines + line) * phases + i) * run + b * channels + c];
+                }
             }
             x[((long long)pixel * groups + group) * channels + c] = sum;
         }

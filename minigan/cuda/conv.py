@@ -9,13 +9,15 @@ j s + i is row i of block p + j, at every place. With the *bands* (a block's row
 The blocks are the first axis of the bands, so that u_{p + j} of all p is one matrix, which begins j blocks further down
 in the same memory: ceil(k / s) products, with sums over s k C numbers each, and no number of the image is copied more
 than k / t times (all windows together have k k / (s t) copies). The other two primitives are the same sum read
-backwards. docs/gpu.md derives it; bands.cu cuts the bands and adds them up.
+backwards. Where an image has so few channels that its windows are less than what the second product reads and writes of
+y, the windows are bands of their own: one product. docs/gpu.md derives it; bands.cu cuts the bands and adds them up.
 
 In TF32 most convolutions go another way, see implicit_gemm.py.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +58,7 @@ def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Arra
         plain.conv2d(x, w, geometry)  # raises
     if x.shape[3] != w.shape[2] * geometry.groups:
         raise ValueError(f"x has {x.shape[3]} channels, w takes {w.shape[2]} in each of {geometry.groups} groups")
-    bands = Bands.of(x.shape, w.shape[:2], geometry)
+    bands = Bands.of(x.shape, w.shape[:2], geometry, w.shape[3])
     y = array_module(x).empty((bands.places, w.shape[3]), dtype=x.dtype)  # (P N Q, O)
     if implicit_gemm.takes(x.shape, w.shape, bands.to_images(y).shape, geometry, x, weights=w):
         return implicit_gemm.conv2d(x, w, geometry, bands.to_images(y)), x
@@ -70,7 +72,7 @@ def conv2d_input_grad(dy: Array, w: Array, size: tuple[int, int], geometry: Geom
     """See `minigan.functional.conv.conv2d_input_grad`."""
     if dy.shape[1:3] != geometry.out_size(size, w.shape[:2]) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_input_grad(dy, w, size, geometry)
-    bands = Bands.of((len(dy), *size), w.shape[:2], geometry)
+    bands = Bands.of((len(dy), *size, w.shape[2] * geometry.groups), w.shape[:2], geometry, w.shape[3])
     if implicit_gemm.takes((len(dy), *size, w.shape[2]), w.shape, dy.shape, geometry, dy, weights=w):
         dx = bands.empty_images(w.shape[2], dy)
         return implicit_gemm.conv2d_input_grad(dy, w, geometry, dx)
@@ -94,7 +96,7 @@ def conv2d_weight_grad(
     shape = *kernel, x.shape[3] // geometry.groups, dy.shape[3]
     if total is not None and not (total.shape == shape and total.flags.c_contiguous):
         raise ValueError(f"total must lie in one piece, of shape {shape}; its shape is {total.shape}")
-    bands = Bands.of(x.shape, kernel, geometry)
+    bands = Bands.of(x.shape, kernel, geometry, dy.shape[3])
     if total is None:
         return _weight_products(bands, x, dy, array_module(dy).empty(shape, dy.dtype), geometry, add=False)
     with aside(*(x if isinstance(x, Seen) else (x,)), dy):
@@ -139,9 +141,14 @@ class Axis(NamedTuple):
     size: int  # of the image
     before: int  # padding
     kernel: int
-    stride: int  # the length of a block
+    stride: int  # from one block to the next
     dilation: int
     places: int
+
+    @property
+    def overlap(self) -> bool:
+        """Whether neighbouring windows see a pixel, or one between those that they see, in common."""
+        return self.dilation * (self.kernel - 1) >= self.stride
 
     @property
     def one_each(self) -> bool:
@@ -175,7 +182,7 @@ def _exchanged(shape: Shape) -> Shape:
 class Bands:
     """The matrix of which every product takes a part, (G, H' N Q, phases kw I/G), and how images become it.
 
-    Where there is one block only that a window sees, nothing is shifted, and the images can stay the first axis:
+    Where windows do not overlap from top to bottom, nothing is shifted, and the images can stay the first axis:
     (G, N P Q, ...).
     """
 
@@ -186,10 +193,15 @@ class Bands:
     taken: tuple[Run, ...]  # the rows of the kernel, one product each
 
     @classmethod
-    def of(cls, shape: Shape, kernel: Shape, geometry: Geometry) -> "Bands":
-        """`shape`: (N, H, W, ...) of the images."""
+    def of(cls, shape: Shape, kernel: Shape, geometry: Geometry, outputs: int) -> "Bands":
+        """Those of images (N, H, W, I) for so many channels of the output: bands, or windows if that is less to do."""
         rows, columns = (_axis(number, shape[1:3], kernel, geometry) for number in (0, 1))
-        return cls(rows, columns, shape[0], geometry.groups, _runs(rows))
+        bands = cls(rows, columns, shape[0], geometry.groups, _runs(rows))
+        windows = replace(bands, taken=(Run(slice(0, rows.kernel), 0, slice(0, rows.kernel)),))
+        channels = shape[3] // geometry.groups
+        more = math.prod(windows.shape(channels)) - math.prod(bands.shape(channels))  # numbers to be written
+        less = 2 * (len(bands.taken) - 1) * bands.places * outputs  # of y, to be read and written again
+        return windows if rows.dilation == 1 and more < less else bands
 
     @property
     def blocks(self) -> int:
@@ -198,8 +210,8 @@ class Bands:
 
     @property
     def phases(self) -> int:
-        """How many rows of a block the windows see."""
-        return min(self.rows.stride, self.rows.dilation * (self.rows.kernel - 1) + 1)
+        """How many rows belong to a block: more than from it to the next one, if it is a whole window."""
+        return max(run.phases.stop for run in self.taken)
 
     @property
     def places(self) -> int:
@@ -269,7 +281,7 @@ class Bands:
 
     @property
     def _shifted(self) -> bool:
-        return self.taken[-1].block > 0
+        return self.rows.overlap
 
     @property
     def _as_they_lie(self) -> bool:

@@ -187,13 +187,16 @@ class Cost:
     geometry: Geometry
     products: int
     no_copy_of: str = ""  # x, where its bands are x itself
+    channels: tuple[int, int] = (4, 8)
 
 
 COSTS = [
     Cost("dcgan: half the size", (8, 8), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), 2),
     Cost("dcgan: the last one, of one place", (4, 4), (4, 4), Geometry(), 1, "x"),
     Cost("odd kernel, half the size", (8, 8), (5, 5), Geometry((2, 2), (2, 2, 2, 2)), 3),
-    Cost("the same size", (6, 6), (3, 3), Geometry((1, 1), (1, 1, 1, 1)), 3),
+    Cost("the same size", (6, 6), (3, 3), Geometry((1, 1), (1, 1, 1, 1)), 3, channels=(8, 8)),
+    Cost("the same size, of few channels", (6, 6), (3, 3), Geometry((1, 1), (1, 1, 1, 1)), 1),
+    Cost("dcgan: the first one", (8, 8), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), 1, channels=(4, 20)),
     Cost("pixel by pixel", (6, 6), (1, 1), Geometry(), 1, "x"),
     Cost("patch by patch", (6, 6), (2, 3), Geometry((2, 3)), 1),
     Cost("every other pixel", (6, 6), (1, 1), Geometry((2, 2)), 1),
@@ -204,7 +207,7 @@ COSTS = [
 
 @pytest.mark.parametrize("cost", COSTS, ids=lambda cost: cost.story)
 def test_so_many_products_without_a_wasted_multiplication(cost):
-    n, i, o = 3, 4, 8
+    n, (i, o) = 3, cost.channels
     p, q = cost.geometry.out_size(cost.size, cost.kernel)
     x, w, dy = (n, *cost.size, i), (*cost.kernel, i // cost.geometry.groups, o), (n, p, q, o)
     with on_the_gpu() as device, strict_cublas.installed() as library:
@@ -217,7 +220,7 @@ def test_so_many_products_without_a_wasted_multiplication(cost):
 def test_where_every_pixel_is_in_one_window_nothing_is_copied(cost):
     with on_the_gpu() as device:
         x = device.xp.ones((3, *cost.size, 4))
-        bands = Bands.of((3, *cost.size), cost.kernel, cost.geometry)
+        bands = Bands.of(x.shape, cost.kernel, cost.geometry, outputs=8)
         u = bands.cut(x)
         assert x.data.ptr == u.data.ptr == bands.add_up(u).data.ptr
         assert bands.add_up(u).shape == x.shape
@@ -234,9 +237,15 @@ def test_a_convolution_is_few_launches(monkeypatch):
 
 def test_bands_copy_a_number_at_most_twice_where_windows_would_four_times():
     """Half the size by 4 x 4, padding aside."""
-    bands = Bands.of((1, 64, 64), (4, 4), Geometry((2, 2), (1, 1, 1, 1)))
+    bands = Bands.of((1, 64, 64, 3), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), outputs=4)
     assert bands.shape(3) == (1, 33 * 32, 2 * 4 * 3)  # 33 blocks of two rows with windows of four columns
     assert np.prod(bands.shape(3)) <= 33 / 32 * 2 * 64 * 64 * 3
+
+
+def test_windows_of_few_channels_are_less_than_another_pass_over_many():
+    bands = Bands.of((1, 64, 64, 3), (4, 4), Geometry((2, 2), (1, 1, 1, 1)), outputs=64)
+    assert bands.shape(3) == (1, 32 * 32, 4 * 4 * 3)
+    assert len(bands.taken) == 1
 
 
 # Whole rounds -------------------------------------------------------------------------------------------
@@ -267,6 +276,8 @@ BUGS = [
     Bug("conv: added to what was in the memory", conv.conv2d_weight_grad, "add=False", "add=True"),
     Bug("conv: groups of neighbouring rows", conv._by_group, "rows.reshape(len(rows), groups, rows.shape[1] // groups).swapaxes(0, 1)",
         "rows.reshape(groups, len(rows), rows.shape[1] // groups)"),
+    Bug("windows: of dilated kernels too", Bands.of.__func__, "rows.dilation == 1 and", ""),
+    Bug("windows: seen from the next block", Bands.of.__func__, "Run(slice(0, rows.kernel), 0,", "Run(slice(0, rows.kernel), 1,"),
     Bug("rows: dilation forgotten", conv._runs, "tap * rows.dilation", "tap"),
     Bug("rows: dilated taps taken together", conv._runs, "if rows.dilation == 1 else 1", ""),
     Bug("rows: every tap in the first block", conv._runs, "Run(slice(tap, tap + number), block,", "Run(slice(tap, tap + number), 0,"),
@@ -317,13 +328,15 @@ SOURCE_BUGS = [
         ("rest % height) + top", "rest % height)"),
         ("(rows_first ? rest / images : rest % height)", "rest % height"),
         ("rows_first ? rest % images : rest / height;", "rest / height;"),
-        ("h < blocks && i < phases ? taps : 0", "taps"),
-        ("h < blocks &&", ""),
+        ("if (h >= blocks) continue;", ""),
+        ("h >= 0 && i < phases; --h", "h == row / stride && i < phases; --h"),
+        ("i < phases; --h, i += stride", "i < phases; --h, ++i"),
+        ("h >= 0 && i < phases;", "h >= 0 && i < taps;"),
         ("q >= places ||", ""),
         ("|| q * step != from", ""),
         ("dilation == 1 ? step : 1", "step"),
         ("dilation == 1 ? column % step : 0", "column % step"),
-        ("b < last &&", "b < last - 1 &&"),
+        ("b < taps &&", "b < taps - 1 &&"),
         ("shifted ? h * images + n : n * blocks + h", "h * images + n"),
         ("sum += u", "sum = u"),
         ("* groups + group) * channels + c] = sum", "* groups) * channels + c] = sum"),
