@@ -10,7 +10,7 @@ can be read three ways, and each primitive's gradients are the other two. A tran
 is the second one used forwards (Dumoulin & Visin 2016, "A guide to convolution arithmetic").
 
 Shapes: x (N, H, W, I), w (kh, kw, I/groups, O), y and dy (N, P, Q, O). As in all of deep learning
-the kernel is not flipped (a cross-correlation).
+the kernel is not flipped (a cross-correlation). A bias b (O,) is added by the layer, y + b.
 """
 
 from minigan.functional.patches import Geometry, add_patches, patches
