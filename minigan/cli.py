@@ -19,6 +19,13 @@ from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
 
+NARROW = 40  # columns, below which no help can be laid out
+# What Python, or tyro where an option may be left out, says of a word that is no number.
+NOT_A_NUMBER = (
+    r"Error parsing (--[a-z0-9-]+): (?:no type matching .* )?"
+    r"(invalid literal for int\(\) with base 10|could not convert string to float): ('.*')"
+)
+NUMBERS = {"invalid literal for int() with base 10": "a whole number", "could not convert string to float": "a number"}
 BOX = re.compile(r"[╭╮╰╯│─]+|-{9,}")  # of a terminal with Unicode, or without
 
 
@@ -31,6 +38,8 @@ def parse(
     ``--help`` prints and leaves.
     """
     shown = io.StringIO()
+    if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < NARROW:
+        os.environ["COLUMNS"] = str(NARROW)
     try:
         with contextlib.redirect_stderr(shown):
             chosen: Any = tyro.cli(
@@ -76,6 +85,7 @@ def _condense(box: str) -> str:
     title, *rest = lines or ["wrong usage"]
     text = re.sub(r"\s+", " ", " ".join(rest) or title)
     text = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", text)
+    text = re.sub(NOT_A_NUMBER, lambda found: f"{found[1]} takes {NUMBERS[found[2]]}, got {found[3]}", text)
     # What follows is the option's line of the help: " --steps {None}|INT how many (default: 100)".
     return re.sub(r" --[a-z0-9-]+ \S*[A-Z]{3}\S* .*\(default: .*", "", text).strip()
 
@@ -84,6 +94,7 @@ def run(command: Callable[[list[str]], int | None]) -> int:
     """Run a command on sys.argv and turn what goes wrong into one line and an exit code."""
     argv = sys.argv[1:]
     _mend_streams()
+    os.environ["MPLBACKEND"] = "Agg"  # pictures go to files; a notebook sets one that this environment may not have
     choose_blas_kernels()
     try:
         code = command(argv) or 0

@@ -48,6 +48,9 @@ class Options:
             raise UsageError(f"--arithmetic takes three numbers from 0 to {self.count - 1}")
         if self.arithmetic and self.walk is not None:
             raise UsageError("--walk and --arithmetic make different pictures: give one of them")
+        ending = ".png" if self.walk is None else ".gif"
+        if self.out is not None and self.out.suffix.lower() not in ("", ending):
+            raise UsageError(f"--out {self.out}: the picture is a {ending[1:].upper()}, give it the ending {ending}")
 
 
 def main(argv: list[str]) -> int:

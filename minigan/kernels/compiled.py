@@ -12,9 +12,9 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from minigan.kernels.blocks import Grid
+from minigan.kernels.jit import jit
 
 # Of a row of unknown length, compiled code takes 64 numbers at a time and the rest one by one: of the 15 of a window of
 # 5 x 5 colours, all. So short rows have loops of their own, for which the length is a constant.
@@ -24,9 +24,9 @@ ROWS = 128  # summed in the precision of the numbers, before they are added in f
 
 # Sums may be reordered; values that are not finite stay what they are, and are seen. A division by zero gives what it
 # gives in NumPy: to look for one would keep loops from handling sixteen numbers at once.
-compiled = njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True)
+compiled = jit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
 # Besides, a product with a coefficient of zero may be left out.
-compiled_linear = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+compiled_linear = jit(fastmath=True, error_model="numpy")
 
 
 def gather(image: np.ndarray, matrix: np.ndarray, grid: Grid, out: np.ndarray, first: int = 0) -> np.ndarray:

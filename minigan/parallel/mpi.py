@@ -28,7 +28,7 @@ PLACES = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
     ("PMIX_RANK", "", ""),
 )
-INSTALL_HINT = "pip install 'minigan[mpi]', and start it with the mpiexec of the same environment"
+INSTALL_HINT = "pip install '.[mpi]', and start it with the mpiexec of the same environment"
 PATIENCE = 2.0  # seconds to find out whether an error is one of all processes
 
 
@@ -41,7 +41,7 @@ class Launch(NamedTuple):
 def launched() -> Launch | None:
     """What mpiexec has told this process; None if it was started without."""
     for names in PLACES:
-        rank, size, place = (int(os.environ[name]) if name in os.environ else None for name in names)
+        rank, size, place = (int(text) if (text := os.environ.get(name, "")).isdecimal() else None for name in names)
         if rank is not None:
             return Launch(rank, size, rank if place is None else place)
     return None

@@ -11,6 +11,7 @@ types, limits and error messages:
 """
 
 import dataclasses
+import os
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -116,8 +117,16 @@ def _parse(
     default = command(run or RunOptions(), constants or kind())
     if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
         default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.recipe)
+    argv = [word for word in argv if word not in _as_they_are(default.run, default.recipe)]
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
     return chosen.run, chosen.recipe
+
+
+def _as_they_are(*defaults: RunOptions | Recipe) -> set[str]:
+    """Switches that say what is so anyway, such as --flip where a resumed run was started with it."""
+    names = [(options, field.name) for options in defaults for field in dataclasses.fields(options)]
+    switches = [(name, value) for options, name in names if isinstance(value := getattr(options, name), bool)]
+    return {f"--{'' if value else 'no-'}{name.replace('_', '-')}" for name, value in switches}
 
 
 def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:
@@ -149,7 +158,10 @@ def _refuse_other_run(path: Path, before: tuple[RunOptions, Recipe], after: tupl
 
 
 def _stored(options: RunOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in STORED}
+    """With the path of the images in full: a run may be resumed from another folder."""
+    kind, _, path = options.data.partition(":")
+    data = f"{kind}:{os.path.abspath(os.path.expanduser(path))}" if path else options.data
+    return {name: getattr(options, name) for name in STORED} | {"data": data}
 
 
 def write_config(folder: RunFolder, options: RunOptions, recipe: Recipe) -> None:
@@ -173,7 +185,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
         document = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}") from err
-    except (tomllib.TOMLDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:  # ValueError: not TOML, or a number of thousands of digits
         raise UsageError(f"{path} is no valid TOML: {err}") from err
     known = ("recipe", "minigan", *SECTIONS)
     for key, value in document.items():
@@ -193,7 +205,10 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
 def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
-    if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
+    if isinstance(value, bool) != isinstance(default, bool):
+        expected = "is true or false" if isinstance(default, bool) else "is neither true nor false"
+        raise UsageError(f"{key} = {str(value).lower()}: {key} {expected}")
+    if isinstance(value, bool):  # a switch: it is there or not
         switch = option if value else option.replace("--", "--no-", 1)
         return [] if value == default else [switch]
     if not isinstance(value, list | tuple):

@@ -1,5 +1,7 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
 
+import errno
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +12,8 @@ from minigan.runs.doctor import Diagnosis, in_a_word
 from minigan.runs.metrics import Row
 
 PLAIN_SECONDS = 10  # between two lines off a terminal
+NOBODY = (errno.EPIPE, errno.EIO)  # a pipe that has been closed, a terminal that is gone
+UNREAD = 141  # exit code, 128 + SIGPIPE as in shells
 
 
 class _Bar(tqdm):
@@ -24,6 +28,7 @@ class Bar:
             total=goal, initial=step, unit="step", dynamic_ncols=True, leave=False,
             disable=hidden or not sys.stderr.isatty(),
         )  # fmt: skip
+        self.exit_code = 0  # not 0 once nobody reads what is said
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
 
@@ -41,9 +46,15 @@ class Bar:
             self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {words()}")
 
     def say(self, line: str) -> None:
-        """Print a line without tearing the bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """Print a line without tearing the bar; if nobody reads it any more, say nothing from here on."""
+        try:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+        except OSError as err:
+            if err.errno not in NOBODY:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.exit_code = UNREAD
 
     def close(self) -> None:
         self._bar.close()

@@ -1,19 +1,26 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the round it is in; a second Ctrl-C leaves at once."""
+"""Ctrl-C, SIGTERM and a terminal that is closed ask a run to stop after the round it is in; a second Ctrl-C leaves
+at once.
+"""
 
 import signal
 from types import FrameType, TracebackType
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    EXIT_CODES[signal.SIGHUP] = 129
 
 
 class StopRequest:
-    """A context in which the two signals only set `exit_code`; what was set before is put back."""
+    """A context in which these signals only set `exit_code`, unless they are ignored (nohup); what was set before is
+    put back.
+    """
 
     def __init__(self) -> None:
         self.exit_code = 0  # not 0 once somebody has asked
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._ask) for number in EXIT_CODES}
+        heard = [number for number in EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._ask) for number in heard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from minigan import __version__
 from minigan.backend import Device
 from minigan.data.batches import Batches
+from minigan.data.sources import fingerprint
 from minigan.errors import CheckpointError, DataError, UsageError, UserError, machine_failure
 from minigan.games import Metrics
 from minigan.parallel.team import ALONE, Team
@@ -77,6 +78,7 @@ class Trainer:
         self.rows: list[Row] = []
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
+        self._pixels = fingerprint(self.images)
         self._check_smallest_batch()
 
     @property
@@ -101,6 +103,11 @@ class Trainer:
             )
         for name, mine in self._identity().items():
             then = checkpoint.facts.get(name, mine)  # loaded networks do not tell how many images there were
+            if then != mine and name == "pixels":
+                raise CheckpointError(
+                    f"the images of {self.options.data} are others than those that the run was trained on: "
+                    "put those back, or begin a new run"
+                )
             if then != mine:
                 raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
@@ -128,7 +135,7 @@ class Trainer:
             with StopRequest() as stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
                 if self.state.step == 0 and self.team.leads:
                     self._snapshot()
-                while self.state.step < self.goal and not self.team.largest(stop.exit_code):
+                while self.state.step < self.goal and not self.team.largest(stop.exit_code or progress.exit_code):
                     self._round(record, progress)
                 self._save(record)
             self._final_pictures()
@@ -144,7 +151,7 @@ class Trainer:
         finally:
             progress.close()
             record.close()
-        return self.team.largest(stop.exit_code)
+        return self.team.largest(stop.exit_code or progress.exit_code)
 
     def diagnoses(self) -> list[Diagnosis]:
         """What is wrong with the run, as far as its numbers tell."""
@@ -207,6 +214,7 @@ class Trainer:
             "seed": self.options.seed,
             "images": len(self.images),
             "image_shape": list(self.images.shape[1:]),
+            "pixels": self._pixels,
         }
 
     def _arithmetic(self) -> str:

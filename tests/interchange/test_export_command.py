@@ -92,7 +92,7 @@ def test_a_dcgan_is_written_under_the_names_of_pytorch_s_examples(runs, network,
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_onnx_is_written_and_runs(runs, network):
-    pytest.importorskip("onnx", reason="writes ONNX, and onnx is not installed: pip install 'minigan[export]'")
+    pytest.importorskip("onnx", reason="writes ONNX, and onnx is not installed: pip install '.[export]'")
     runtime = pytest.importorskip("onnxruntime", reason="runs ONNX, and onnxruntime is not installed")
     printed = export(runs, "mlp-mnist", "--format", "onnx", "--network", network)
     assert f"mlp-mnist/{network}.onnx\n" in printed
@@ -134,7 +134,7 @@ def test_without_onnx_it_says_what_to_install(runs, tmp_path):
         cwd=runs, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "minigan: error: the format onnx needs the package onnx: pip install 'minigan[export]'\n"
+    assert done.stderr == "minigan: error: the format onnx needs the package onnx: pip install '.[export]'\n"
     assert not (tmp_path / "out").exists()
 
 

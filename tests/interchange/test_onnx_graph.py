@@ -8,7 +8,7 @@ from minigan.interchange.onnx_graph import OPERATORS, TRANSLATIONS, onnx_bytes
 from minigan.interchange.steps import Untranslatable
 from tests.interchange.networks import LAYERS, NETWORKS, ONLY_ONNX, Case, first
 
-pytest.importorskip("onnx", reason="writes ONNX, and onnx is not installed: pip install 'minigan[export]'")
+pytest.importorskip("onnx", reason="writes ONNX, and onnx is not installed: pip install '.[export]'")
 
 ALL = NETWORKS | LAYERS | {name: case for name, (case, _) in ONLY_ONNX.items()}
 every_network = pytest.mark.parametrize("case", ALL.values(), ids=ALL)

@@ -43,6 +43,8 @@ def fake_mpi(monkeypatch, size):
         ({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "0"}, Launch(1, 4, 0)),
         ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_RANK": "3"}, Launch(3, 4, 3)),
         ({"PMIX_RANK": "2"}, Launch(2, None, 2)),
+        ({"PMI_RANK": "", "PMIX_RANK": "2"}, Launch(2, None, 2)),
+        ({"OMPI_COMM_WORLD_RANK": "x"}, None),
     ],
 )
 def test_what_launchers_tell(variables, expected, monkeypatch):
@@ -64,7 +66,7 @@ def test_without_mpi4py_one_process_a_machine_says_what_to_install(place, monkey
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     before = sys.stderr
     monkeypatch.setattr(sys, "stderr", before)  # so that it comes back
-    with pytest.raises(UserError, match=r"needs mpi4py.*pip install 'minigan\[mpi\]'"), joined():
+    with pytest.raises(UserError, match=r"needs mpi4py.*pip install '\.\[mpi\]'"), joined():
         pass
     print("a line", file=sys.stderr)
     assert capsys.readouterr().err == ("a line\n" if place == "0" else "")

@@ -336,7 +336,7 @@ def test_the_command_writes_the_page_and_says_where(run, tmp_path, capsys):
     [
         [], ["--steps", "9", "--seed", "3"], ["dcgan-28", "--no-first-norm"],
         ["mlp-2014", "--epochs", "2", "--last-batch", "keep"],
-        ["dcgan-64", "--size", "48", "96", "--flip", "--data", "folder:a b'\"$x", "--lr", "1e-05"],
+        ["dcgan-64", "--size", "48", "96", "--flip", "--data", "folder:/a b'\"$x", "--lr", "1e-05"],
         ["mlp-mnist", "--hidden-g", "8", "9", "--precision", "float64", "--snapshot-every", "7"],
     ],
 )  # fmt: skip

@@ -94,8 +94,8 @@ def test_steps_and_epochs_replace_each_other_across_file_and_command_line(in_fil
     [
         (RunOptions(), MLPMnist()),
         (RunOptions(steps=7, seed=2**32 - 1, precision="float64"), MLP2014(lr=1 / 3, momentum_epochs=3)),
-        (RunOptions(epochs=3, data="mnist:a b/-x'\"\\é", last_batch="keep"), MLPMnist(hidden_g=(5,), hidden_d=())),
-        (RunOptions(data="mnist:bytes-\udcff-that-are-no-text"), MLPMnist(lr_g=1e-9, average=0.0)),
+        (RunOptions(epochs=3, data="mnist:/a b/-x'\"\\é", last_batch="keep"), MLPMnist(hidden_g=(5,), hidden_d=())),
+        (RunOptions(data="mnist:/bytes-\udcff-that-are-no-text"), MLPMnist(lr_g=1e-9, average=0.0)),
         (RunOptions(data="--overwrite", log_every=3, snapshot_every=4, checkpoint_every=5), MLPMnist()),
     ],
     ids=["defaults", "numbers", "path", "undecodable path", "looks like an option"],
@@ -125,7 +125,8 @@ def test_what_belongs_to_one_call_is_not_stored():
         (["--step", "5"], r"Unrecognized.*--step\b"),
         (["--res"], r"Unrecognized.*--res\b"),
         (["--hiden-g", "5"], "--hidden-g"),
-        (["--steps", "many"], "--steps.*'many'"),
+        (["--steps", "many"], "^--steps takes a whole number, got 'many' "),
+        (["--seed", "1e3"], "^--seed takes a whole number, got '1e3' "),
         (["--steps"], "--steps"),
         (["--steps", "1.5"], "--steps.*'1.5'"),
         (["--steps", "0"], "--steps 0 is out of range: the smallest is 1"),
@@ -139,7 +140,8 @@ def test_what_belongs_to_one_call_is_not_stored():
         (["--lr-g", "0"], "--lr-g 0.0 is out of range: allowed are 1e-09 to 10"),
         (["--lr-g", "nan"], "--lr-g nan is out of range"),
         (["--lr-g", "inf"], "--lr-g inf is out of range"),
-        (["--lr-g", "fast"], "--lr-g.*'fast'"),
+        (["--lr-g", "fast"], "^--lr-g takes a number, got 'fast' "),
+        (["--image-memory", "all"], "^--image-memory takes a number, got 'all' "),
         (["--average", "1"], "--average 1.0 is out of range"),
         (["--hidden-g", "8", "0"], "--hidden-g 0 is out of range"),
         (["--batch-size", "0"], "--batch-size 0 is out of range"),
@@ -180,8 +182,10 @@ def test_a_mistake_on_the_command_line_is_named_in_one_line(argv, match):
         ("[run]\nhelp = true", "unknown key 'help'"),
         ('[run]\n"tyro-print-completion" = "bash"', "unknown key"),
         *[(f"[run]\n{key} = true", f"unknown key '{key}'") for key in CALL_ONLY],
-        ("[run]\nsteps = true", "--steps.*'True'"),
-        ("[run]\nsteps = false", "--steps.*'False'"),
+        ("[run]\nsteps = true", "steps = true: steps is neither true nor false"),
+        ("[run]\nsteps = false", "steps = false: steps is neither true nor false"),
+        ("[run]\ntf32 = 1", "tf32 = 1: tf32 is true or false"),
+        ("[run]\nsteps = " + "1" * 5000, "is no valid TOML"),
         ("[run]\nseed = 1.5", "--seed.*'1.5'"),
         ('[run]\nseed = "--debug"', "--seed"),
         ("[run]\nseed = []", "--seed"),
@@ -298,6 +302,33 @@ def test_switches_survive_in_the_file_of_a_run(recipe):
     folder.open()
     write_config(folder, RunOptions(), recipe)
     assert read_run_config(folder.config) == (RunOptions(), recipe)
+
+
+@pytest.mark.parametrize(
+    ("before", "again"), [(["--flip"], ["--flip"]), ([], ["--no-flip"]), (["--flip", "--tf32"], ["--tf32", "--flip"])]
+)
+def test_a_switch_may_say_what_is_so_already(before, again):
+    started = parse_command(["dcgan-64", *before])
+    folder = RunFolder(Path("run"))
+    folder.open()
+    write_config(folder, *started)
+    resumed = parse_command(["dcgan-64", "--resume", "--out", "run", *again])
+    assert (resumed[1], resumed[0].tf32) == (started[1], started[0].tf32)
+    assert parse_command(["--config", "run/config.toml", *again]) == (
+        dataclasses.replace(started[0], config=Path("run/config.toml")), started[1],
+    )  # fmt: skip
+
+
+def test_the_folder_of_the_images_is_stored_in_full(tmp_path, monkeypatch):
+    options, recipe = parse_command(["--data", "folder:photos"])
+    full = f"folder:{Path.cwd() / 'photos'}"
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    write_config(folder, options, recipe)
+    monkeypatch.chdir("/")
+    assert parse_command(["--resume", "--out", str(folder.path)])[0].data == full
+    monkeypatch.chdir(tmp_path)
+    assert parse_command(["--resume", "--out", "run", "--data", "folder:photos"])[0].data == "folder:photos"
 
 
 def test_a_switch_can_be_turned_off_on_the_command_line():

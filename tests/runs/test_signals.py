@@ -6,10 +6,10 @@ import pytest
 
 from minigan.runs.signals import StopRequest
 
-SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
+SIGINT, SIGTERM, SIGHUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
-@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129)])
 def test_a_signal_only_sets_the_exit_code(number, code):
     with StopRequest() as stop:
         assert stop.exit_code == 0
@@ -17,7 +17,7 @@ def test_a_signal_only_sets_the_exit_code(number, code):
         assert stop.exit_code == code
 
 
-@pytest.mark.parametrize("first", [SIGINT, SIGTERM])
+@pytest.mark.parametrize("first", [SIGINT, SIGTERM, SIGHUP])
 def test_ctrl_c_after_a_request_leaves_at_once(first):
     with StopRequest():
         signal.raise_signal(first)
@@ -30,6 +30,16 @@ def test_a_second_sigterm_still_waits():
         signal.raise_signal(SIGTERM)
         signal.raise_signal(SIGTERM)
         assert stop.exit_code == 143
+
+
+def test_a_run_under_nohup_does_not_hear_that_the_terminal_is_closed():
+    before = signal.signal(SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(SIGHUP)
+            assert stop.exit_code == 0
+    finally:
+        signal.signal(SIGHUP, before)
 
 
 @pytest.mark.parametrize("error", [None, KeyError])

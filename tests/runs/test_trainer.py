@@ -141,9 +141,8 @@ def test_an_image_that_is_gone_stops_the_run_and_names_the_last_good_checkpoint(
 
     gone, before = [], threading.active_count()
     play(tmp_path, images=streamed(make), steps=8)
-    gone.append(True)
     with pytest.raises(DataError, match=r"'a.png' is gone; the last good checkpoint is step 8"):
-        play(tmp_path, images=streamed(make), resume=True)
+        play(tmp_path, images=streamed(make), resume=True, before=lambda _trainer: gone.append(True))
     assert threading.active_count() == before
     gone.clear()
     play(tmp_path, images=streamed(make), resume=True)
@@ -429,6 +428,8 @@ def test_other_linear_algebra_is_noted_on_resume(tmp_path, monkeypatch):
         ({"seed": 5}, "the checkpoint's seed is 0, this run's is 5"),
         ({"images": IMAGES[:32]}, "the checkpoint's images is 40, this run's is 32"),
         ({"images": IMAGES.reshape(40, 4, 9, 1)}, r"image_shape is \[6, 6, 1\], this run's is \[4, 9, 1\]"),
+        ({"images": IMAGES[::-1]}, "the images of mnist5k are others than those that the run was trained on"),
+        ({"images": streamed(IMAGES[::-1].__getitem__)}, "the images of mnist5k are others"),
         ({"recipe": MAXOUT}, "the checkpoint's recipe is mlp-mnist, this run's is mlp-2014"),
         ({"recipe": dataclasses.replace(SMALL, latent=4)}, r"generator\.dense1\.w is \(3, 8\), not \(4, 8\)"),
         ({"precision": "float64"}, "another --precision"),
