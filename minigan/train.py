@@ -110,11 +110,7 @@ def prepare(
     trainer = Trainer(recipe, options, folder, device, recipe.training_part(images), scoring, team)
     if options.resume:
         tell(trainer.resume())
-    trainer.check_same()  # from here on nobody reads what is about to be replaced
-    if team.leads:
-        if not options.resume:
-            folder.clear()
-        write_config(folder, options, recipe)
+    trainer.check_same()  # from here on nobody reads what will be replaced
     where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
     print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {trainer.goal}")
     if trainer.goal <= trainer.state.step:
@@ -124,6 +120,10 @@ def prepare(
     if scoring:
         print(f"scores every {options.evaluate_every} steps: {scoring.words}")
     print(f"run folder: {folder.path}", flush=True)
+    if team.leads:  # all that can be wrong with the start has been, and an older run is not lost for nothing
+        if not options.resume:
+            folder.clear()
+        write_config(folder, options, recipe)
     return trainer
 
 

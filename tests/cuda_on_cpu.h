@@ -37,8 +37,9 @@ enum State { READY, TOGETHER, WAITING, ENDED };  // TOGETHER: waiting for the wa
 struct Copy { float* to; const float* from; bool there; int group; };  // into shared memory, begun and not arrived
 struct Fiber {
     jmp_buf place; ucontext_t birth; bool born; State state; dim3 index;
-    float a[4], b[2];  // its share of a product's factors
-    const float* row;  // that it loads for its warp
+    void (*meeting)(Fiber** warp);  // what the warp does together, when all its threads have come
+    float a[4], b[2], *c;  // its share of a product
+    const float* row; unsigned* to;  // that it loads for its warp, and where its numbers go
     std::vector<Copy> copies;
     int group;
 };
@@ -115,6 +116,15 @@ static bool all(unsigned first, unsigned last, State from, State to) {
     return true;
 }
 
+// False if a thread of the warp has not come, or for something else.
+static bool meet(Fiber** warp) {
+    for (unsigned lane = 0; lane < WARP; ++lane)
+        if (warp[lane]->state != TOGETHER || warp[lane]->meeting != warp[0]->meeting) return false;
+    warp[0]->meeting(warp);
+    for (unsigned lane = 0; lane < WARP; ++lane) warp[lane]->state = READY;
+    return true;
+}
+
 static bool run_block(unsigned threads) {
     if (__start_block_memory) memset(__start_block_memory, 0xFF, __stop_block_memory - __start_block_memory);
     for (unsigned i = 0; i < threads; ++i) {
@@ -134,7 +144,7 @@ static bool run_block(unsigned threads) {
         if (in_state[WAITING] == threads) all(0, threads, WAITING, READY);
         else if (!in_state[TOGETHER] || threads % WARP) return false;
         else for (unsigned w = 0; w < threads; w += WARP)
-            if (!all(w, w + WARP, TOGETHER, READY) && any(w, w + WARP, TOGETHER)) return false;
+            if (any(w, w + WARP, TOGETHER) && !meet(fibers + w)) return false;
     }
 }
 
@@ -227,38 +237,47 @@ static bool within_an_array(const float* four) {
     return !span_count;
 }
 
-static unsigned number_of(const Fiber* thread) {
-    return thread->index.x + blockDim.x * (thread->index.y + blockDim.y * thread->index.z);
+static void multiply(Fiber** warp) {
+    float a[16][8], b[8][8];  // a row of b is a column of the factor
+    for (unsigned lane = 0; lane < WARP; ++lane) {
+        const unsigned g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 4; ++i) a[g + i % 2 * 8][t + i / 2 * 4] = warp[lane]->a[i];
+        for (int i = 0; i < 2; ++i) b[g][t + i * 4] = warp[lane]->b[i];
+    }
+    for (unsigned lane = 0; lane < WARP; ++lane)
+        for (int i = 0; i < 4; ++i) {
+            const float *const row = a[lane / 4 + i / 2 * 8], *const column = b[2 * (lane % 4) + i % 2];
+            float sum = warp[lane]->c[i];
+            for (int k = 0; k < 8; ++k) sum += row[k] * column[k];
+            warp[lane]->c[i] = sum;
+        }
 }
-static Fiber** warp_of(const Fiber* thread) { return fibers + number_of(thread) / WARP * WARP; }
+
+static void load(Fiber** warp) {
+    for (unsigned lane = 0; lane < WARP; ++lane)
+        for (unsigned q = 0; q < 4; ++q) {
+            const float* const from = warp[q * 8 + lane / 4]->row;
+            warp[lane]->to[q] = __float_as_uint(aligned(from) ? from[lane % 4] : NAN);
+        }
+}
 
 }  // namespace on_cpu
 
 static void multiply_add(float (&c)[4], const unsigned* a, const unsigned* b) {
-    using namespace on_cpu;
-    Fiber* const self = current;
+    on_cpu::Fiber* const self = on_cpu::current;
     for (int i = 0; i < 4; ++i) self->a[i] = from_tf32(a[i]);
     for (int i = 0; i < 2; ++i) self->b[i] = from_tf32(b[i]);
-    pause(TOGETHER);
-    Fiber** const warp = warp_of(self);
-    const unsigned g = number_of(self) % WARP / 4, t = number_of(self) % 4;
-    for (int i = 0; i < 4; ++i)
-        for (unsigned k = 0; k < 8; ++k)  // (row, k) is number i / 2 + k / 4 * 2 of thread (row % 8, k % 4)
-            c[i] += warp[g * 4 + k % 4]->a[i / 2 + k / 4 * 2] * warp[(2 * t + i % 2) * 4 + k % 4]->b[k / 4];
-    pause(TOGETHER);  // all have read
+    self->c = c;
+    self->meeting = on_cpu::multiply;
+    on_cpu::pause(on_cpu::TOGETHER);
 }
 
 static void load_matrices(unsigned (&to)[4], const float* row) {
-    using namespace on_cpu;
-    Fiber* const self = current;
+    on_cpu::Fiber* const self = on_cpu::current;
     self->row = row;
-    pause(TOGETHER);
-    const unsigned g = number_of(self) % WARP / 4, t = number_of(self) % 4;
-    for (unsigned q = 0; q < 4; ++q) {
-        const float* const from = warp_of(self)[q * 8 + g]->row;
-        to[q] = __float_as_uint(aligned(from) ? from[t] : NAN);
-    }
-    pause(TOGETHER);  // all have read
+    self->to = to;
+    self->meeting = on_cpu::load;
+    on_cpu::pause(on_cpu::TOGETHER);
 }
 
 static void arrive(const on_cpu::Copy& copy) {

@@ -34,13 +34,9 @@ def play(tmp_path):
     return lambda: subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
-DAMAGES = {"empty": slice(0), "cut off": slice(20), "turned around": slice(None, None, -1)}
-
-
-@pytest.mark.parametrize("kind", ["nbi", "nbc"])
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_files_are_compiled_again(play, tmp_path, kind, damage):
-    assert [play(), play()] == ["compiled", "kept"]
+@pytest.mark.parametrize(("kind", "left"), [("nbi", 0), ("nbi", 20), ("nbc", 20)])
+def test_files_cut_off_are_compiled_again(play, tmp_path, kind, left):
+    assert play() == "compiled"
     (file,) = tmp_path.glob(f"kept/*/*.{kind}")
-    file.write_bytes(file.read_bytes()[damage])
+    file.write_bytes(file.read_bytes()[:left])
     assert [play(), play()] == ["compiled", "kept"]
