@@ -5,6 +5,7 @@ contiguous, grids and blocks of no thread or of too many, threads that wait at a
 Noticed: writing outside the arrays. What is read outside them is NaN.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -47,20 +48,44 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
     if compiler() is None:
         pytest.skip("no g++, which stands in for the compiler of CUDA sources")
     kernels = "\n".join(f"CALLABLE({name})" for name in kernel_names(code))
-    text = f'#include "{HEADER}"\n{code}\n{kernels}\n'
-    command = ["g++", "-x", "c++", "-std=c++17", "-O1", "-shared", "-fPIC", "-w", *UNCHECKED, *options, "-"]
-    key = hashlib.sha256("\0".join([HEADER.read_text(), text, *command]).encode()).hexdigest()[:24]
-    folder = Path(tempfile.gettempdir()) / f"cuda-on-cpu-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    assert folder.stat().st_uid == os.getuid(), f"{folder} belongs to somebody else: remove it"
-    library = folder / f"{key}.so"
-    if not library.exists():
-        fresh = folder / f"{key}.{os.getpid()}"
+    text = f'#include "{compiled_header()}"\n{code}\n{kernels}\n'
+    return ctypes.PyDLL(str(made("so", text, ["-x", "c++", "-shared", *options, "-"])))
+
+
+@cache
+def compiled_header() -> Path:
+    """A copy of the header, with its compiled form beside it, which g++ takes instead: that is half of its work."""
+    text = HEADER.read_text()
+    header = kept("h", text, lambda fresh: fresh.write_text(text))
+    compact = made("gch", text, ["-x", "c++-header", str(header)])
+    with contextlib.suppress(FileExistsError):
+        header.with_suffix(".h.gch").symlink_to(compact)
+    return header
+
+
+def made(ending: str, text: str, how: list[str]) -> Path:
+    """What g++ makes of the text. Raises CompileError."""
+    command = ["g++", "-std=c++17", "-O1", "-fPIC", "-w", *UNCHECKED, *how]
+
+    def compile_into(fresh: Path) -> None:
         done = subprocess.run([*command, "-o", fresh], input=text, text=True, capture_output=True)
         if done.returncode:
             raise CompileError(done.stderr)
-        fresh.rename(library)
-    return ctypes.PyDLL(str(library))
+
+    return kept(ending, "\0".join([text, *command]), compile_into)
+
+
+def kept(ending: str, key: str, make: Callable[[Path], object]) -> Path:
+    """A file in the folder for temporary files, made once for each key."""
+    folder = Path(tempfile.gettempdir()) / f"cuda-on-cpu-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    assert folder.stat().st_uid == os.getuid(), f"{folder} belongs to somebody else: remove it"
+    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.{ending}"
+    if not file.exists():
+        fresh = file.with_suffix(f".{os.getpid()}")
+        make(fresh)
+        fresh.rename(file)
+    return file
 
 
 class CompileError(Exception):

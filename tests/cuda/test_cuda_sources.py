@@ -13,11 +13,12 @@ from tests.strict_kernels import kernel_names
 
 FIRST = {"common", *(name for names in launch.BEFORE.values() for name in names)}
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem not in FIRST)
-every_file = pytest.mark.parametrize("file", FILES)
+# All but those that are for one precision are compiled for both.
+EACH = [(file, real) for file in FILES for real in launch.REALS.values() if file != "implicit_gemm" or real == "float"]
+every_source = pytest.mark.parametrize(("file", "real"), EACH)
 
 
-@every_file
-@pytest.mark.parametrize("real", launch.REALS.values())
+@every_source
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc, the compiler of CUDA sources")
 def test_they_compile_for_an_h100(file, real, tmp_path):
     path = tmp_path / f"{file}.cu"
@@ -27,8 +28,7 @@ def test_they_compile_for_an_h100(file, real, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@every_file
-@pytest.mark.parametrize("real", launch.REALS.values())
+@every_source
 @pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC, the compiler that CuPy uses")
 def test_cupys_compiler_takes_them_for_an_h100(file, real):
     """With CuPy's own options besides ours. What it gives is for the GPU itself, and has all kernels in it."""
@@ -44,7 +44,7 @@ def test_cupys_compiler_refuses_a_mistake():
         nvrtc.compiled('extern "C" __global__ void f(float* x) { x[0] = unknown; }', ("-arch=sm_90",))
 
 
-@every_file
+@pytest.mark.parametrize("file", FILES)
 def test_every_kernel_is_launched(file):
     """By a string in the Python code beside it."""
     strings = {

@@ -681,11 +681,18 @@ def test_an_empty_name_in_a_zip_is_left_out(tmp_path):
 
 
 @real_data
-def test_real_cats():
-    data = load(Path(os.environ["MINIGAN_DATA"], "cats64", "cats64.zip"))
-    assert data.images.shape == (19510, 64, 64, 3)
+def test_real_cats(tmp_path):
+    """Every tenth of them: all take a quarter of a minute."""
+    path = tmp_path / "cats.zip"
+    with zipfile.ZipFile(Path(os.environ["MINIGAN_DATA"], "cats64", "cats64.zip")) as whole:
+        assert len(whole.namelist()) >= 19510
+        with zipfile.ZipFile(path, "w") as some:
+            for name in [name for name in whole.namelist() if name.endswith(".jpg")][::10]:
+                some.writestr(name, whole.read(name))
+    data = load(path)
+    assert data.images.shape == (1951, 64, 64, 3)
     assert (data.labels, len(data.notices)) == (None, 1)
-    assert 80 < data.images[::100].mean() < 160
+    assert 80 < data.images[::10].mean() < 160
 
 
 @real_data
