@@ -8,7 +8,7 @@ def pixel_shuffle(x: Array, factor: int) -> Array:
 
     The idea of Shi et al. 2016 (eq. 4), in PyTorch's order of the channels.
 
-    .. math:: y_{n,\, hr + i,\, wr + j,\, c} = x_{n, h, w,\, c r^2 + i r + j}
+    .. math:: y_{n,\, hr + a,\, jr + b,\, c} = x_{n, h, j,\, c r^2 + a r + b}
 
     A pure rearrangement, so its inverse is its transpose: backward is `pixel_unshuffle`.
 

@@ -68,7 +68,7 @@ def max_pool_backward(dy: Array, cache: MaxPoolCache, kernel: tuple[int, int], g
 
 
 def global_average(x: Array) -> tuple[Array, GlobalAverageCache]:
-    r"""Mean over the image (Lin et al. 2014): :math:`y_{nc} = \frac{1}{HW} \sum_{hw} x_{nhwc}`.
+    r"""Mean over the image (Lin et al. 2014): :math:`y_{nc} = \frac{1}{HW} \sum_{hj} x_{nhjc}`.
 
     Parameters: x (N, H, W, C). Returns y (N, C) and the cache.
     """
@@ -76,7 +76,7 @@ def global_average(x: Array) -> tuple[Array, GlobalAverageCache]:
 
 
 def global_average_backward(dy: Array, cache: GlobalAverageCache) -> Array:
-    r"""Every pixel gets the same share: :math:`dx_{nhwc} = dy_{nc} / (HW)`.
+    r"""Every pixel gets the same share: :math:`dx_{nhjc} = dy_{nc} / (HW)`.
 
     Parameters: dy (N, C). Returns dx (N, H, W, C).
     """

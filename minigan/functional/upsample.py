@@ -10,7 +10,7 @@ from minigan.typing import Array
 
 
 def upsample_nearest(x: Array, factor: int) -> Array:
-    r"""Repeat each pixel factor x factor times: :math:`y_{n,h,w,c} = x_{n,\lfloor h/f\rfloor,\lfloor w/f\rfloor,c}`.
+    r"""Repeat each pixel factor x factor times: :math:`y_{n,h,j,c} = x_{n,\lfloor h/f\rfloor,\lfloor j/f\rfloor,c}`.
 
     Parameters: x (N, H, W, C). Returns y (N, fH, fW, C).
     """
