@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
 
-NARROW = 40  # columns, below which no help can be laid out
+NARROW, WIDE = 40, 10_000  # columns, between which help can be laid out
 # What Python, or tyro where an option may be left out, says of a word that is no number.
 NOT_A_NUMBER = (
     r"Error parsing (--[a-z0-9-]+): (?:no type matching .* )?"
@@ -38,7 +39,7 @@ def parse(
     ``--help`` prints and leaves.
     """
     shown = io.StringIO()
-    if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) < NARROW:
+    if not NARROW <= _columns() <= WIDE:
         os.environ["COLUMNS"] = str(NARROW)
     try:
         with contextlib.redirect_stderr(shown):
@@ -56,6 +57,13 @@ def parse(
         raise UsageError(f"{_condense(shown.getvalue())} ({prog} --help shows all options)") from None
     checked: Options = chosen
     return checked
+
+
+def _columns() -> int:
+    try:
+        return shutil.get_terminal_size().columns
+    except ValueError:  # COLUMNS has thousands of digits
+        return 0
 
 
 def parse_known(options: type[Options], argv: Sequence[str]) -> Options:

@@ -124,11 +124,12 @@ def watch(
         # Small matrices: more threads are slower, and not bit-exact.
         with compute(options.kernels, 1, 0), np.errstate(all="ignore"):  # looked at by `look`
             for step, g, d in rounds(toy, steps, options.batch_size or toy.batch_size, lr, options.seed):
-                if step in looks or stop.exit_code:
+                asked = stop.exit_code or bar.exit_code
+                if step in looks or asked:
                     views[step] = look(toy, g, d, step, options.seed)
                     measured[step] = measures(toy, views[step])
                     write_table(table, measured)
-                if stop.exit_code:
+                if asked:
                     break
                 if step:
                     bar.advance()

@@ -75,8 +75,6 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
     from minigan.runs.blas import compute
-    from minigan.runs.progress import UNREAD
-    from minigan.runs.trainer import resume_command
 
     memory = options.image_memory * 2**30 / team.neighbours
     data = load_images(options.data, size=recipe.image_size, memory=memory)
@@ -86,12 +84,7 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
         trainer = prepare(options, recipe, folder, device, team, data.images)
         began = time.monotonic()
         code = run(trainer)
-        report(trainer, time.monotonic() - began)
-    if code:
-        # Where nobody reads the output any more, somebody may still read this.
-        out = sys.stderr if code == UNREAD else sys.stdout
-        command = resume_command(folder.path, trainer.goal)
-        print(f"stopped at step {trainer.state.step}; go on with: {command}", file=out)
+        last_words(trainer, time.monotonic() - began, code)
     return code
 
 
@@ -147,6 +140,24 @@ def tell(notes: "Iterable[str]") -> None:
     """What the user should know, a line each."""
     for note in notes:
         print(f"note: {note}", flush=True)
+
+
+def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
+    """How it went, and how to go on; all is saved, so that it does not matter if nobody reads that any more."""
+    from minigan.runs.progress import NOBODY, UNREAD
+    from minigan.runs.trainer import resume_command
+
+    out = sys.stderr if code == UNREAD else sys.stdout
+    command = resume_command(trainer.folder.path, trainer.goal)
+    try:
+        report(trainer, seconds)
+        if code and trainer.team.leads:
+            print(f"stopped at step {trainer.state.step}; go on with: {command}", file=out)
+        out.flush()
+    except OSError as err:
+        if err.errno not in NOBODY:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def report(trainer: "Trainer", seconds: float) -> None:

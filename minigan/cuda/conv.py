@@ -194,14 +194,17 @@ class Bands:
 
     @classmethod
     def of(cls, shape: Shape, kernel: Shape, geometry: Geometry, outputs: int) -> "Bands":
-        """Those of images (N, H, W, I) for so many channels of the output: bands, or windows if that is less to do."""
+        """Those of images (N, H, W, I) for so many channels of the output: bands, or windows if these are no more than
+        the output and less to do.
+        """
         rows, columns = (_axis(number, shape[1:3], kernel, geometry) for number in (0, 1))
         bands = cls(rows, columns, shape[0], geometry.groups, _runs(rows))
         windows = replace(bands, taken=(Run(slice(0, rows.kernel), 0, slice(0, rows.kernel)),))
         channels = shape[3] // geometry.groups
-        more = math.prod(windows.shape(channels)) - math.prod(bands.shape(channels))  # numbers to be written
-        less = 2 * (len(bands.taken) - 1) * bands.places * outputs  # of y, to be read and written again
-        return windows if rows.dilation == 1 and more < less else bands
+        y, size = bands.places * outputs, math.prod(windows.shape(channels))  # numbers
+        more = size - math.prod(bands.shape(channels))  # to be written
+        less = 2 * (len(bands.taken) - 1) * y  # to be read and written again
+        return windows if rows.dilation == 1 and size <= y and more < less else bands
 
     @property
     def blocks(self) -> int:

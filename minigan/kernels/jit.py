@@ -1,5 +1,6 @@
 """numba's compiler, with a cache on disk that may be damaged: by a power cut, for instance."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,8 @@ def _forgive(cache: Any) -> None:
         try:
             return load(*signature)
         except Exception:
-            cache.flush()
+            with contextlib.suppress(OSError):  # where it may not be written, it is compiled each time
+                cache.flush()
             return None
 
     cache.load_overload = load_or_forget

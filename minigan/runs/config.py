@@ -117,9 +117,15 @@ def _parse(
     default = command(run or RunOptions(), constants or kind())
     if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
         default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.recipe)
-    argv = [word for word in argv if word not in _as_they_are(default.run, default.recipe)]
+    if run is not None:  # a command may repeat what the file says
+        said = _as_they_are(default.run, default.recipe)
+        argv = [word for word in argv if word not in said or _opposite(word) in argv]
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
     return chosen.run, chosen.recipe
+
+
+def _opposite(switch: str) -> str:
+    return switch.replace("--no-", "--", 1) if switch.startswith("--no-") else switch.replace("--", "--no-", 1)
 
 
 def _as_they_are(*defaults: RunOptions | Recipe) -> set[str]:
@@ -136,6 +142,9 @@ def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[Ru
         for key in settings:
             if key not in known:
                 raise UsageError(f"unknown key {key!r} for {name}{did_you_mean(key, known)}")
+            if isinstance(settings[key], bool) != isinstance(known[key], bool):
+                expected = "is true or false" if isinstance(known[key], bool) else "is neither true nor false"
+                raise UsageError(f"{key} = {str(settings[key]).lower()}: {key} {expected}")
         return _parse(name, [word for key, value in settings.items() for word in _as_arguments(key, value, known[key])])
     except UsageError as err:
         raise UsageError(f"{path}: {err}") from err
@@ -205,10 +214,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
 def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
-    if isinstance(value, bool) != isinstance(default, bool):
-        expected = "is true or false" if isinstance(default, bool) else "is neither true nor false"
-        raise UsageError(f"{key} = {str(value).lower()}: {key} {expected}")
-    if isinstance(value, bool):  # a switch: it is there or not
+    if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
         switch = option if value else option.replace("--", "--no-", 1)
         return [] if value == default else [switch]
     if not isinstance(value, list | tuple):

@@ -85,7 +85,9 @@ STORED = (
     "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "tf32", "image_memory",
     "last_batch", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every",
 )  # fmt: skip
-# Those of them that a resumed run may change without becoming another run.
-FREE_ON_RESUME = ("steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every")
+# Those of them that a resumed run may change without becoming another run. Images may have moved, but not changed.
+FREE_ON_RESUME = (
+    "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every",
+)  # fmt: skip
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

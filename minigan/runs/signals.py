@@ -6,21 +6,22 @@ import signal
 from types import FrameType, TracebackType
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
-if hasattr(signal, "SIGHUP"):  # not on Windows
-    EXIT_CODES[signal.SIGHUP] = 129
+HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
+if HANGUP is not None:
+    EXIT_CODES[HANGUP] = 129
 
 
 class StopRequest:
-    """A context in which these signals only set `exit_code`, unless they are ignored (nohup); what was set before is
-    put back.
+    """A context in which these signals only set `exit_code`, but for a terminal that nobody minds (nohup); what was set
+    before is put back.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0  # not 0 once somebody has asked
 
     def __enter__(self) -> "StopRequest":
-        heard = [number for number in EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._ask) for number in heard}
+        unheard = {number for number in EXIT_CODES if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN}
+        self._before = {number: signal.signal(number, self._ask) for number in EXIT_CODES if number not in unheard}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:

@@ -105,8 +105,8 @@ class Trainer:
             then = checkpoint.facts.get(name, mine)  # loaded networks do not tell how many images there were
             if then != mine and name == "pixels":
                 raise CheckpointError(
-                    f"the images of {self.options.data} are others than those that the run was trained on: "
-                    "put those back, or begin a new run"
+                    f"the images of {self.options.data} are others than those that the run was trained on, or another "
+                    "version of Pillow decodes them: put those back, or begin a new run"
                 )
             if then != mine:
                 raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")

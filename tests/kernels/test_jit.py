@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("numba", reason="no numba, the compiler of the fast kernels' loops")
+
+from minigan.kernels import jit
 
 SOURCE = """
 import numpy as np
@@ -29,7 +32,11 @@ def play(tmp_path):
     """Run the source in a process of its own; tells whether it found what it had compiled before."""
     path = tmp_path / "loop.py"
     path.write_text(SOURCE)
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(tmp_path / "kept"),
+        "PYTHONPATH": str(Path(jit.__file__).parents[2]),
+    }
+    environment.pop("NUMBA_DISABLE_JIT", None)
     command = [sys.executable, str(path)]
     return lambda: subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 

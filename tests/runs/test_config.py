@@ -257,7 +257,6 @@ def test_a_resumed_run_may_be_longer(before, argv, after):
     ("argv", "match"),
     [
         (["--seed", "1"], "started with --seed 0: it cannot be resumed with 1"),
-        (["--data", "mnist:x"], "started with --data mnist5k"),
         (["--precision", "float64"], "started with --precision float32"),
         (["--last-batch", "keep"], "started with --last-batch drop"),
         (["--log-every", "3"], "started with --log-every"),
@@ -274,7 +273,7 @@ def test_a_resumed_run_keeps_its_constants(argv, match):
 
 def test_all_stored_options_but_the_free_ones_are_guarded():
     assert set(FREE_ON_RESUME) == {
-        "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every"
+        "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every"
     }  # fmt: skip
     assert set(STORED) | {"device", "out", *CALL_ONLY} == {field.name for field in dataclasses.fields(RunOptions)}
 
@@ -317,6 +316,17 @@ def test_a_switch_may_say_what_is_so_already(before, again):
     assert parse_command(["--config", "run/config.toml", *again]) == (
         dataclasses.replace(started[0], config=Path("run/config.toml")), started[1],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", [["--flip", "--no-flip"], ["--no-flip", "--flip"], ["--no-debug"]])
+def test_switches_that_contradict_each_other_or_say_nothing_are_refused(argv):
+    refused("dcgan-64", *argv, match="--")
+    started = parse_command(["dcgan-64", "--flip"])
+    folder = RunFolder(Path("run"))
+    folder.open()
+    write_config(folder, *started)
+    if len(argv) == 2:
+        refused("--resume", "--out", "run", *argv, match="--")
 
 
 def test_the_folder_of_the_images_is_stored_in_full(tmp_path, monkeypatch):
