@@ -46,6 +46,7 @@ CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 ON_GPU = ("CuPy", "fused")  # the names of the places there
 IN_TF32 = ("bands", "looked up")  # how a convolution's windows become factors of its products
+SQUARES = (512, 1024, 2048)  # sides of the matrices, of which the best product is taken
 LARGE = 1 << 24  # numbers in the arrays of the best copy: 64 MiB, more than a cache holds
 
 
@@ -413,7 +414,7 @@ def limits_of(device: Device, kernels: Kernels, blocks: int) -> dict[str, float]
     """The most that a place can do: GFLOP/s of the best matrix product, GB/s of the best copy (read and written)."""
     draw, best = drawing(device), 0.0
     with kernels():
-        for size in (512, 1024, 2048):
+        for size in SQUARES:
             run = timer(product(draw, size), device)
             best = max(best, 2 * size**3 / min(run() for _ in range(blocks)))
         source = draw((LARGE,))

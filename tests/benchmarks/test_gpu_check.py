@@ -25,6 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(layers, "ENOUGH", 1e-4)
     monkeypatch.setattr(layers, "SETTLE", 0.0)
     monkeypatch.setattr(layers, "LARGE", 1 << 16)
+    monkeypatch.setattr(layers, "SQUARES", (64,))
     monkeypatch.setattr("benchmarks.cpu_vs_gpu.BLOCK", 1e-4)
     monkeypatch.setattr(equivalence, "in_tf32", lambda _: [])
     monkeypatch.setattr(gpu_check, "all_problems", lambda gpu: builders(gpu)["batchnorm, vectors"]())

@@ -40,6 +40,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "ENOUGH", 1e-4)
     monkeypatch.setattr(layers, "SETTLE", 0.0)
     monkeypatch.setattr(layers, "LARGE", 1 << 16)
+    monkeypatch.setattr(layers, "SQUARES", (64,))
 
 
 def test_all_primitives_are_there_and_each_case_once() -> None:
