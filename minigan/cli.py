@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something failed while running, 2 wrong usage, 130 interru
 """
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -11,7 +12,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import tyro
 
@@ -20,6 +21,7 @@ from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
 
+NOBODY = (errno.EPIPE, errno.EIO)  # reads: a pipe that has been closed, a terminal that is gone
 NARROW, WIDE = 40, 10_000  # columns, between which help can be laid out
 # What Python, or tyro where an option may be left out, says of a word that is no number.
 NOT_A_NUMBER = (
@@ -108,7 +110,7 @@ def run(command: Callable[[list[str]], int | None]) -> int:
         code = command(argv) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # `... | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush(sys.stdout)
         return 0
     except KeyboardInterrupt:
         print("minigan: interrupted", file=sys.stderr)
@@ -119,6 +121,11 @@ def run(command: Callable[[list[str]], int | None]) -> int:
         print(f"minigan: {_one_line(err)}", file=sys.stderr)
         return err.exit_code if isinstance(err, UserError) else 1
     return code
+
+
+def hush(stream: TextIO) -> None:
+    """Let the stream swallow what is printed from here on: nobody reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _mend_streams() -> None:

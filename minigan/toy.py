@@ -119,17 +119,16 @@ def watch(
         found = measured[max(measured)] if measured else {}
         return "; ".join(f"{words}: {value:.3g}" for words, value in found.items())
 
-    bar = Bar(0, steps)
+    bar = Bar(0, steps, stop)
     try:
         # Small matrices: more threads are slower, and not bit-exact.
         with compute(options.kernels, 1, 0), np.errstate(all="ignore"):  # looked at by `look`
             for step, g, d in rounds(toy, steps, options.batch_size or toy.batch_size, lr, options.seed):
-                asked = stop.exit_code or bar.exit_code
-                if step in looks or asked:
+                if step in looks or stop.exit_code:
                     views[step] = look(toy, g, d, step, options.seed)
                     measured[step] = measures(toy, views[step])
                     write_table(table, measured)
-                if asked:
+                if stop.exit_code:
                     break
                 if step:
                     bar.advance()

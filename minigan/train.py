@@ -144,7 +144,7 @@ def tell(notes: "Iterable[str]") -> None:
 
 def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
     """How it went, and how to go on; all is saved, so that it does not matter if nobody reads that any more."""
-    from minigan.runs.progress import NOBODY, UNREAD
+    from minigan.runs.signals import UNREAD
     from minigan.runs.trainer import resume_command
 
     out = sys.stderr if code == UNREAD else sys.stdout
@@ -155,9 +155,9 @@ def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
             print(f"stopped at step {trainer.state.step}; go on with: {command}", file=out)
         out.flush()
     except OSError as err:
-        if err.errno not in NOBODY:
+        if err.errno not in cli.NOBODY:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        cli.hush(out)
 
 
 def report(trainer: "Trainer", seconds: float) -> None:

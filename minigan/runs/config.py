@@ -119,20 +119,20 @@ def _parse(
         default = command(dataclasses.replace(default.run, steps=None, epochs=None), default.recipe)
     if run is not None:  # a command may repeat what the file says
         said = _as_they_are(default.run, default.recipe)
-        argv = [word for word in argv if word not in said or _opposite(word) in argv]
+        argv = [word for word in argv if said.get(word, word) in argv]
     chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
     return chosen.run, chosen.recipe
 
 
-def _opposite(switch: str) -> str:
-    return switch.replace("--no-", "--", 1) if switch.startswith("--no-") else switch.replace("--", "--no-", 1)
-
-
-def _as_they_are(*defaults: RunOptions | Recipe) -> set[str]:
-    """Switches that say what is so anyway, such as --flip where a resumed run was started with it."""
+def _as_they_are(*defaults: RunOptions | Recipe) -> dict[str, str]:
+    """Switches that say what is so anyway, such as --flip where a run was started with it; with their opposites."""
     names = [(options, field.name) for options in defaults for field in dataclasses.fields(options)]
-    switches = [(name, value) for options, name in names if isinstance(value := getattr(options, name), bool)]
-    return {f"--{'' if value else 'no-'}{name.replace('_', '-')}" for name, value in switches}
+    values = [(name, value) for options, name in names if isinstance(value := getattr(options, name), bool)]
+    return {_switch(name, value): _switch(name, not value) for name, value in values}
+
+
+def _switch(key: str, value: bool) -> str:
+    return f"--{'' if value else 'no-'}{key.replace('_', '-')}"
 
 
 def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:
@@ -215,8 +215,7 @@ def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
     if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
-        switch = option if value else option.replace("--", "--no-", 1)
-        return [] if value == default else [switch]
+        return [] if value == default else [_switch(key, value)]
     if not isinstance(value, list | tuple):
         return [f"{option}={value}"]
     if not all(type(number) in (int, float) for number in value):

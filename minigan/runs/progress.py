@@ -1,19 +1,17 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
 
-import errno
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
+from minigan import cli
 from minigan.runs.doctor import Diagnosis, in_a_word
 from minigan.runs.metrics import Row
+from minigan.runs.signals import UNREAD, StopRequest
 
 PLAIN_SECONDS = 10  # between two lines off a terminal
-NOBODY = (errno.EPIPE, errno.EIO)  # a pipe that has been closed, a terminal that is gone
-UNREAD = 141  # exit code, 128 + SIGPIPE as in shells
 
 
 class _Bar(tqdm):
@@ -23,12 +21,12 @@ class _Bar(tqdm):
 class Bar:
     """How many rounds are done, how fast, and a few words: a bar on a terminal, elsewhere a line now and then."""
 
-    def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
+    def __init__(self, step: int, goal: int, stop: StopRequest, hidden: bool = False) -> None:
         self._bar = _Bar(
             total=goal, initial=step, unit="step", dynamic_ncols=True, leave=False,
             disable=hidden or not sys.stderr.isatty(),
         )  # fmt: skip
-        self.exit_code = 0  # not 0 once nobody reads what is said
+        self._stop = stop
         self._goal, self._start = goal, step
         self._began = self._last = time.monotonic()
 
@@ -46,15 +44,15 @@ class Bar:
             self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {words()}")
 
     def say(self, line: str) -> None:
-        """Print a line without tearing the bar; if nobody reads it any more, say nothing from here on."""
+        """Print a line without tearing the bar; if nobody reads it any more, ask to stop."""
         try:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
         except OSError as err:
-            if err.errno not in NOBODY:
+            if err.errno not in cli.NOBODY:
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.exit_code = UNREAD
+            cli.hush(sys.stdout)
+            self._stop.exit_code = self._stop.exit_code or UNREAD
 
     def close(self) -> None:
         self._bar.close()
@@ -63,8 +61,8 @@ class Bar:
 class Progress(Bar):
     """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
 
-    def __init__(self, step: int, goal: int, hidden: bool = False) -> None:
-        super().__init__(step, goal, hidden)
+    def __init__(self, step: int, goal: int, stop: StopRequest, hidden: bool = False) -> None:
+        super().__init__(step, goal, stop, hidden)
         self._told: set[str] = set()
 
     def measured(self, rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> None:

@@ -6,6 +6,7 @@ import signal
 from types import FrameType, TracebackType
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
+UNREAD = 141  # the exit code of a run whose output nobody reads any more: 128 + SIGPIPE
 HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
 if HANGUP is not None:
     EXIT_CODES[HANGUP] = 129

@@ -129,13 +129,14 @@ class Trainer:
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
         record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
-        progress = Progress(self.state.step, self.goal, hidden=not self.team.leads)
+        stop = StopRequest()
+        progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
-            with StopRequest() as stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
+            with stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
                 if self.state.step == 0 and self.team.leads:
                     self._snapshot()
-                while self.state.step < self.goal and not self.team.largest(stop.exit_code or progress.exit_code):
+                while self.state.step < self.goal and not self.team.largest(stop.exit_code):
                     self._round(record, progress)
                 self._save(record)
             self._final_pictures()
@@ -151,7 +152,7 @@ class Trainer:
         finally:
             progress.close()
             record.close()
-        return self.team.largest(stop.exit_code or progress.exit_code)
+        return self.team.largest(stop.exit_code)
 
     def diagnoses(self) -> list[Diagnosis]:
         """What is wrong with the run, as far as its numbers tell."""
