@@ -5,8 +5,8 @@ have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from minigan.functional.batchnorm import (
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.gan_losses import (
+    BothLosses,
     discriminator_hinge,
     discriminator_least_squares,
     discriminator_wasserstein,
@@ -77,13 +78,14 @@ def _twins_for(first: Any) -> Twins:
 
 
 def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, if one is in use."""
+    """The operation; its twin for arrays of that kind, if one is in use that does not answer NotImplemented."""
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
     def call(first: Any, *others: Any, **options: Any) -> Any:
-        twins = _twins_for(first)
-        return (twins.get(plain.__name__) or plain)(first, *others, **options)
+        twin = _twins_for(first).get(plain.__name__)
+        result = NotImplemented if twin is None else twin(first, *others, **options)
+        return plain(first, *others, **options) if result is NotImplemented else result
 
     return call  # type: ignore[return-value]
 
@@ -147,6 +149,50 @@ def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -
 
 
 @_door
+def activated_dropout(
+    a: Array, b: Array, rng: Any, rate: float, scale: float, activation: str, *numbers: float
+) -> tuple[Array, Any]:
+    """`activated`, then `drawn_dropout` with a mask for each number. Returns y and the cache."""
+    y, before = activated(a, b, activation, *numbers)
+    y, mask = drawn_dropout(y, rng, y.shape, rate, scale)
+    return y, (activation, numbers, before, mask)
+
+
+@_door
+def activated_dropout_backward(dy: Array, cache: Any) -> Array:
+    """Back through both: from dy to the gradient on a."""
+    activation, numbers, before, mask = cache
+    da = dropout_backward(dy, mask)
+    return globals()[f"{activation}_backward"](da, before, *(numbers if activation == "leaky_relu" else ()))
+
+
+def both_losses(discriminator: Callable[..., Any], generator: Callable[..., Any], logits: Array, n: int) -> BothLosses:
+    """Both players' losses of one forward pass, on n real samples and then generated ones: see `games.simultaneous`.
+
+    discriminator: logits of real and of generated samples -> loss, dreal, dfake; generator: the latter -> loss, dfake.
+    """
+    real, fake = logits[:n], logits[n:]
+    loss_d, dreal, dfake = discriminator(real, fake)
+    loss_g, dfake_for_g = generator(fake)
+    divisor, ratio = safe_quotient(dfake_for_g, dfake)
+    probabilities = mean_probability(real), mean_probability(fake)
+    return BothLosses(loss_d, loss_g, *probabilities, concatenate(dreal, divisor), ratio)
+
+
+@_door
+def both_bce(logits: Array, n: int, smoothing: float = 0.0, scale: float = 1.0, saturating: bool = False) -> BothLosses:
+    """`both_losses` for `discriminator_bce`, and `generator_minimax` if saturating, else `generator_non_saturating`."""
+    of_d = partial(discriminator_bce, smoothing=smoothing, scale=scale)
+    return both_losses(of_d, generator_minimax if saturating else generator_non_saturating, logits, n)
+
+
+@_door
+def aside(*read: Array) -> AbstractContextManager[None]:  # noqa: ARG001
+    """A block that reads these arrays and may, on a GPU, go on beside: its results are there after `gathered`."""
+    return nullcontext()
+
+
+@_door
 def gathered(gradients: Array) -> Array:
     """The gradients of a player, when all that adds to them has been done; on a GPU some of it may go on beside."""
     return gradients
@@ -156,6 +202,16 @@ def gathered(gradients: Array) -> Array:
 def concatenate(first: Array, second: Array) -> Array:
     """Two batches in one array: (N, ...) and (M, ...) give (N + M, ...)."""
     return array_module(first, second).concatenate([first, second])
+
+
+@_door
+def scaled_pixels(pixels: Array, chosen: Array | None, scale: float, shift: float, dtype: np.dtype) -> Array:
+    """The chosen ones (N,), or all, of some images (M, ...), as numbers scale pixel + shift: (N, ...)."""
+    pixels = pixels if chosen is None else pixels[chosen]
+    x = array_module(pixels).multiply(pixels, dtype.type(scale), dtype=dtype)
+    if shift:
+        x += shift
+    return x
 
 
 @_door

@@ -171,6 +171,7 @@ template <class T> struct Letter;
 template <> struct Letter<float> { static const char value = 'f'; };
 template <> struct Letter<double> { static const char value = 'd'; };
 template <> struct Letter<bool> { static const char value = '?'; };
+template <> struct Letter<unsigned char> { static const char value = 'B'; };
 template <> struct Letter<int> { static const char value = 'i'; };
 template <> struct Letter<long long> { static const char value = 'q'; };
 template <> struct Letter<unsigned long long> { static const char value = 'Q'; };

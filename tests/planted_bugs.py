@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from minigan import nn
+from minigan import nn, ops
 from minigan.functional import (
     activations,
     batchnorm,
@@ -299,10 +299,10 @@ ROUND_BUGS = [
     Bug("joined: updated twice", gan.step_on_both, "d.update()", "d.update(); d.update()"),
     Bug("at once: one set of statistics", at_once._for_both, "in_parts(d.net, 2)", "d.net"),
     Bug("at once: the masks of the first batch for both", at_once._for_both, "len(real) * d.net", "0 * d.net"),
-    Bug("at once, simultaneous: D's gradient on real samples forgotten", at_once.simultaneous_step_at_once,
+    Bug("at once, simultaneous: D's gradient on real samples forgotten", ops.both_losses,
         "concatenate(dreal, divisor)", "concatenate(0 * dreal, divisor)"),
     Bug("at once, simultaneous: the gradient on real samples for G", at_once.simultaneous_step_at_once, "[n:]\n", "[:n]\n"),
-    Bug("at once, simultaneous: D's own gradient for G", at_once.simultaneous_step_at_once, "scaled_samples(dx, ratio)", "dx"),
+    Bug("at once, simultaneous: D's own gradient for G", at_once.simultaneous_step_at_once, "scaled_samples(dx, found.ratio)", "dx"),
 ]  # fmt: skip
 
 

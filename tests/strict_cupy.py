@@ -489,6 +489,11 @@ class ndarray:  # noqa: N801  the name CuPy gives it
         return _CudaDevice(0)
 
     @property
+    def base(self) -> "ndarray | None":  # CuPy gives the same object each time; by its address it is known here, too
+        whole = _memory(self).base
+        return _wrap(whole, "base") if isinstance(whole, np.ndarray) else None
+
+    @property
     def data(self) -> "_MemoryPointer":
         return _MemoryPointer(_memory(self))
 

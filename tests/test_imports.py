@@ -28,7 +28,7 @@ ROOMS = {
     "nn": GROUND | {"ops"},
     "optim": GROUND | {"ops", "nn.params"},
     "games": GROUND | {"randomness", "ops", "nn", "optim", "parallel"},
-    "recipes": GROUND | {"nn", "games", "optim"},
+    "recipes": GROUND | {"ops", "nn", "games", "optim"},
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND

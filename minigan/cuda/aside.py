@@ -1,8 +1,9 @@
 """Work beside the chain of launches: gradients of parameters, which nobody needs before the update.
 
 Going back through a network, each launch waits for the one before, but for those that add to the gradient of a weight
-or a bias: the next layer down does not need these. Within `beside(...)` they go to a second stream, which waits for
-what has been launched so far, while the first one goes on; `gathered` lets the first wait for the second.
+or a bias: the next layer down does not need these. Nor does G need what D has learnt, where both move at once. Within
+`beside(...)` they go to a second stream, which waits for what has been launched so far, while the first one goes on;
+`gathered` lets the first wait for the second.
 """
 
 from collections.abc import Iterator
@@ -30,8 +31,9 @@ class _Second:
             yield
 
     def join(self) -> None:
-        if self._read:
-            self._cuda.get_current_stream().wait_event(self._mark(self._stream))
+        current = self._cuda.get_current_stream()
+        if self._read and current != self._stream:  # which has what it launched before anyway
+            current.wait_event(self._mark(self._stream))
             self._read.clear()
 
     def _mark(self, stream: Any) -> Any:
@@ -54,7 +56,7 @@ def beside(cuda: Any, stream: Any) -> Iterator[None]:
 
 
 def aside(*read: Array) -> AbstractContextManager[None]:
-    """A block that launches work which reads these arrays and whose results are needed after `gathered` only.
+    """See `minigan.ops.aside`: a block of launches that read these arrays.
 
     Their memory must not be given to somebody else before, so they are kept. What the block allocates is the second
     stream's, and so are its later owners. Without a second stream the block launches on the current one.

@@ -1,13 +1,14 @@
-"""Dropout on a GPU: the mask, and one launch each way (pointwise.cu)."""
+"""Dropout on a GPU, one launch each way (pointwise.cu), with the mask and an activation before it, too (dropout.cu)."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.backend import put_like
+from minigan.backend import array_module, put_like
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
+from minigan.cuda.maxout import to_winners
 from minigan.cuda.pcg64 import DeviceGenerator
 from minigan.functional import dropout as plain
 from minigan.functional.dropout import DropoutCache
@@ -24,9 +25,47 @@ def draw_keep(rng: Any, shape: Shape, rate: float) -> Array:
 def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -> tuple[Array, DropoutCache]:
     """See `minigan.ops.drawn_dropout`; one launch where the device draws, and a number for each of x."""
     if isinstance(rng, DeviceGenerator) and shape == x.shape and x.flags.c_contiguous:
-        y, keep = rng.dropped(x, rate, scale)
+        xp = array_module(x)
+        y, keep = xp.empty(x.shape, x.dtype), xp.empty(x.shape, np.bool_)
+        rng.draw("dropped", keep, np.float32(rate), x, x.dtype.type(scale), y, real=x.dtype.name)
         return y, DropoutCache(keep, scale)
     return dropout(x, put_like(draw_keep(rng, shape, rate), x), scale)
+
+
+class DroppedCache(NamedTuple):
+    derivative: Array | None  # (N, C)  dy/da of leaky relu and dropout
+    winner: Array | None  # (N, U, P)  of maxout: the piece that was largest, where it was kept
+    scale: float  # what it was multiplied by then
+
+
+def activated_dropout(
+    a: Array, b: Array, rng: Any, rate: float, scale: float, activation: str, *numbers: float
+) -> tuple[Array, DroppedCache]:
+    """See `minigan.ops.activated_dropout`; one launch where the device draws, for rectifiers and maxout of (N, C)."""
+    if not isinstance(rng, DeviceGenerator) or a.ndim != 2 or activation not in ("relu", "leaky_relu", "maxout"):
+        return NotImplemented
+    xp, number, keep_from = array_module(a), a.dtype.type, np.float32(rate)
+    given = contiguous(a), contiguous(b), np.int32(len(b))
+    if activation == "maxout":
+        (pieces,) = map(int, numbers)
+        y = xp.empty((len(a), a.shape[1] // pieces), a.dtype)
+        winner = xp.empty((*y.shape, pieces), np.bool_)
+        sizes = np.int32(pieces), number(scale)
+        rng.draw("dropped_maxout", y, keep_from, *given, *sizes, winner, real=a.dtype.name)
+        return y, DroppedCache(None, winner, scale)
+    y, derivative = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
+    shape = number(*numbers or (0.0,)), number(scale)
+    rng.draw("dropped_leaky_relu", derivative, keep_from, *given, *shape, y, real=a.dtype.name)
+    return y, DroppedCache(derivative, None, scale)
+
+
+def activated_dropout_backward(dy: Array, cache: Any) -> Array:
+    """See `minigan.ops.activated_dropout_backward`."""
+    if not isinstance(cache, DroppedCache):
+        return NotImplemented
+    if cache.winner is not None:
+        return to_winners(dy, cache.winner, cache.scale)
+    return dy * cache.derivative
 
 
 def dropout(x: Array, keep: Array, scale: float) -> tuple[Array, DropoutCache]:

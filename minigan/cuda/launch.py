@@ -20,7 +20,13 @@ REALS = {"float32": "float", "float64": "double"}  # what the kernels compute in
 THREADS = 256  # in a block that goes over numbers
 BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several numbers
 UNASKED = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
-BEFORE = {"implicit_gemm": ("tensor_cores", "tiles")}  # what a file needs before it, besides what all have
+# What a file needs before it, besides what all have.
+BEFORE = {
+    "dense": ("over_block",),
+    "dropout": ("pcg64", "maxout"),
+    "implicit_gemm": ("tensor_cores", "tiles"),
+    "losses": ("over_block",),
+}
 
 
 def source(file: str) -> str:
@@ -59,10 +65,10 @@ def launch(file: str, kernel: str, grid: Shape, block: Shape, *arguments: Any, r
     function(grid, block, arguments, shared_mem=shared)
 
 
-def launch_each(file: str, kernel: str, *arguments: Any, n: int) -> None:
-    """Launch a kernel that does the numbers 0 ... n - 1 in any order; n is its last argument."""
+def launch_each(file: str, kernel: str, *arguments: Any, n: int, real: str = "") -> None:
+    """Launch a kernel that does the numbers 0 ... n - 1 in any order; n is its last argument. `real`: see `launch`."""
     if n:
-        launch(file, kernel, (min(-(-n // THREADS), BLOCKS),), (THREADS,), *arguments, np.int64(n))
+        launch(file, kernel, (min(-(-n // THREADS), BLOCKS),), (THREADS,), *arguments, np.int64(n), real=real)
 
 
 def launch_lines(file: str, kernel: str, *arguments: Any, lines: int, width: int, groups: int) -> None:

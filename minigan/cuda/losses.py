@@ -8,6 +8,7 @@ from minigan.backend import array_module
 from minigan.cuda.aside import aside
 from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like
+from minigan.functional.gan_losses import BothLosses
 from minigan.typing import Array
 
 THREADS = 256  # of the only block
@@ -18,10 +19,22 @@ def discriminator_bce(
 ) -> tuple[Array, Array, Array]:
     """See `minigan.functional.gan_losses.discriminator_bce`."""
     real, fake, number = contiguous(real), contiguous(fake), real.dtype.type
-    loss, dreal, dfake = _zero_d(real), empty_like(real), empty_like(fake)
+    both = array_module(real).empty((real.size + fake.size,), real.dtype)  # one behind the other: see `concatenate`
+    dreal, dfake = both[: real.size].reshape(real.shape), both[real.size :].reshape(fake.shape)
+    loss = _zero_d(real)
     sizes = np.int64(real.size), np.int64(fake.size)
     _launch("discriminator_bce", real, fake, number(smoothing), number(scale), dreal, dfake, loss, *sizes)
     return loss, dreal, dfake
+
+
+def both_bce(logits: Array, n: int, smoothing: float = 0.0, scale: float = 1.0, saturating: bool = False) -> BothLosses:
+    """See `minigan.ops.both_bce`; all of it in one launch."""
+    xp, number, m = array_module(logits), logits.dtype.type, len(logits) - n
+    logits, found = contiguous(logits), xp.empty((4,), logits.dtype)
+    dlogits, ratio = empty_like(logits), empty_like(logits[n:])
+    numbers = number(smoothing), number(scale), np.bool_(saturating)
+    _launch("both_bce", logits, *numbers, dlogits, ratio, found, np.int64(n), np.int64(m))
+    return BothLosses(found[0], found[1], found[2], found[3], dlogits, ratio)
 
 
 def generator_minimax(fake: Array) -> tuple[Array, Array]:

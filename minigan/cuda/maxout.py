@@ -28,7 +28,13 @@ def biased_maxout(x: Array, b: Array | None, pieces: int) -> tuple[Array, Maxout
 
 def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
     """See `minigan.functional.maxout.maxout_backward`."""
-    n, units, pieces = cache.winner.shape
+    return to_winners(dy, cache.winner, 1.0)
+
+
+def to_winners(dy: Array, winner: Array, scale: float) -> Array:
+    """scale dy (N, U) where a piece has won (N, U, P), else 0: (N, U*P)."""
+    n, units, pieces = winner.shape
     dx = array_module(dy).empty((n, units * pieces), dy.dtype)
-    launch_each("maxout", "maxout_backward", contiguous(dy), cache.winner, dx, np.int32(pieces), n=dx.size)
+    number = dy.dtype.type(scale)
+    launch_each("maxout", "maxout_backward", contiguous(dy), winner, number, dx, np.int32(pieces), n=dx.size)
     return dx

@@ -1,4 +1,5 @@
-// Uniform random numbers, those of NumPy's PCG64 (O'Neill 2014) to the bit, from any place of its sequence on.
+// Uniform random numbers, those of NumPy's PCG64 (O'Neill 2014) to the bit, from any place of its sequence on; dropout.cu
+// draws them.
 //
 // The state s, of 128 bits, moves by s <- a s + c (modulo 2^128). Each new state gives a word of 64 bits, which is two
 // numbers, the low half first. Each thread draws some neighbouring words; docs/gpu.md says how it jumps to them.
@@ -54,24 +55,4 @@ static __device__ void each_number(const word* __restrict__ state, long long fir
             if (0 <= i && i < n) take(blockIdx.y * n + i, (halves[half] >> 8) * 0x1p-24f);
         }
     }
-}
-
-extern "C" __global__ void uniform(const word* __restrict__ state, float* __restrict__ y, long long first, long long n,
-                                   long long apart, int words) {
-    each_number(state, first, n, apart, words, [=](long long i, float u) { y[i] = u; });
-}
-
-// A mask: true with probability 1 - rate.
-extern "C" __global__ void draw_keep(const word* __restrict__ state, bool* __restrict__ keep, long long first,
-                                     long long n, long long apart, int words, float rate) {
-    each_number(state, first, n, apart, words, [=](long long i, float u) { keep[i] = u >= rate; });
-}
-
-// The mask, and what it leaves of x: y = scale keep x.
-extern "C" __global__ void dropped(const word* __restrict__ state, bool* __restrict__ keep, long long first, long long n,
-                                   long long apart, int words, float rate, in x, real scale, out y) {
-    each_number(state, first, n, apart, words, [=](long long i, float u) {
-        keep[i] = u >= rate;
-        y[i] = keep[i] * x[i] * scale;
-    });
 }

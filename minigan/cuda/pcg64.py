@@ -1,4 +1,4 @@
-"""Random numbers drawn on a GPU, to the bit those that NumPy draws on the host (pcg64.cu)."""
+"""Random numbers drawn on a GPU, to the bit those that NumPy draws on the host (pcg64.cu, dropout.cu)."""
 
 from collections.abc import Callable
 from functools import cache
@@ -20,7 +20,7 @@ class DeviceGenerator:
 
     The state that it starts from lies on the device, (4,) uint64 (`minigan.randomness.state_words`), and is asked for
     when it is first needed. How many numbers came before a call is baked into its launch. Of a generator's methods it
-    has the one that layers use, and masks in one launch.
+    has the one that layers use, and launches that draw for themselves.
 
     Where it draws for several parts of a batch, each gets its numbers from a place of its own, `apart` after the place
     of the part before.
@@ -42,26 +42,23 @@ class DeviceGenerator:
         if dtype != np.float32:
             raise TypeError(f"numbers are drawn on the device in float32, not in {np.dtype(dtype)}")
         drawn = self._empty(size, np.float32)
-        self._draw("uniform", drawn)
+        self.draw("uniform", drawn)
         return drawn
 
     def draw_keep(self, shape: Shape, rate: float) -> Array:
         """See `minigan.functional.dropout.draw_keep`."""
         keep = self._empty(shape, np.bool_)
-        self._draw("draw_keep", keep, np.float32(rate))
+        self.draw("draw_keep", keep, np.float32(rate))
         return keep
-
-    def dropped(self, x: Array, rate: float, scale: float) -> tuple[Array, Array]:
-        """x (in one piece) times a mask and the scale, and the mask, in one launch."""
-        y, keep = self._empty(x.shape, x.dtype), self._empty(x.shape, np.bool_)
-        self._draw("dropped", keep, np.float32(rate), x, x.dtype.type(scale), y, real=x.dtype.name)
-        return y, keep
 
     def _empty(self, shape: Shape, dtype: Any) -> Array:
         return array_module(self._state()).empty(shape, dtype)
 
-    def _draw(self, kernel: str, drawn: Array, *others: Any, real: str = "float32") -> None:
-        """Launch a kernel that takes a number for each of those to be drawn."""
+    def draw(self, kernel: str, drawn: Array, *others: Any, real: str = "float32") -> None:
+        """Launch a kernel of dropout.cu, which takes a number for each of `drawn`, and whatever else.
+
+        Raises ValueError if the array has not as many equal parts as the generator.
+        """
         first = self._drawn
         count, rest = divmod(drawn.size, self._parts)  # of a part
         if rest:
@@ -72,4 +69,4 @@ class DeviceGenerator:
             each = max(WORDS, -(-words // MOST_THREADS))
             grid = -(-words // (each * THREADS)), self._parts
             sizes = np.int64(first), np.int64(count), np.int64(self._apart), np.int32(each)
-            launch("pcg64", kernel, grid, (THREADS,), self._state(), drawn, *sizes, *others, real=real)
+            launch("dropout", kernel, grid, (THREADS,), self._state(), *sizes, drawn, *others, real=real)

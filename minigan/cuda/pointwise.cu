@@ -46,6 +46,12 @@ extern "C" __global__ void concatenate(in x, in y, out z, long long first, long 
     EACH(i, n) z[i] = i < first ? x[i] : y[i - first];
 }
 
+// Bytes x (M, S) of those images that are chosen (N), as numbers y = scale x + shift (N, S).
+extern "C" __global__ void scaled_pixels(const unsigned char* __restrict__ x, const long long* __restrict__ chosen, real scale,
+                                         real shift, out y, long long size, long long n) {
+    EACH(i, n) y[i] = x[chosen[i / size] * size + i % size] * scale + shift;
+}
+
 // y = scale keep x, and its own gradient. keep is (M, C): M masks, each for S pixels in turn, over and over. So x may be
 // (N, S, C), a mask for all the pixels of a sample, or (H, N, W, C) with S = W.
 extern "C" __global__ void dropout(in x, const bool* __restrict__ keep, real scale, out y, int masks, int pixels,

@@ -53,15 +53,42 @@ def sigmoid_backward(dy: Array, cache: ActivationCache) -> Array:
 
 
 def concatenate(first: Array, second: Array) -> Array:
-    """See `minigan.ops.concatenate`; one launch for arrays that lie in the order of their axes."""
+    """See `minigan.ops.concatenate`; one launch for arrays that lie in the order of their axes, none for neighbours.
+
+    What comes back of the latter is a view of both.
+    """
     xp = array_module(first, second)
     if first.shape[1:] != second.shape[1:] or first.dtype != second.dtype:
         return xp.concatenate([first, second])  # which says what does not fit, or converts
     if not (first.flags.c_contiguous and second.flags.c_contiguous):
         return xp.concatenate([first, second])  # two launches, which read them where they lie
-    both = xp.empty((len(first) + len(second), *first.shape[1:]), first.dtype)
+    shape = (len(first) + len(second), *first.shape[1:])
+    if (whole := _whole(first, second)) is not None:
+        return whole.reshape(shape)
+    both = xp.empty(shape, first.dtype)
     launch_each("pointwise", "concatenate", first, second, both, np.int64(first.size), n=both.size)
     return both
+
+
+def _whole(first: Array, second: Array) -> Array | None:
+    """The array that was made whole and of which these, which are contiguous, are all, one behind the other."""
+    whole = first.base
+    if whole is None or second.base is None or whole.nbytes != first.nbytes + second.nbytes:
+        return None
+    behind = first.data.ptr + first.nbytes
+    lie_there = first.data.ptr == whole.data.ptr == second.base.data.ptr and second.data.ptr == behind
+    return whole if lie_there and whole.dtype == first.dtype else None
+
+
+def scaled_pixels(pixels: Array, chosen: Array | None, scale: float, shift: float, dtype: np.dtype) -> Array:
+    """See `minigan.ops.scaled_pixels`; one launch for bytes that are chosen."""
+    if chosen is None or pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
+        return NotImplemented
+    y = array_module(pixels).empty((len(chosen), *pixels.shape[1:]), dtype)
+    numbers = dtype.type(scale), dtype.type(shift)
+    size = np.int64(pixels.size // len(pixels))
+    launch_each("pointwise", "scaled_pixels", pixels, chosen, *numbers, y, size, n=y.size, real=dtype.name)
+    return y
 
 
 def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:

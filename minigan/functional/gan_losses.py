@@ -7,9 +7,22 @@ each gradient already holds the factor 1/n of its mean. E is the mean over the e
     -log D = softplus(-s),    -log(1 - D) = softplus(s)
 """
 
+from typing import NamedTuple
+
 from minigan.backend import array_module
 from minigan.functional.activations import sigmoid, softplus
 from minigan.typing import Array
+
+
+class BothLosses(NamedTuple):
+    """What one forward pass of D on N real and then M generated samples tells both players."""
+
+    loss_d: Array
+    loss_g: Array
+    p_real: Array  # the mean of D(x)
+    p_fake: Array  # the mean of D(G(z))
+    dlogits: Array  # (N + M, 1)  of D's loss; on generated samples nowhere nearly zero
+    ratio: Array  # (M, 1)  the gradient of G's loss on each of their logits, over that of D's
 
 
 def discriminator_bce(

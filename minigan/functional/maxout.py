@@ -21,7 +21,7 @@ def maxout(x: Array, pieces: int) -> tuple[Array, MaxoutCache]:
     xp = array_module(x)
     if x.shape[-1] % pieces:
         raise ValueError(f"maxout over {pieces} pieces needs a multiple of {pieces} features, got {x.shape[-1]}")
-    groups = x.reshape(len(x), -1, pieces)  # (N, U, P)
+    groups = x.reshape(len(x), x.shape[-1] // pieces, pieces)  # (N, U, P)
     winner = groups.argmax(axis=-1)[..., None] == xp.arange(pieces)  # (N, U, P)  the first one, if several are equal
     return groups.max(axis=-1), MaxoutCache(winner)
 
@@ -34,4 +34,4 @@ def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
     Parameters: dy (N, U). Returns dx (N, U*P).
     """
     dx = cache.winner * dy[..., None]  # (N, U, P)
-    return dx.reshape(len(dy), -1)
+    return dx.reshape(len(dy), dx.shape[1] * dx.shape[2])

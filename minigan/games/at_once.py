@@ -9,7 +9,7 @@ from minigan import ops
 from minigan.games.gan import discriminator_step, generate, step_on_both
 from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
-from minigan.games.simultaneous import scaled_samples
+from minigan.games.simultaneous import measured, scaled_samples
 from minigan.nn.layer import Layer
 from minigan.nn.parted_batchnorm import in_parts
 from minigan.randomness import parted
@@ -35,16 +35,14 @@ def simultaneous_step_at_once(
     net, rng = _for_both(d, real, fake, rng)
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
-    loss_d, dreal, dfake = loss.discriminator(logits[:n], logits[n:])
-    loss_g, dfake_for_g = loss.generator(logits[n:])
-    p_real, p_fake = ops.mean_probability(logits[:n]), ops.mean_probability(logits[n:])
-    divisor, ratio = ops.safe_quotient(dfake_for_g, dfake)
-    dx = net.backward(d.theta, ops.concatenate(dreal, divisor), cache, d.grads)[n:]
-    g.net.backward(g.theta, scaled_samples(dx, ratio), cache_g, g.grads, need_dx=False)
+    found = loss.both(logits, n)
+    dx = net.backward(d.theta, found.dlogits, cache, d.grads)[n:]
+    with ops.aside(d.theta.flat):  # the way back through G needs nothing of D any more
+        d.update()
+    g.net.backward(g.theta, scaled_samples(dx, found.ratio), cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
-    d.update()
     g.update()
-    return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
+    return measured(found.loss_d, found.loss_g, found.p_real, found.p_fake)
 
 
 def _for_both(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> tuple[Layer, np.random.Generator]:

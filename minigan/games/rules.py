@@ -23,16 +23,30 @@ class GANLoss:
 
     discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, dreal, dfake
     generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, dfake
+    in_one: Callable[[Array, int], ops.BothLosses] | None = None  # the same as `both`, if there is such an operation
+
+    def both(self, logits: Array, n: int) -> ops.BothLosses:
+        """Both losses from one forward pass on n real samples and then generated ones."""
+        if self.in_one is not None:
+            return self.in_one(logits, n)
+        return ops.both_losses(self.discriminator, self.generator, logits, n)
 
 
 def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
     """Equation 1 as it stands; saturates when D is sure."""
-    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_minimax)
+    return _bce(ops.generator_minimax, smoothing, scale, saturating=True)
 
 
 def non_saturating(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
     """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice."""
-    return GANLoss(partial(ops.discriminator_bce, smoothing=smoothing, scale=scale), ops.generator_non_saturating)
+    return _bce(ops.generator_non_saturating, smoothing, scale, saturating=False)
+
+
+def _bce(
+    generator: Callable[[Array], tuple[Array, Array]], smoothing: float, scale: float, saturating: bool
+) -> GANLoss:
+    of_d = partial(ops.discriminator_bce, smoothing=smoothing, scale=scale)
+    return GANLoss(of_d, generator, partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating))
 
 
 LEAST_SQUARES = GANLoss(ops.discriminator_least_squares, ops.generator_least_squares)

@@ -26,6 +26,11 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     g.net.update_statistics(g.theta, cache_g)
     d.update()
     g.update()
+    return measured(loss_d, loss_g, p_real, p_fake)
+
+
+def measured(loss_d: Array, loss_g: Array, p_real: Array, p_fake: Array) -> Metrics:
+    """The metrics of a round with one forward pass: what G's step sees of D is what D's step sees."""
     return {"loss_d": loss_d, "loss_g": loss_g, "d_real": p_real, "d_fake": p_fake, "d_fake_g": p_fake}
 
 

@@ -1,10 +1,11 @@
-"""A bias and the activation behind it in one operation, for layers that multiply and then add a bias."""
+"""A bias, the activation behind it, and dropout behind both in one operation, for layers that multiply first."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from minigan import ops
 from minigan.nn.activations import LeakyReLU, ReLU, Sigmoid, Tanh
+from minigan.nn.dropout import Dropout
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.maxout import Maxout
 from minigan.nn.params import Grads, Views
@@ -38,6 +39,41 @@ class Activated(Layer):
             return None
         da = self.activation.backward(theta, dy, cache.activation, None)
         return self.linear.backward(theta, da, cache.linear, grads, need_dx=need_dx)
+
+    def fused(self, after: Layer) -> Layer | None:
+        if isinstance(after, Dropout) and after.form != "channel":  # so that there is a mask for each number
+            return ActivatedDropout(self, after)
+        return None
+
+
+@dataclass(frozen=True)
+class ActivatedDropout(Layer):
+    """What an `Activated` and the `Dropout` behind it compute; in training one operation does both."""
+
+    activated: Activated
+    dropout: Dropout
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return self.activated.out_shape(in_shape)
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, ActivatedCache]:
+        if not train or rng is None:
+            y, before = self.activated.forward(theta, x, train=train)
+            y, after = self.dropout.forward(theta, y, train=train)  # refuses to train without rng
+            return y, ActivatedCache(before, after)
+        a, linear = self.activated.product.forward(theta, x, train=train, rng=rng)
+        numbers = self.dropout.rate, self.dropout.scale
+        y, cache = ops.activated_dropout(a, theta["b"], rng, *numbers, *self.activated.operation)
+        return y, ActivatedCache(linear, cache)
+
+    def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
+        if grads is None and not need_dx:
+            return None
+        if isinstance(cache.linear, ActivatedCache):  # used without randomness
+            dy = self.dropout.backward(theta, dy, cache.activation, None)
+            return self.activated.backward(theta, dy, cache.linear, grads, need_dx=need_dx)
+        da = ops.activated_dropout_backward(dy, cache.activation)
+        return self.activated.linear.backward(theta, da, cache.linear, grads, need_dx=need_dx)
 
 
 def activated(linear: Any, after: Layer) -> Activated | None:

@@ -29,17 +29,21 @@ class Dropout(Layer):
         if self.form not in get_args(Form):
             raise ValueError(f"unknown form of dropout {self.form!r}: choose {', '.join(get_args(Form))}")
 
+    @property
+    def scale(self) -> float:
+        """Of what is kept."""
+        return 1.0 if self.form == "classic" else 1 / (1 - self.rate)
+
     def random_numbers(self, in_shape: Shape) -> int:
         return math.prod(self._mask_shape((1, *in_shape)))
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
-        scale = 1.0 if self.form == "classic" else 1 / (1 - self.rate)
         if not train:
             factor = float(1 - self.rate) if self.form == "classic" else 1.0
             return (x if factor == 1 else x * factor), factor  # the cache of a constant factor is the factor
         if rng is None:
             raise ValueError("dropout in training needs a random generator: forward(..., train=True, rng=...)")
-        return ops.drawn_dropout(x, rng, self._mask_shape(x.shape), self.rate, scale)
+        return ops.drawn_dropout(x, rng, self._mask_shape(x.shape), self.rate, self.scale)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if not need_dx:

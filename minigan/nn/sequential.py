@@ -127,15 +127,15 @@ class Sequential(Layer):
 
 
 def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[str, Layer], ...]:
-    """The layers with their names, but one for two neighbours where there is one that does the work of both."""
+    """The layers with their names, but one for neighbours where there is one that does the work of all."""
     steps: list[tuple[str, Layer]] = []
     rest = list(zip(names, layers, strict=True))
     while rest:
         name, layer = rest.pop(0)
-        both = layer.fused(rest[0][1]) if rest else None
-        if both is not None:
+        while rest and (both := layer.fused(rest[0][1])) is not None:
+            layer = both
             rest.pop(0)
-        steps.append((name, both or layer))
+        steps.append((name, layer))
     return tuple(steps)
 
 

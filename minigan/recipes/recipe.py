@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from minigan import ops
 from minigan.backend import array_module
 from minigan.errors import UsageError
 from minigan.games import Game, OwnRound
@@ -101,13 +102,13 @@ class Recipe:
         """Shape of one image as the networks see it."""
         return image_shape
 
-    def encode(self, images: Array, dtype: np.dtype) -> Array:
-        """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live."""
+    def encode(self, images: Array, dtype: np.dtype, chosen: Array | None = None) -> Array:
+        """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live.
+
+        chosen (B,): only these images, by their indices.
+        """
         pixels = images.reshape(len(images), *self.sample_shape(images.shape[1:]))
-        x = array_module(images).multiply(pixels, dtype.type((self.high - self.low) / 255), dtype=dtype)
-        if self.low:
-            x += self.low
-        return x
+        return ops.scaled_pixels(pixels, chosen, (self.high - self.low) / 255, self.low, dtype)
 
     def decode(self, x: Array, image_shape: Shape) -> Array:
         """What G makes to bytes (N, H, W, C), rounded."""

@@ -84,8 +84,8 @@ class ToolboxMLP(Recipe):
         z = super().draw_latents(rng, count)
         return stretched(z) if self.scale_rows else z
 
-    def encode(self, images: Array, dtype: np.dtype) -> Array:
-        x = super().encode(images, dtype)
+    def encode(self, images: Array, dtype: np.dtype, chosen: Array | None = None) -> Array:
+        x = super().encode(images, dtype, chosen)
         return stretched(x) if self.scale_rows else x
 
     def generator(self, images: Images) -> Sequential:

@@ -123,10 +123,9 @@ def test_without_a_total_the_gradient_is_there_at_once():
     "bug",
     [
         Bug("an update before its gradients", Player.update, "ops.gathered(self.grads.flat)", "self.grads.flat"),
-        Bug("the first stream does not wait", module._Second.join, "self._cuda.get_current_stream().wait_event(", "("),
+        Bug("the first stream does not wait", module._Second.join, "current.wait_event(", "("),
         Bug("the second stream does not wait", module._Second.turn.__wrapped__, "self._stream.wait_event(", "("),
-        Bug("a mark of the other stream", module._Second.join, "self._mark(self._stream)",
-            "self._mark(self._cuda.get_current_stream())"),
+        Bug("a mark of the other stream", module._Second.join, "self._mark(self._stream)", "self._mark(current)"),
     ],
     ids=lambda bug: bug.story,
 )  # fmt: skip

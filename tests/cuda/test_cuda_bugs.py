@@ -10,6 +10,7 @@ import pytest
 
 from minigan.cuda import launch
 from tests.cuda.gpu import fast_gpu, on_gpu, small_launches
+from tests.cuda.test_activated_dropout import agree as dropped_alike
 from tests.cuda.test_fused_rectifier import apart, in_one
 from tests.cuda.test_fused_updates import RULES, after_updates, arrays
 from tests.cuda.test_pcg64 import agree, drops, parts_agree
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands
 
 
 class Bug(NamedTuple):
-    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, "rectifier", "numbers", "parts" or "drops"."""
+    """In the source, `right` becomes `wrong`, and `notices` tells: the name of a twin, of a rule, "rectifier", "numbers", "parts",
+    "drops", "leaky_relu drops" or "maxout drops".
+    """
 
     file: str
     notices: str
@@ -47,26 +50,43 @@ BUGS = [
     Bug("pointwise", "tanh", "channels ? x[i] + b[i % channels] : x[i]", "x[i] + b[i % (channels + 1)]"),
     Bug("maxout", "activated", "own[p]", "own[0]"),
     Bug("maxout", "activated", "g * pieces % channels", "g % channels"),
-    Bug("maxout", "activated", "largest = x[g * pieces] + (channels ? own[0] : 0)", "largest = x[g * pieces]"),
+    Bug("maxout", "activated", "{0, x[g * pieces] + (channels ? own[0] : 0)}", "{0, x[g * pieces]}"),
+    Bug("pointwise", "scaled_pixels", "chosen[i / size]", "(i / size)"),
+    Bug("pointwise", "scaled_pixels", "+ i % size", "+ i"),
+    Bug("pointwise", "scaled_pixels", "+ shift", ""),
     Bug("pointwise", "concatenate", "i < first ? x[i]", "i <= first ? x[i]"),
     Bug("pointwise", "concatenate", "y[i - first]", "y[i % first]"),
     # maxout
-    Bug("maxout", "maxout", "value > largest", "value >= largest"),
+    Bug("maxout", "maxout", "value > best.value", "value >= best.value"),
     Bug("maxout", "maxout", "p < pieces; ++p) {", "p < pieces - 1; ++p) {"),
     Bug("maxout", "maxout_backward", "dy[i / pieces]", "dy[i % (n / pieces)]"),
+    Bug("maxout", "maxout_backward", "* scale", "* 2 * scale"),
     # losses
-    Bug("losses", "discriminator_bce", "a * softplus_of(r[i])", "a * softplus_of(-r[i])"),
+    Bug("losses", "discriminator_bce", "a * softplus_of(s)", "a * softplus_of(-s)"),
     Bug("losses", "discriminator_bce", "(c / m)", "(c / n)"),
-    Bug("losses", "discriminator_bce", "- (1 - a) * sigmoid_of(-r[i])", "- sigmoid_of(-r[i])"),
+    Bug("losses", "discriminator_bce", "- (1 - a) * sigmoid_of(-s)", "- sigmoid_of(-s)"),
     Bug("losses", "discriminator_bce", "half > 0;", "half > 1;"),
     Bug("losses", "discriminator_bce", "__syncthreads();\n        if", "if"),
     Bug("losses", "generator_minimax", "-sigmoid_of(f[i]) / m", "-sigmoid_of(-f[i]) / m"),
     Bug("losses", "generator_non_saturating", "softplus_of(-f[i])", "softplus_of(f[i])"),
     Bug("losses", "mean_probability", "sum += sigmoid_of(s[i])", "sum += s[i]"),
     Bug("losses", "mean_probability", "mean[0] = sum / m", "mean[0] = sum"),
-    Bug("losses", "safe_quotient", "fabs(b[i])", "b[i]"),
-    Bug("losses", "safe_quotient", "divisor[i] = d", "divisor[i] = a[i]"),
-    Bug("losses", "safe_quotient", "quotient[i] = a[i] / d", "quotient[i] = d / a[i]"),
+    Bug("losses", "safe_quotient", "fabs(b) <", "b <"),
+    Bug("losses", "safe_quotient", "divisor[i] = not_zero(b[i])", "divisor[i] = a[i]"),
+    Bug("losses", "safe_quotient", "quotient[i] = a[i] / divisor[i]", "quotient[i] = divisor[i] / a[i]"),
+    Bug("losses", "both_bce", "loss_real += real_loss(s[i], a)", "loss_real += softplus_of(-s[i])"),
+    Bug("losses", "both_bce", "s[n + i], p", "s[i], p"),
+    Bug("losses", "both_bce", "not_zero(p * (c / m))", "p * c / n"),
+    Bug("losses", "both_bce", "ds[n + i] = divisor", "ds[n + i] = p"),
+    Bug("losses", "both_bce", "-(saturating ? p", "-(!saturating ? p"),
+    Bug("losses", "both_bce", "saturating ? -softplus_of(f)", "saturating ? softplus_of(f)"),
+    Bug("losses", "both_bce", "over_block(loss_g) / m", "over_block(loss_g) / n"),
+    Bug("losses", "both_bce", "over_block(p_real) / n, over_block(p_fake) / m", "over_block(p_fake) / m, over_block(p_real) / n"),
+    Bug("losses", "both_bce", "i < 4;", "i < 3;"),
+    # a single unit
+    Bug("dense", "dense", "sum + b[0]", "sum"),
+    Bug("dense", "dense", "i += blockDim.x", "i += 2 * blockDim.x"),
+    Bug("dense", "dense", "blockIdx.x * features", "blockIdx.x"),
     # batch normalisation
     Bug("batchnorm", "batchnorm", "q - s * s / n", "q"),
     Bug("batchnorm", "batchnorm", "(chunk.last - chunk.first) * apart", "0 * apart"),
@@ -141,8 +161,16 @@ BUGS = [
     Bug("pcg64", "numbers", "0 <= i && i < n", "0 <= i"),
     Bug("pcg64", "numbers", "(halves[half] >> 8) * 0x1p-24f", "halves[half] * 0x1p-32f"),
     Bug("pcg64", "numbers", "u >= rate", "u > rate"),
-    Bug("pcg64", "drops", "y[i] = keep[i] * x[i] * scale", "y[i] = keep[i] * x[i]"),
-    Bug("pcg64", "drops", "keep[i] = u >= rate;\n        y", "keep[i] = u < rate;\n        y"),
+    Bug("dropout", "drops", "y[i] = keep[i] * x[i] * scale", "y[i] = keep[i] * x[i]"),
+    Bug("dropout", "drops", "keep[i] = u >= rate;\n        y", "keep[i] = u < rate;\n        y"),
+    Bug("dropout", "leaky_relu drops", "b[i % channels]", "b[i / channels % channels]"),
+    Bug("dropout", "leaky_relu drops", "v > 0 ? 1 : slope", "v > 0 ? 1 : 0"),
+    Bug("dropout", "leaky_relu drops", "(u >= rate) * scale * bend", "scale * bend"),
+    Bug("dropout", "leaky_relu drops", "(bend * v) * scale", "(bend * v)"),
+    Bug("dropout", "maxout drops", "(u >= rate) * found.value * scale", "(u >= rate) * found.value"),
+    Bug("dropout", "maxout drops", "u >= rate && p == found.piece", "p == found.piece"),
+    Bug("dropout", "maxout drops", "winner[i * pieces + p]", "winner[i * pieces]"),
+    Bug("maxout", "maxout drops", "dy[i / pieces] * scale", "dy[i / pieces]"),
     Bug("pcg64", "parts", "first += blockIdx.y * apart;", ""),
     Bug("pcg64", "parts", "blockIdx.y * n + i", "i"),
 ]  # fmt: skip
@@ -183,6 +211,8 @@ def differs(notices: str, seed: int) -> bool:
             return not all(error(*both, floor=1.0) < 1e-10 for both in zip(found, apart(*given), strict=True))
         try:
             with small_launches(), fast_gpu() as device:
+                if notices.endswith(" drops"):
+                    return not dropped_alike(device, seed, notices.removesuffix(" drops"))
                 if notices == "drops":
                     return not drops(device, seed, (5, 3), before=seed)
                 if notices == "parts":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minigan import ops
 from minigan.backend import to_host
-from minigan.cuda import launch
+from minigan.cuda import launch, pointwise
 from minigan.functional.batchnorm import BatchNormCache
 from tests import strict_cupy
 from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
@@ -99,6 +99,37 @@ def test_steps_in_float32_make_nothing_of_float64():
         ops.batchnorm_backward(y, gamma, cache)
         ops.update_running_statistics(gamma, gamma.copy(), cache, 0.1)
         ops.discriminator_bce(x, x, 0.1, 0.5)
+
+
+def launches_of(call, monkeypatch):
+    launched = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pointwise, "launch_each", lambda *of, **more: launched.append(of) or launch.launch_each(*of, **more)
+        )
+        return call(), len(launched)
+
+
+def test_the_gradients_of_both_batches_are_one_array_already(monkeypatch):
+    with fast_gpu() as device:
+        real, fake = (device.put(normal(seed, n, 1)) for seed, n in enumerate((3, 5)))
+        _, dreal, dfake = ops.discriminator_bce(real, fake)
+        both, launched = launches_of(lambda: ops.concatenate(dreal, dfake), monkeypatch)
+        assert (launched, both.shape, both.data.ptr) == (0, (8, 1), dreal.data.ptr)
+        assert np.array_equal(both.get(), np.concatenate([dreal.get(), dfake.get()]))
+
+
+@pytest.mark.parametrize("case", ["the wrong order", "not all", "a gap", "another array", "not from the start"])
+def test_what_is_no_whole_array_is_copied(case, monkeypatch):
+    with fast_gpu() as device:
+        x, y = device.put(normal(0, 8, 2)), device.put(normal(1, 8, 2))
+        first, second = {
+            "the wrong order": (x[4:], x[:4]), "not all": (x[:4], x[4:7]), "a gap": (x[:3], x[4:]),
+            "another array": (x[:4], y[4:]), "not from the start": (x[1:4], x[4:]),
+        }[case]  # fmt: skip
+        both, launched = launches_of(lambda: ops.concatenate(first, second), monkeypatch)
+        assert launched == 1
+        assert np.array_equal(both.get(), np.concatenate([first.get(), second.get()]))
 
 
 def test_what_the_plain_version_refuses_is_refused_in_the_same_words():

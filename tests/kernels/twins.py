@@ -16,6 +16,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from minigan import ops
+from minigan.backend import array_module
 from minigan.functional.patches import Geometry
 from minigan.kernels import batchnorm, blocks, conv, dense, dropout, maxout, pointwise, resample, updates, winograd
 from minigan.kernels.loops import COMPILED
@@ -256,7 +257,11 @@ TWINS = {
     ),
     "conv2d_bias_grad": Twin(lambda a, _: _bias_grads(ops.conv2d_bias_grad, a), _conv_bias_shapes, sums=True),
     "dense": Twin(
-        lambda a, _: [ops.dense(a["x"], a["w"], a["b"])[0], ops.dense(a["x"], a["w"])[0]],
+        lambda a, _: [
+            ops.dense(a["x"], a["w"], a["b"])[0],
+            ops.dense(a["x"], a["w"])[0],
+            ops.dense(a["x"], a["w"][:, :1], a["b"][:1])[0],
+        ],
         lambda rng: _dense_shapes(rng, x="NI", w="IO", b="O"), sums=True,
     ),
     "dense_input_grad": Twin(
@@ -351,9 +356,28 @@ def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[
     return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
 
 
+def _scaled_pixels(a: Arrays, chosen: int) -> list[np.ndarray]:
+    """Bytes made of the numbers, all of them and some, a few of these twice."""
+    xp, x = array_module(a["x"]), a["x"]
+    pixels = (64 * xp.where(abs(x) < 3, abs(x), 0)).astype(np.uint8)
+    some = 3 * xp.arange(chosen) % len(pixels)
+    return [ops.scaled_pixels(pixels, of, 2 / 255, shift, x.dtype) for of in (some, None) for shift in (-1.0, 0.0)]
+
+
+def _aside(a: Arrays, _: None) -> list[np.ndarray]:
+    with ops.aside(a["g"]):
+        return [2 * a["g"]]
+
+
+def _logits_of_both(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[Any, ...]]:
+    n, m = rng.integers(1, 30, 2).tolist()
+    return {"logits": (n + m, 1)}, (n, float(rng.choice([0.0, 0.1])), 0.5, bool(rng.integers(2)))
+
+
 # Operations that have a twin on a GPU alone.
 GPU_ONLY = {
     "activated": Twin(lambda a, e: [ops.activated(a["x"].copy(), a["b"], *e)[0]], _activated_shapes, tolerance=8),
+    "aside": Twin(_aside, lambda rng: ({"g": (int(rng.integers(1, 30)),)}, None), tolerance=0),
     "add_gradients": Twin(
         _add_gradients,
         lambda rng: (
@@ -362,6 +386,7 @@ GPU_ONLY = {
         ),
         tolerance=1,
     ),
+    "both_bce": Twin(lambda a, e: [*ops.both_bce(a["logits"], *e)], _logits_of_both),
     "conv2d_and_seen": Twin(_conv2d_and_seen, _conv_shapes, sums=True, tolerance=80),
     "concatenate": Twin(
         lambda a, _: [ops.concatenate(a["first"], a["second"])],
@@ -391,13 +416,19 @@ GPU_ONLY = {
         lambda a, _: [*ops.safe_quotient(a["for_g"], a["for_d"])],
         lambda rng: (dict.fromkeys(["for_g", "for_d"], (int(rng.integers(1, 30)), 1)), None),
     ),
+    "scaled_pixels": Twin(
+        _scaled_pixels,
+        lambda rng: ({"x": tuple(rng.integers(1, 7, rng.integers(1, 4)).tolist())}, int(rng.integers(1, 9))),
+        tolerance=1,
+    ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
     "update_parted_statistics": Twin(_parted_statistics, _parted_shapes, tolerance=16),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY
-# Operations that draw, see test_fast_dropout.py and tests/cuda/test_pcg64.py; the second has a twin on a GPU alone.
-OF_GENERATORS = {"draw_keep", "drawn_dropout"}
+# Operations that draw, and what goes back through them, see test_fast_dropout.py and tests/cuda/test_pcg64.py; all but
+# the first have a twin on a GPU alone.
+OF_GENERATORS = {"draw_keep", "drawn_dropout", "activated_dropout", "activated_dropout_backward"}
 
 
 # How the numbers of an array may lie in memory.
@@ -444,5 +475,6 @@ def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> 
         assert result.shape == true.shape
         unit = np.finfo(result.dtype).eps * max(abs(scale).max(initial=0), smallest)
         with np.errstate(all="ignore"):  # what a bug has left out is whatever was in memory before
-            found.append(float(abs(result - true).max(initial=0) / unit))
+            worst = float(abs(result - true).max(initial=0) / unit)
+        found.append(math.inf if math.isnan(worst) else worst)  # a later number would hide nan from `max`
     return found

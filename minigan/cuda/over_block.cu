@@ -1,0 +1,12 @@
+// The sum over all threads of the block, a power of two; always in the same order.
+static __device__ double over_block(double value) {
+    __shared__ double values[1024];
+    __syncthreads();  // until every thread has read the sum before this one
+    values[threadIdx.x] = value;
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) values[threadIdx.x] += values[threadIdx.x + half];
+    }
+    __syncthreads();
+    return values[0];
+}
