@@ -29,7 +29,7 @@ from minigan import cli, nn, ops
 from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
 from minigan.cuda import implicit_gemm
 from minigan.errors import UsageError, UserError
-from minigan.nn.activated import Activated
+from minigan.nn.activated import Activated, ActivatedDropout
 from minigan.nn.batchnorm import BatchNormLeaky
 from minigan.optim import Optimiser
 from minigan.recipes import Recipe
@@ -163,6 +163,9 @@ def of_layer(layer: nn.Layer, recipe: Recipe, before: Shape, after: Shape) -> li
     if isinstance(layer, Activated):  # a GPU adds the bias with the activation, which is not timed by itself
         between = layer.linear.out_shape(before)
         return of_layer(layer.linear, recipe, before, between) + of_layer(layer.activation, recipe, between, after)
+    if isinstance(layer, ActivatedDropout):  # likewise
+        kept = layer.out_shape(before)
+        return of_layer(layer.activated, recipe, before, kept) + of_layer(layer.dropout, recipe, kept, kept)
     if isinstance(layer, nn.Conv2D):
         bias = bias_grad(y) if layer.bias else []
         return convolutions(x, y, layer.param_shapes(before)["w"], layer.geometry(before[:2]), macs) + bias

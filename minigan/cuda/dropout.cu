@@ -22,14 +22,23 @@ extern "C" __global__ void dropped(DRAWN, bool* __restrict__ keep, float rate, i
     }));
 }
 
-// What it leaves of leaky relu, y = scale keep (v > 0 ? v : slope v) of v = x + b, and the derivative dy/dx.
-extern "C" __global__ void dropped_leaky_relu(DRAWN, out derivative, float rate, in x, in b, int channels, real slope,
-                                              real scale, out y) {
+// What it leaves of leaky relu: y = scale keep (v > 0 ? v : slope v) of v = x + b.
+extern "C" __global__ void dropped_leaky_relu(DRAWN, bool* __restrict__ keep, float rate, in x, in b, int channels,
+                                              real slope, real scale, out y) {
     EACH_NUMBER(([=](long long i, float u) {
-        const real v = x[i] + b[i % channels], bend = v > 0 ? 1 : slope;
-        derivative[i] = (u >= rate) * scale * bend;
-        y[i] = (u >= rate) * (bend * v) * scale;
+        const real v = x[i] + b[i % channels];
+        keep[i] = u >= rate;
+        y[i] = keep[i] * (v > 0 ? v : slope * v) * scale;
     }));
+}
+
+// Back through both: where it was kept, y has the sign of v, if there is a slope.
+extern "C" __global__ void dropped_leaky_relu_backward(in dy, in y, const bool* __restrict__ keep, real slope, real scale,
+                                                       out dx, long long n) {
+    EACH(i, n) {
+        const real d = dy[i] * keep[i] * scale;
+        dx[i] = y[i] > 0 ? d : slope * d;
+    }
 }
 
 // And of maxout. The winner, (G, P) of x (G, P), is nobody where nothing is left.

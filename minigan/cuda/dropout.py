@@ -32,15 +32,21 @@ def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -
     return dropout(x, put_like(draw_keep(rng, shape, rate), x), scale)
 
 
-class DroppedCache(NamedTuple):
-    derivative: Array | None  # (N, C)  dy/da of leaky relu and dropout
-    winner: Array | None  # (N, U, P)  of maxout: the piece that was largest, where it was kept
-    scale: float  # what it was multiplied by then
+class DroppedLeakyReLU(NamedTuple):
+    y: Array  # (N, C)
+    keep: Array  # (N, C)
+    slope: float
+    scale: float
+
+
+class DroppedMaxout(NamedTuple):
+    winner: Array  # (N, U, P)  the piece that was largest, if it was kept
+    scale: float
 
 
 def activated_dropout(
     a: Array, b: Array, rng: Any, rate: float, scale: float, activation: str, *numbers: float
-) -> tuple[Array, DroppedCache]:
+) -> tuple[Array, DroppedLeakyReLU | DroppedMaxout]:
     """See `minigan.ops.activated_dropout`; one launch where the device draws, for rectifiers and maxout of (N, C)."""
     if not isinstance(rng, DeviceGenerator) or a.ndim != 2 or activation not in ("relu", "leaky_relu", "maxout"):
         return NotImplemented
@@ -52,20 +58,22 @@ def activated_dropout(
         winner = xp.empty((*y.shape, pieces), np.bool_)
         sizes = np.int32(pieces), number(scale)
         rng.draw("dropped_maxout", y, keep_from, *given, *sizes, winner, real=a.dtype.name)
-        return y, DroppedCache(None, winner, scale)
-    y, derivative = xp.empty(a.shape, a.dtype), xp.empty(a.shape, a.dtype)
-    shape = number(*numbers or (0.0,)), number(scale)
-    rng.draw("dropped_leaky_relu", derivative, keep_from, *given, *shape, y, real=a.dtype.name)
-    return y, DroppedCache(derivative, None, scale)
+        return y, DroppedMaxout(winner, scale)
+    (slope,) = numbers or (0.0,)
+    y, keep = xp.empty(a.shape, a.dtype), xp.empty(a.shape, np.bool_)
+    rng.draw("dropped_leaky_relu", keep, keep_from, *given, number(slope), number(scale), y, real=a.dtype.name)
+    return y, DroppedLeakyReLU(y, keep, slope, scale)
 
 
 def activated_dropout_backward(dy: Array, cache: Any) -> Array:
     """See `minigan.ops.activated_dropout_backward`."""
-    if not isinstance(cache, DroppedCache):
-        return NotImplemented
-    if cache.winner is not None:
+    if isinstance(cache, DroppedMaxout):
         return to_winners(dy, cache.winner, cache.scale)
-    return dy * cache.derivative
+    if not isinstance(cache, DroppedLeakyReLU):
+        return NotImplemented
+    dx, numbers = empty_like(cache.y), map(dy.dtype.type, (cache.slope, cache.scale))
+    launch_each("dropout", "dropped_leaky_relu_backward", contiguous(dy), cache.y, cache.keep, *numbers, dx, n=dx.size)
+    return dx
 
 
 def dropout(x: Array, keep: Array, scale: float) -> tuple[Array, DropoutCache]:

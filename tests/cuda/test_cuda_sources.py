@@ -11,8 +11,7 @@ from minigan.cuda import launch
 from tests.cuda import nvrtc
 from tests.strict_kernels import kernel_names
 
-FIRST = {"common", *(name for names in launch.BEFORE.values() for name in names)}
-FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if path.stem not in FIRST)
+FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if kernel_names(path.read_text()))
 # All but those that are for one precision are compiled for both.
 EACH = [(file, real) for file in FILES for real in launch.REALS.values() if file != "implicit_gemm" or real == "float"]
 every_source = pytest.mark.parametrize(("file", "real"), EACH)
