@@ -15,13 +15,11 @@ def draw(results: Sequence[dict[str, Any]], names: Sequence[str], path: Path) ->
     Parameters: results, of each recipe its name and its sides by name, with "seconds"; names of the sides. A side that
     is missing has no bar, and a recipe without the last one has none at all.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     inches = HEIGHT * len(names) * (len(results) + 1) + 1
-    figure, axes = plt.subplots(figsize=(8, inches), layout="constrained")
+    figure = Figure(figsize=(8, inches), layout="constrained")
+    axes = figure.subplots()
     for number, name in enumerate(names):
         rows = relative(results, name, names[-1])
         places = [row + (number - (len(names) - 1) / 2) * 0.8 / len(names) for row in rows]
@@ -36,7 +34,6 @@ def draw(results: Sequence[dict[str, Any]], names: Sequence[str], path: Path) ->
     axes.set_xlabel(f"time of a round, divided by that of {names[-1]}")
     axes.legend(loc="upper right")
     save(figure, path)
-    plt.close(figure)
 
 
 def relative(results: Sequence[dict[str, Any]], name: str, unit: str) -> dict[int, Summary]:

@@ -148,12 +148,10 @@ def played(results: Sequence[dict[str, Any]]) -> str:
 
 def draw(results: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     """Speed-up against batch size, a line for each width; rings where a line crosses 1."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axes = figure.subplots()
     batches = sorted({result["batch"] for result in results})
     for width in dict.fromkeys(result["width"] for result in results):
         (line,) = axes.loglog(*curve(results, width), marker=".", label=f"{width:g} times the width")
@@ -169,7 +167,6 @@ def draw(results: Sequence[dict[str, Any]], recipe: Recipe, path: Path) -> None:
     axes.set(xlabel="batch size", ylabel="speed-up of the GPU", title=f"A round of {recipe.name}: GPU against CPU")
     axes.legend()
     save(figure, path)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

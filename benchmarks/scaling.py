@@ -163,16 +163,12 @@ def described(results: Sequence[dict[str, Any]], exponents: dict[str, dict[str, 
 
 def draw(results: Sequence[dict[str, Any]], name: str, path: Path) -> None:
     """Time above, memory below, against what varies; both axes logarithmic, with the fitted lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
     columns = axes_of(results)
-    figure, grid = plt.subplots(
-        2, len(columns), figsize=(3.6 * len(columns), 6), squeeze=False, sharey="row", layout="constrained"
-    )
+    figure = Figure(figsize=(3.6 * len(columns), 6), layout="constrained")
+    grid = figure.subplots(2, len(columns), squeeze=False, sharey="row")
     for row, (measure_name, (*_, unit)) in zip(grid, MEASURES.items(), strict=True):
         for axes, axis in zip(row, columns, strict=True):
             x, y = curve(results, axis, measure_name)
@@ -188,7 +184,6 @@ def draw(results: Sequence[dict[str, Any]], name: str, path: Path) -> None:
         row[0].set_ylabel(unit)
     figure.suptitle(f"A round of {name}")
     save(figure, path)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ def check_ending(path: Path) -> None:
 
 def plot_steps(problem: Problem, path: Path) -> None:
     """Draw the worst error of a problem's gradients for steps from 0.1 to 1e-11, for both quotients."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     steps = np.logspace(-1, -11, 41)
-    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axes = figure.subplots()
     rules: list[tuple[str, Rule]] = [("two points", two_point), ("four points", four_point)]
     for label, rule in rules:
         errors = [max(row.error for row in check(problem, h, rule)) for h in steps]
@@ -36,4 +34,3 @@ def plot_steps(problem: Problem, path: Path) -> None:
     )
     axes.legend()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

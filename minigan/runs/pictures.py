@@ -87,13 +87,11 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
     """Draw the losses of both players, and what D thinks of real and of generated images."""
     if not rows:
         return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     steps = [row["step"] for row in rows]
-    figure, (losses, probabilities) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, layout="constrained")
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    losses, probabilities = figure.subplots(2, 1, sharex=True)
     for name, label in (("loss_d", "discriminator"), ("loss_g", "generator")):
         _plot_smoothed(losses, steps, [row[name] for row in rows], label)
     losses.set(ylabel="loss", title="Losses")
@@ -105,7 +103,6 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
         axes.legend(loc="upper right")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
-    plt.close(figure)
     write_atomically(path, buffer.getvalue())
 
 

@@ -33,19 +33,15 @@ def animation_frames(toy: Toy, views: Sequence[View], held: int = 15) -> np.ndar
 
 
 def _render(toy: Toy, views: Sequence[View], dpi: int) -> bytes:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure = plt.figure(figsize=(4.2 * len(views), 4.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(views), 4.6), layout="constrained")
     if toy.dimensions == 1:
         _draw_line(figure, toy, views)
     else:
         _draw_plane(figure, toy, views)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=dpi, format="png")
-    plt.close(figure)
     return buffer.getvalue()
 
 
