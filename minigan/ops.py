@@ -152,7 +152,11 @@ def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -
 def activated_dropout(
     a: Array, b: Array, rng: Any, rate: float, scale: float, activation: str, *numbers: float
 ) -> tuple[Array, Any]:
-    """`activated`, then `drawn_dropout` with a mask for each number. Returns y and the cache."""
+    """`activated`, then `drawn_dropout` with a mask for each number: y = scale k act(a + b), as a kernel does in one.
+
+    Parameters: a (..., C), which may be lost, and b (C,); `rate`, the probability that k is 0. Returns y, (..., C), or
+    (N, C / pieces) of maxout, and the cache. Raises what the two operations raise.
+    """
     y, before = activated(a, b, activation, *numbers)
     y, mask = drawn_dropout(y, rng, y.shape, rate, scale)
     return y, (activation, numbers, before, mask)
@@ -160,7 +164,7 @@ def activated_dropout(
 
 @_door
 def activated_dropout_backward(dy: Array, cache: Any) -> Array:
-    """Back through both: from dy to the gradient on a."""
+    """Back through both: dy, of y's shape, gives the gradient on a, (..., C)."""
     activation, numbers, before, mask = cache
     da = dropout_backward(dy, mask)
     return globals()[f"{activation}_backward"](da, before, *(numbers if activation == "leaky_relu" else ()))
@@ -169,7 +173,8 @@ def activated_dropout_backward(dy: Array, cache: Any) -> Array:
 def both_losses(discriminator: Callable[..., Any], generator: Callable[..., Any], logits: Array, n: int) -> BothLosses:
     """Both players' losses of one forward pass, on n real samples and then generated ones: see `games.simultaneous`.
 
-    discriminator: logits of real and of generated samples -> loss, dreal, dfake; generator: the latter -> loss, dfake.
+    Parameters: logits (n + m, 1); discriminator: those of real and of generated samples -> loss, dreal, dfake;
+    generator: the latter -> loss, dfake.
     """
     real, fake = logits[:n], logits[n:]
     loss_d, dreal, dfake = discriminator(real, fake)
@@ -187,7 +192,7 @@ def both_bce(logits: Array, n: int, smoothing: float = 0.0, scale: float = 1.0, 
 
 
 @_door
-def aside(*read: Array) -> AbstractContextManager[None]:  # noqa: ARG001
+def aside(read: Array, *others: Array) -> AbstractContextManager[None]:  # noqa: ARG001
     """A block that reads these arrays and may, on a GPU, go on beside: its results are there after `gathered`."""
     return nullcontext()
 

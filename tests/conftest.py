@@ -11,12 +11,22 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from minigan.backend import CPU, Device, GPUUnavailable, select_device
+from minigan.kernels import loops
 
 # No deadlines: the machine may be busy. The same examples in each run, so that a red run can be repeated.
 settings.register_profile(
     "minigan", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("minigan")
+
+
+if loops.COMPILED:
+    # The shortest rows alone have loops of their own in the tests. Small arrays then go both ways, and there are fewer
+    # loops, for each of which numba takes a third of a second. What commands run in other processes is as it is.
+    from minigan.kernels import compiled
+
+    assert (compiled.LANES, compiled.UNROLLED) == (16, 64)
+    compiled.LANES, compiled.UNROLLED = 3, 9
 
 
 @pytest.fixture(scope="session")  # not a test's own: hypothesis refuses that, as it stays the same for all examples

@@ -27,6 +27,8 @@ template <class T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> static inline T max(T a, T b) { return a < b ? b : a; }
 
 // The upper half of the product.
+static inline float __fmul_rn(float a, float b) { return a * b; }  // which a compiler must not join with a sum
+static inline double __dmul_rn(double a, double b) { return a * b; }
 static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned __int128)a * b >> 64;
 }

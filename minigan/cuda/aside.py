@@ -55,13 +55,13 @@ def beside(cuda: Any, stream: Any) -> Iterator[None]:
         _second = None
 
 
-def aside(*read: Array) -> AbstractContextManager[None]:
+def aside(read: Array, *others: Array) -> AbstractContextManager[None]:
     """See `minigan.ops.aside`: a block of launches that read these arrays.
 
     Their memory must not be given to somebody else before, so they are kept. What the block allocates is the second
     stream's, and so are its later owners. Without a second stream the block launches on the current one.
     """
-    return nullcontext() if _second is None else _second.turn(read)
+    return nullcontext() if _second is None else _second.turn((read, *others))
 
 
 def gathered(gradients: Array) -> Array:

@@ -16,7 +16,7 @@ THREADS = 128  # of a block, which does a sample; a power of two
 
 def dense(x: Array, w: Array, b: Array | None = None) -> tuple[Array, DenseCache]:
     """See `minigan.functional.dense.dense`."""
-    if w.shape[1] == 1 and b is not None and x.shape[1:] == w.shape[:1]:
+    if b is not None and b.shape == (1,) and w.shape == (*x.shape[1:], 1) and x.dtype == w.dtype == b.dtype:
         return _one_unit(x, w, b), DenseCache(x)
     y = product(x, w)
     if b is not None:

@@ -50,6 +50,8 @@ def activated_dropout(
     """See `minigan.ops.activated_dropout`; one launch where the device draws, for rectifiers and maxout of (N, C)."""
     if not isinstance(rng, DeviceGenerator) or a.ndim != 2 or activation not in ("relu", "leaky_relu", "maxout"):
         return NotImplemented
+    if b.shape != a.shape[1:] or (activation == "maxout" and a.shape[1] % int(*numbers)):
+        return NotImplemented  # which raises
     xp, number, keep_from = array_module(a), a.dtype.type, np.float32(rate)
     given = contiguous(a), contiguous(b), np.int32(len(b))
     if activation == "maxout":

@@ -1,6 +1,8 @@
-// The sum over all threads of the block, a power of two; always in the same order.
+// The sum over all threads of the block, a power of two up to this; always in the same order.
+#define MOST_THREADS 1024
+
 static __device__ double over_block(double value) {
-    __shared__ double values[1024];
+    __shared__ double values[MOST_THREADS];
     __syncthreads();  // until every thread has read the sum before this one
     values[threadIdx.x] = value;
     for (int half = blockDim.x / 2; half > 0; half /= 2) {

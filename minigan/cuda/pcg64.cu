@@ -1,5 +1,5 @@
-// Uniform random numbers, those of NumPy's PCG64 (O'Neill 2014) to the bit, from any place of its sequence on; dropout.cu
-// draws them.
+// Uniform random numbers, those of NumPy's PCG64 (O'Neill 2014) to the bit, from any place of its sequence on. Kernels that
+// draw them are in dropout.cu.
 //
 // The state s, of 128 bits, moves by s <- a s + c (modulo 2^128). Each new state gives a word of 64 bits, which is two
 // numbers, the low half first. Each thread draws some neighbouring words; docs/gpu.md says how it jumps to them.

@@ -46,10 +46,14 @@ extern "C" __global__ void concatenate(in x, in y, out z, long long first, long 
     EACH(i, n) z[i] = i < first ? x[i] : y[i - first];
 }
 
+// With a rounding of its own, where the compiler would round once for the product and a sum.
+__device__ inline float product(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double product(double a, double b) { return __dmul_rn(a, b); }
+
 // Bytes x (M, S) of those images that are chosen (N), as numbers y = scale x + shift (N, S).
 extern "C" __global__ void scaled_pixels(const unsigned char* __restrict__ x, const long long* __restrict__ chosen, real scale,
                                          real shift, out y, long long size, long long n) {
-    EACH(i, n) y[i] = x[chosen[i / size] * size + i % size] * scale + shift;
+    EACH(i, n) y[i] = product(x[chosen[i / size] * size + i % size], scale) + shift;
 }
 
 // y = scale keep x, and its own gradient. keep is (M, C): M masks, each for S pixels in turn, over and over. So x may be

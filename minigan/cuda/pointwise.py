@@ -71,18 +71,20 @@ def concatenate(first: Array, second: Array) -> Array:
 
 
 def _whole(first: Array, second: Array) -> Array | None:
-    """The array that was made whole and of which these, which are contiguous, are all, one behind the other."""
+    """The array that these two, which are contiguous, are views of, one of its first part and one of the rest."""
     whole = first.base
     if whole is None or second.base is None or whole.nbytes != first.nbytes + second.nbytes:
         return None
     behind = first.data.ptr + first.nbytes
     lie_there = first.data.ptr == whole.data.ptr == second.base.data.ptr and second.data.ptr == behind
-    return whole if lie_there and whole.dtype == first.dtype else None
+    return whole if lie_there and whole.dtype == first.dtype and whole.flags.c_contiguous else None
 
 
 def scaled_pixels(pixels: Array, chosen: Array | None, scale: float, shift: float, dtype: np.dtype) -> Array:
     """See `minigan.ops.scaled_pixels`; one launch for bytes that are chosen."""
-    if chosen is None or pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
+    if chosen is None or (pixels.dtype, chosen.dtype) != (np.uint8, np.int64):
+        return NotImplemented
+    if not (pixels.flags.c_contiguous and chosen.flags.c_contiguous):
         return NotImplemented
     y = array_module(pixels).empty((len(chosen), *pixels.shape[1:]), dtype)
     numbers = dtype.type(scale), dtype.type(shift)

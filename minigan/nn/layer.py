@@ -22,6 +22,8 @@ from minigan.typing import Array, Rng, Shape
 # operation. It also tells backward in which mode forward ran.
 Cache: TypeAlias = Any
 
+PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))  # with fewer digits, the moments of an optimiser vanish
+
 
 class ShapeError(ValueError):
     """A layer cannot take an input of this shape; the message says which layer and what would fit."""
@@ -94,8 +96,15 @@ def init_params(
 
     The numbers are drawn on the host and then moved, so that every device starts from the same.
     Raises ShapeError, naming the layer, if the layers do not fit together; for an image of a size
-    that the network cannot take, it lists the nearest ones that it can.
+    that the network cannot take, it lists the nearest ones that it can. Raises TypeError for a `dtype` other than
+    float32 and float64, and for an `rng` that is no generator.
     """
+    if np.dtype(dtype) not in PRECISIONS:
+        raise TypeError(f"parameters are float32 or float64, not {np.dtype(dtype)}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a generator, such as np.random.default_rng(0), got {rng!r}")
+    if not isinstance(in_shape, tuple):
+        raise TypeError(f"in_shape must be the shape of one sample, such as (784,) or (28, 28, 1), got {in_shape!r}")
     _check_fit(net, in_shape)  # reports the first layer that does not fit, before any memory is taken
     trainable, statistics = net.param_shapes(in_shape), net.statistic_shapes(in_shape)
     size = sum(map(math.prod, (trainable | statistics).values()))

@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from numpy.typing import DTypeLike
+
 from minigan.backend import Device, array_module, to_host
 from minigan.errors import did_you_mean
 from minigan.typing import Array, Shape
@@ -43,6 +45,10 @@ class Views(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._arrays)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {view.shape}" for name, view in self._arrays.items())
+        return f"{type(self).__name__}({shapes})"
+
     # Two sets of views are equal if they are the same one; Mapping would compare arrays for truth.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -65,7 +71,9 @@ class Params(Views):
 
     Attributes: flat (P + S,), P trainable numbers and then S statistics; in_shape, the input of
     the network they belong to; version, raised by every optimiser update and every assignment to a
-    view. A network (`Sequential`) refuses caches of an older version in backward.
+    view, ``theta["dense1.w"] = w`` or ``theta["dense1.w"] *= 2``. A network (`Sequential`) refuses caches of
+    an older version in backward. What is written into `flat`, or into a view under another name
+    (``w = theta["dense1.w"]; w *= 2``), nobody sees: raise `version` yourself then.
     """
 
     def __init__(
@@ -104,6 +112,21 @@ class Params(Views):
     def copy(self) -> "Params":
         """An independent copy, of the same version."""
         return self._with(self.flat.copy())
+
+    def astype(self, dtype: DTypeLike) -> "Params":
+        """An independent copy in another precision: in float64, a trained network's gradients can be checked."""
+        return self._with(self.flat.astype(dtype))
+
+    # Copied part by part, the views would no longer lie in the vector.
+    def __copy__(self) -> "Params":
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Params":
+        memo[id(self)] = other = self.copy()
+        return other
+
+    def __reduce__(self) -> tuple[type["Params"], tuple[object, ...]]:
+        return Params, (self.flat, self.trainable_shapes, self.statistic_shapes, self.in_shape, self.version)
 
     def to(self, device: Device) -> "Params":
         """The same numbers on a device: a copy, unless they are there already."""

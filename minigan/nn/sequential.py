@@ -16,6 +16,7 @@ class SequentialCache(NamedTuple):
     owner: Params  # the parameters that forward used
     version: int  # their version at that time
     steps: tuple[Cache, ...]  # one cache a step
+    out_shape: Shape  # of the whole batch
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -28,13 +29,21 @@ class Sequential(Layer):
 
     layers: tuple[Layer, ...]
     names: tuple[str, ...]
-    steps: tuple[tuple[str, Layer], ...] = field(compare=False)  # what forward and backward do, by name
+    # What forward and backward do, by the name of the first layer, and for messages by the names of all.
+    steps: tuple[tuple[str, Layer], ...] = field(compare=False)
+    labels: tuple[str, ...] = field(compare=False)
 
     def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"Sequential takes layers, one after the other: Sequential(Dense(3), ReLU()), got {layer!r}"
+                )
         self._consist_of(layers, _number([type(layer).__name__.lower() for layer in layers]))
 
     def _consist_of(self, layers: tuple[Layer, ...], names: tuple[str, ...]) -> None:
-        for name, value in {"layers": layers, "names": names, "steps": _fused(layers, names)}.items():
+        steps, labels = _fused(layers, names)
+        for name, value in {"layers": layers, "names": names, "steps": steps, "labels": labels}.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -88,27 +97,34 @@ class Sequential(Layer):
         if theta is theta.owner:  # the outermost network: what fits here fits everywhere inside
             _check_input(theta.owner, x)
         caches = []
-        for name, layer in self.steps:
+        for (name, layer), label in zip(self.steps, self.labels, strict=True):
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
             except (ValueError, TypeError) as err:
-                raise type(err)(f"layer {name}: {err}") from err
+                raise type(err)(f"layer {label}: {err}") from err
             caches.append(cache)
-        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches))
+        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), x.shape)
 
     def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
         _check_cache(theta.owner, cache)
+        if theta is theta.owner:
+            _check_backward(theta.owner, dy, cache, grads)
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
         for index in range(len(self.steps) - 1, lowest - 1, -1):
             name, layer = self.steps[index]
             scope = None if grads is None else grads.scope(name)
-            dy = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=need_dx or index > lowest)
+            try:
+                dy = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=need_dx or index > lowest)
+            except (ValueError, TypeError) as err:
+                raise type(err)(f"layer {self.labels[index]}: {err}") from err
         return dy if need_dx else None
 
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None
     ) -> Iterator[tuple[str, Layer, Array, Cache]]:
         """Name, layer, output and cache of one layer after the other, for those who only look: nothing is kept."""
+        if theta is theta.owner:
+            _check_input(theta.owner, x)
         for name, layer in zip(self.names, self.layers, strict=True):
             x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
             yield name, layer, x, cache
@@ -126,17 +142,19 @@ class Sequential(Layer):
         return len(self.steps)
 
 
-def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[str, Layer], ...]:
-    """The layers with their names, but one for neighbours where there is one that does the work of all."""
-    steps: list[tuple[str, Layer]] = []
+def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tuple[str, Layer], ...], tuple[str, ...]]:
+    """The layers with their names, but one for neighbours where there is one that does the work of all; all names."""
+    steps, labels = [], []
     rest = list(zip(names, layers, strict=True))
     while rest:
         name, layer = rest.pop(0)
+        among = [name]
         while rest and (both := layer.fused(rest[0][1])) is not None:
             layer = both
-            rest.pop(0)
+            among.append(rest.pop(0)[0])
         steps.append((name, layer))
-    return tuple(steps)
+        labels.append(" + ".join(among))
+    return tuple(steps), tuple(labels)
 
 
 def _number(kinds: list[str]) -> tuple[str, ...]:
@@ -148,14 +166,29 @@ def _prefixed(groups: Iterable[tuple[str, dict[str, Shape]]]) -> dict[str, Shape
 
 
 def _check_input(theta: Params, x: Array) -> None:
+    array_module(x, theta.flat)
     if x.shape[1:] != theta.in_shape:
         raise ShapeError(f"the network takes (N, {', '.join(map(str, theta.in_shape))}), got {x.shape}")
-    array_module(x, theta.flat)
+    if not len(x):
+        raise ShapeError(f"a batch has at least one sample, got {x.shape}")
     if x.dtype != theta.flat.dtype:
         raise TypeError(f"the parameters are {theta.flat.dtype}, the input is {x.dtype}: convert one of them")
 
 
+def _check_backward(theta: Params, dy: Array, cache: SequentialCache, grads: Grads) -> None:
+    """What would otherwise be broadcast, or added to the parameters, without a word."""
+    array_module(dy, theta.flat)
+    if dy.shape != cache.out_shape:
+        raise ShapeError(f"the network gave {cache.out_shape}, so dy has that shape, got {dy.shape}")
+    if dy.dtype != theta.flat.dtype:
+        raise TypeError(f"the parameters are {theta.flat.dtype}, dy is {dy.dtype}: convert one of them")
+    if grads is not None and grads.owner is theta:
+        raise ValueError("gradients would be added to the parameters themselves: give theta.gradients()")
+
+
 def _check_cache(theta: Params, cache: SequentialCache) -> None:
+    if not isinstance(cache, SequentialCache):
+        raise TypeError(f"backward takes the cache that forward returned, got {type(cache).__name__}")
     if cache.owner is not theta:
         raise ValueError("this cache was made with other parameters than those given to backward")
     if cache.version != theta.version:

@@ -82,6 +82,8 @@ class SeededDraws(HostDraws):
     def real(self, k: int) -> Array:
         """The k-th batch, encoded for D, and before that changed as the recipe says: mirrored still bytes, with other
         colours no longer."""
+        if not (self.recipe.flip or self.recipe.jitter):
+            return self._unchanged(k)
         images = self._images(k)
         if self.recipe.flip:
             images = augment.mirror(images, self._there(HostDraws.mirrored, k))
@@ -96,6 +98,9 @@ class SeededDraws(HostDraws):
     def latent_g(self) -> Array:
         """z for the generator step."""
         return self._there(HostDraws.z_g, 0)
+
+    def _unchanged(self, k: int) -> Array:
+        return self.recipe.encode(self._images(k), self.dtype)
 
     def _images(self, k: int) -> Array:
         return self.feed.batch(self.number(k))

@@ -159,9 +159,7 @@ class InboxDraws(SeededDraws):
     def dropout(self, k: int) -> Any:
         return DeviceGenerator(partial(self._there, HostDraws.state_of_masks, k))
 
-    def real(self, k: int) -> Array:
-        if self.recipe.flip or self.recipe.jitter:
-            return super().real(k)
+    def _unchanged(self, k: int) -> Array:
         return self.recipe.encode(self.feed.images, self.dtype, self._there(HostDraws.indices, k))
 
     def _images(self, k: int) -> Array:

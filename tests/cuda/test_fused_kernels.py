@@ -119,13 +119,17 @@ def test_the_gradients_of_both_batches_are_one_array_already(monkeypatch):
         assert np.array_equal(both.get(), np.concatenate([dreal.get(), dfake.get()]))
 
 
-@pytest.mark.parametrize("case", ["the wrong order", "not all", "a gap", "another array", "not from the start"])
+@pytest.mark.parametrize(
+    "case", ["the wrong order", "not all", "a gap", "another array", "not from the start", "turned"]
+)
 def test_what_is_no_whole_array_is_copied(case, monkeypatch):
     with fast_gpu() as device:
         x, y = device.put(normal(0, 8, 2)), device.put(normal(1, 8, 2))
+        turned = device.xp.asfortranarray(device.put(normal(2, 2, 6))).T  # contiguous, but not what it is a view of
         first, second = {
             "the wrong order": (x[4:], x[:4]), "not all": (x[:4], x[4:7]), "a gap": (x[:3], x[4:]),
             "another array": (x[:4], y[4:]), "not from the start": (x[1:4], x[4:]),
+            "turned": (turned[:3], turned[3:]),
         }[case]  # fmt: skip
         both, launched = launches_of(lambda: ops.concatenate(first, second), monkeypatch)
         assert launched == 1
