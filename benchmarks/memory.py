@@ -13,10 +13,10 @@ import numpy as np
 import tyro
 
 from benchmarks.machine import largest
-from benchmarks.rounds import recipe_class, start
+from benchmarks.rounds import start
 from minigan import cli
 from minigan.backend import CPU
-from minigan.recipes import Recipe
+from minigan.recipes import Recipe, recipe_class
 from minigan.recipes.memory import round_bytes
 
 

@@ -14,7 +14,7 @@ from minigan.data.batches import Batches
 from minigan.data.resize import fit
 from minigan.data.sources import load_images
 from minigan.errors import UsageError, did_you_mean
-from minigan.recipes import RECIPES, Recipe
+from minigan.recipes import RECIPES, Recipe, recipe_class
 from minigan.runs.captured import CapturedRounds, at_once, rounds
 from minigan.runs.feed import feed
 from minigan.runs.rounds import Rounds
@@ -52,13 +52,6 @@ def chosen(names: Sequence[str], settings: Sequence[str], batch_size: int | None
         fitting = {name: value for name, value in wanted if name in constants and _same_kind(value, constants[name])}
         made.append(kind(**game_only | fitting))
     return made
-
-
-def recipe_class(name: str) -> type[Recipe]:
-    """The recipe of this name, with its constants to be given; UsageError if there is none."""
-    if name not in RECIPES:
-        raise UsageError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}; there are {', '.join(RECIPES)}")
-    return RECIPES[name]
 
 
 def _setting(text: str) -> tuple[str, Any]:

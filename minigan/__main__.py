@@ -1,7 +1,9 @@
 """The console script: ``minigan train ...`` is ``python -m minigan.train ...``, and so on."""
 
 import importlib
+import runpy
 import sys
+from pathlib import Path
 
 from minigan import __version__, cli
 from minigan.errors import UsageError, did_you_mean
@@ -20,10 +22,16 @@ COMMANDS = {
 
 
 def dispatch(argv: list[str]) -> int:
-    """Run the command that the first argument names."""
+    """Run the command that the first argument names, after the files that ``--with FILE.py`` names before it."""
+    while argv and argv[0] == "--with":
+        if len(argv) < 2:
+            raise UsageError("--with takes a Python file: minigan --with FILE.py COMMAND [options]")
+        runpy.run_path(_file(argv[1]), run_name="minigan_with")
+        argv = argv[2:]
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: minigan COMMAND [options]    (minigan COMMAND --help explains each)\n")
         print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
+        print("\nminigan --with FILE.py COMMAND ... runs a file first, such as one that registers a recipe of yours")
         return 0 if argv else 2
     if argv[0] == "--version":
         print(f"minigan {__version__}")
@@ -34,6 +42,12 @@ def dispatch(argv: list[str]) -> int:
     command = importlib.import_module(COMMANDS[argv[0]][0])
     code: int = command.main(argv[1:])
     return code
+
+
+def _file(path: str) -> str:
+    if not Path(path).is_file():
+        raise UsageError(f"--with {path}: there is no such file")
+    return path
 
 
 def main() -> int:

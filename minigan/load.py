@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import tyro
 
 from minigan import cli
-from minigan.errors import DataError, UsageError, did_you_mean
+from minigan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,17 +76,16 @@ def main(argv: list[str]) -> int:
 def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
     """The recipe with the constants that the files tell, and the shape (H, W, C) of its images."""
     from minigan.interchange.torch_layout import MAIN, read_facts
-    from minigan.recipes import RECIPES
+    from minigan.recipes import RECIPES, recipe_class
     from minigan.runs.config import recipe_of
 
     facts = read_facts(options.generator)
     of_the_example = any(name.startswith(MAIN) for name in tensors["generator"])
     name = options.recipe or facts.get("recipe") or ("dcgan-64" if of_the_example else "")
-    if name not in RECIPES:
+    if not name:
         known = ", ".join(RECIPES)
-        if not name:
-            raise UsageError(f"{options.generator} does not tell of which recipe it is: give --recipe, one of {known}")
-        raise UsageError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}; there are {known}")
+        raise UsageError(f"{options.generator} does not tell of which recipe it is: give --recipe, one of {known}")
+    recipe_class(name)  # or there is none
     if name == facts.get("recipe") and "constants" in facts:
         try:
             height, width, channels = map(operator.index, json.loads(facts["image_shape"]))

@@ -40,9 +40,11 @@ def softmax_cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) 
     q is one-hot, or with label smoothing a: :math:`q_k = (1 - a) [k = \text{label}] + a/K`
     (Szegedy et al. 2016, section 7). The largest logit is subtracted first.
 
-    Parameters: logits (N, K); labels (N,) integers in [0, K), not checked, as that would wait for a GPU.
-    Returns the loss (0-d) and dlogits (N, K).
+    Parameters: logits (N, K); labels (N,) integers in [0, K), which is not checked, as that would wait for a GPU.
+    Returns the loss (0-d) and dlogits (N, K). Raises ValueError for labels of another shape or kind.
     """
+    if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers of shape {logits.shape[:1]}, got {labels.dtype} of shape {labels.shape}")
     xp, smoothing = array_module(logits), float(smoothing)
     n, classes = logits.shape
     hit = labels[:, None] == xp.arange(classes)  # (N, K)

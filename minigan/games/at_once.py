@@ -9,7 +9,7 @@ from minigan import ops
 from minigan.games.gan import discriminator_step, generate, step_on_both
 from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
-from minigan.games.simultaneous import measured, scaled_samples
+from minigan.games.simultaneous import measured, scaled_samples, simultaneous_step
 from minigan.nn.layer import Layer
 from minigan.nn.parted_batchnorm import in_parts
 from minigan.randomness import parted
@@ -30,7 +30,10 @@ def simultaneous_step_at_once(
     """`simultaneous_step` with both batches in one array, for a D that looks at each sample by itself.
 
     One way back through D gives its own gradients, and what reaches the generated samples: see `backward_for_both`.
+    Unequal batches go apart.
     """
+    if len(real) != len(z):
+        return simultaneous_step(loss, g, d, real, z, rng)
     fake, cache_g = generate(g, z, rng)
     net, rng = _for_both(d, real, fake, rng)
     n = len(real)

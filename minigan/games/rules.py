@@ -78,9 +78,11 @@ class Game:
     at_once: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.loss, GANLoss):
+            raise ValueError(f"the loss of a game is a GANLoss, such as non_saturating() or HINGE, got {self.loss!r}")
         if self.order not in get_args(Order):
             raise ValueError(f"unknown order {self.order!r}: choose {', '.join(get_args(Order))}")
-        if self.d_steps < 1:
+        if not isinstance(self.d_steps, int) or self.d_steps < 1:
             raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
         if self.order == "simultaneous" and self.d_steps != 1:
             raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")

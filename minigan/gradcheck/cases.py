@@ -329,5 +329,7 @@ def _distance(layer: nn.Layer, x: Array) -> float:
 
 def _smallest_lead(groups: np.ndarray) -> float:
     """The smallest distance between the two largest of a group: a kink where they are equal."""
+    if groups.shape[-1] == 1:
+        return math.inf
     ordered = np.sort(groups, axis=-1)
     return float((ordered[..., -1] - ordered[..., -2]).min())

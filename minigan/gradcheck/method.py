@@ -14,6 +14,9 @@ What makes a check sharp, besides the formula:
   behind a large one;
 * inputs kept away from kinks: at |x| < 2h the quotient of ReLU is neither 0 nor 1;
 * gradients added to random numbers: a layer that overwrites instead of adding is noticed.
+
+A gradient may be zero, as that of a bias before BatchNorm is. Then both sides are rounding, whose ratio tells nothing.
+So a gradient whose largest entry is below 1e-3 is judged as if that were 1e-3: wrong is what is off by 1e-11.
 """
 
 import math
@@ -27,6 +30,7 @@ from minigan.typing import Array
 
 STEP = 1e-4  # h
 TOLERANCE = 1e-8
+SMALL = 1e-3  # what smaller gradients are judged by
 
 
 @dataclass
@@ -69,8 +73,13 @@ Rule = Callable[[Callable[[float], float], float], float]
 
 
 def numeric_gradient(value: Callable[[], float], array: Array, h: float = STEP, rule: Rule = four_point) -> np.ndarray:
-    """d value / d array, entry by entry; the array is changed in place and put back."""
-    flat = array.reshape(-1)  # a view: the arrays of a problem are contiguous
+    """d value / d array, entry by entry; the array is changed in place and put back.
+
+    Raises ValueError unless it is of float64, whose digits it takes, and its numbers lie side by side.
+    """
+    if array.dtype != np.float64 or not array.flags.c_contiguous:
+        raise ValueError(f"a quotient needs a contiguous array of float64 (np.array(x, np.float64)), got {array.dtype}")
+    flat = array.reshape(-1)  # a view
     gradient = np.empty(flat.size)
     for index in range(flat.size):
         here = float(flat[index])
@@ -85,11 +94,11 @@ def numeric_gradient(value: Callable[[], float], array: Array, h: float = STEP, 
 
 
 def relative_error(numeric: np.ndarray, claimed: np.ndarray) -> float:
-    r"""Largest difference over largest entry: :math:`\max|n - c| \,/\, \max(|n|_\infty, |c|_\infty)`."""
+    r"""Largest difference over largest entry: :math:`\max|n - c| \,/\, \max(|n|_\infty, |c|_\infty, 10^{-3})`."""
     if not (np.isfinite(claimed).all() and np.isfinite(numeric).all()):
         return math.inf
-    scale = max(abs(numeric).max(), abs(claimed).max())
-    return float(abs(numeric - claimed).max() / scale) if scale > 0 else 0.0
+    scale = max(abs(numeric).max(initial=0), abs(claimed).max(initial=0), SMALL)
+    return float(abs(numeric - claimed).max(initial=0) / scale)
 
 
 def check(problem: Problem, h: float = STEP, rule: Rule = four_point) -> list[Row]:

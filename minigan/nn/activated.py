@@ -57,7 +57,7 @@ class ActivatedDropout(Layer):
         return self.activated.out_shape(in_shape)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, ActivatedCache]:
-        if not train or rng is None:
+        if not train or not hasattr(rng, "random"):
             y, before = self.activated.forward(theta, x, train=train)
             y, after = self.dropout.forward(theta, y, train=train)  # refuses to train without rng
             return y, ActivatedCache(before, after)

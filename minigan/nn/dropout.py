@@ -41,8 +41,9 @@ class Dropout(Layer):
         if not train:
             factor = float(1 - self.rate) if self.form == "classic" else 1.0
             return (x if factor == 1 else x * factor), factor  # the cache of a constant factor is the factor
-        if rng is None:
-            raise ValueError("dropout in training needs a random generator: forward(..., train=True, rng=...)")
+        if not hasattr(rng, "random"):
+            given = "" if rng is None else f", got {rng!r}"
+            raise ValueError(f"dropout in training needs a random generator: forward(..., train=True, rng=...){given}")
         return ops.drawn_dropout(x, rng, self._mask_shape(x.shape), self.rate, self.scale)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:

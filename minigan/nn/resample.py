@@ -14,8 +14,8 @@ Mode = Literal["nearest", "bilinear"]
 
 def check_factor(factor: int) -> None:
     """Raises ValueError unless the factor is a whole number from 1."""
-    if factor < 1:
-        raise ValueError(f"the factor must be at least 1, got {factor}")
+    if not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"the factor must be a whole number of at least 1, got {factor}")
 
 
 @dataclass(frozen=True)

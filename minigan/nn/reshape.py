@@ -15,6 +15,12 @@ class Reshape(Layer):
 
     shape: Shape
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, tuple) or not all(isinstance(size, int) and size > 0 for size in self.shape):
+            raise ValueError(
+                f"a sample's shape is a tuple of positive numbers, such as (4, 4, 512), got {self.shape!r}"
+            )
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if math.prod(in_shape) != math.prod(self.shape):
             raise ShapeError(

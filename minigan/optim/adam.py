@@ -25,6 +25,7 @@ class Adam(Optimiser):
     eps: float = 1e-8
 
     moment_names: ClassVar[tuple[str, ...]] = ("m", "v")
+    shares: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         # The two corrections are numbers, so they are taken out of the vectors.

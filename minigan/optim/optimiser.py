@@ -1,7 +1,8 @@
 """What all update rules share: no state of their own, one flat vector in, changed in place."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, TypeAlias
 
 from minigan import ops
@@ -23,14 +24,33 @@ class Optimiser:
 
     weight_decay: lambda of the L2 penalty lambda/2 |w|^2, added to the gradient before the rule;
     decay_biases: whether it covers biases and gains (one-dimensional parameters) too;
-    max_norm: clip the whole gradient to this Euclidean norm, after the decay.
+    max_norm: clip the whole gradient to this Euclidean norm, after the decay;
+    max_weight: limit every parameter to [-c, c] after the update, which keeps the critic of a WGAN Lipschitz
+    (Arjovsky et al. 2017, Algorithm 1).
+
+    Raises ValueError for numbers with which a rule would not descend.
     """
 
     weight_decay: float = 0.0
     decay_biases: bool = False
     max_norm: float | None = None
+    max_weight: float | None = None
 
     moment_names: ClassVar[tuple[str, ...]] = ()
+    # Of the numbers of a rule, those that must be at least 0 and below 1, and those that must be positive.
+    shares: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ("max_norm", "max_weight")
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or callable(value) or isinstance(value, bool):  # left out, a schedule, a switch
+                continue
+            most = 1 if field.name in self.shares else math.inf
+            if isinstance(value, str) or not 0 <= value < most or (value == 0 and field.name in self.positive):
+                wanted = "above 0" if field.name in self.positive else "at least 0"
+                wanted += " and below 1" if most == 1 else ""
+                raise ValueError(f"{type(self).__name__}: {field.name} must be {wanted}, got {value!r}")
 
     def init_moments(self, theta: Params) -> Moments:
         """Zero moments, one flat vector each, where the parameters live."""
@@ -43,8 +63,13 @@ class Optimiser:
         """Make update number t (1, 2, ...): change theta and moments in place, and set grads to zero.
 
         Caches made before it are refused by backward from now on. `coefficients` are those of t where they have been
-        worked out already; t is then not looked at.
+        worked out already; t is then not looked at. Raises ValueError for t below 1 and for moments of another rule.
         """
+        if set(moments) != set(self.moment_names) or (coefficients is None and t < 1):
+            raise ValueError(
+                f"{type(self).__name__} counts updates from 1 and takes moments {self.moment_names}, "
+                f"got update {t} and {tuple(moments)}"
+            )
         numbers = self.coefficients(t) if coefficients is None else coefficients
         if self.weight_decay:
             add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
@@ -52,6 +77,9 @@ class Optimiser:
             clip_by_norm(grads, self.max_norm)
         change = Change(self, tuple(moments), numbers)
         ops.in_pieces(theta.trainable, grads.flat, *moments.values(), change=change)
+        if self.max_weight is not None:
+            xp = array_module(theta.flat)
+            xp.clip(theta.trainable, -self.max_weight, self.max_weight, out=theta.trainable)
         theta.version += 1
 
     def coefficients(self, t: int) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ class RMSprop(Optimiser):
     eps: float = 1e-8
 
     moment_names: ClassVar[tuple[str, ...]] = ("v",)
+    shares: ClassVar[tuple[str, ...]] = ("rho",)
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         return (at(self.lr, t),)

@@ -35,6 +35,7 @@ class Momentum(Optimiser):
     momentum: float | Schedule
 
     moment_names: ClassVar[tuple[str, ...]] = ("velocity",)
+    shares: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         return at(self.lr, t), at(self.momentum, t)

@@ -11,11 +11,11 @@ from minigan.recipes.dcgan_upsample import DCGANUpsample
 from minigan.recipes.mlp_2014 import MLP2014
 from minigan.recipes.mlp_mnist import MLPMnist
 from minigan.recipes.recipe import Recipe
+from minigan.recipes.registry import RECIPES, recipe_class, register
 from minigan.recipes.toolbox_mlp import ToolboxMLP
 
-RECIPES: dict[str, type[Recipe]] = {
-    recipe.name: recipe for recipe in (MLPMnist, MLP2014, ToolboxMLP, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256)
-}
+for _recipe in (MLPMnist, MLP2014, ToolboxMLP, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256):
+    register(_recipe)
 DEFAULT_RECIPE = MLPMnist.name
 
 __all__ = [
@@ -29,4 +29,6 @@ __all__ = [
     "MLPMnist",
     "Recipe",
     "ToolboxMLP",
+    "recipe_class",
+    "register",
 ]

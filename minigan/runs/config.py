@@ -23,7 +23,7 @@ import tomli_w
 
 from minigan import __version__, cli
 from minigan.errors import UsageError, did_you_mean
-from minigan.recipes import DEFAULT_RECIPE, RECIPES, Recipe
+from minigan.recipes import DEFAULT_RECIPE, RECIPES, Recipe, recipe_class
 from minigan.runs.atomic import write_atomically
 from minigan.runs.folder import RunFolder, newest_run_path
 from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
@@ -103,10 +103,7 @@ def _recipe_argument(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """The recipe's name, if the first argument is one, and the rest."""
     if not argv or argv[0].startswith("-"):
         return None, list(argv)
-    if argv[0] not in RECIPES:
-        hint = did_you_mean(argv[0], RECIPES)
-        raise UsageError(f"unknown recipe {argv[0]!r}{hint}; there are {', '.join(RECIPES)}")
-    return argv[0], list(argv[1:])
+    return recipe_class(argv[0]).name, list(argv[1:])
 
 
 def _parse(
@@ -205,9 +202,10 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
                 "and the sections [run] and [constants]"
             )
     name = document.get("recipe", "")
-    if name != "" and (not isinstance(name, str) or name not in RECIPES):
-        hint = did_you_mean(str(name), RECIPES)
-        raise UsageError(f"{path}: unknown recipe {name!r}{hint}; there are {', '.join(RECIPES)}")
+    try:
+        name = name if name == "" else recipe_class(name).name
+    except UsageError as err:
+        raise UsageError(f"{path}: {err}") from None
     return name, {key: value for section in SECTIONS for key, value in document.get(section, {}).items()}
 
 

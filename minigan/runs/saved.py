@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.backend import Device, to_host
+from minigan.backend import CPU, Device, to_host
 from minigan.errors import CheckpointError, UsageError
 from minigan.recipes import Recipe
 from minigan.runs.config import read_run_config
@@ -42,13 +42,13 @@ class SavedRun:
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
-def load_run(path: Path, device: Device, last_weights: bool = False) -> SavedRun:
+def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False) -> SavedRun:
     """Open a run; `last_weights`: draw with G's last parameters, not with their average.
 
     Raises UsageError if `path` holds none or the run has no average to leave aside, CheckpointError if no checkpoint
     can be read.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path))
     if not folder.config.exists():
         raise UsageError(f"{path} holds no run of minigan: there is no config.toml")
     options, recipe = read_run_config(folder.config)
@@ -74,7 +74,7 @@ def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> 
 
     A batch of the recipe at once, so that they need no more memory than a round, or a few if it is smaller.
     """
-    images, size = [], max(recipe.batch_size, FEW)
+    images, size = [np.empty((0, *image_shape), np.uint8)], max(recipe.batch_size, FEW)
     for start in range(0, len(z), size):
         x, _ = state.g.net.forward(state.drawing, z[start : start + size], train=False)
         images.append(to_host(recipe.decode(x, image_shape)))

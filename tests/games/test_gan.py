@@ -659,10 +659,20 @@ def test_batches_of_different_sizes_go_apart():
     assert np.array_equal(*ends)
 
 
-def test_batches_of_different_sizes_are_no_simultaneous_round():
+def test_batches_of_different_sizes_go_apart_in_a_simultaneous_round_too():
+    moved = []
+    for step in (games.simultaneous_step_at_once, games.simultaneous_step):
+        g, d = players(d_net=D_WITHOUT_BATCHNORM)
+        step(LOSS, g, d, Draws().real(0), normal(0, 5, LATENT), Draws().dropout(0))
+        moved.append((g.theta.flat, d.theta.flat))
+    for ours, theirs in zip(*moved, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_samples_of_different_shapes_are_no_round():
     g, d = players(d_net=D_WITHOUT_BATCHNORM)
-    with pytest.raises(ValueError, match=r"one shape, got \(6, 2\) and \(5, 2\)"):
-        games.simultaneous_step_at_once(LOSS, g, d, Draws().real(0), normal(0, 5, LATENT), Draws().dropout(0))
+    with pytest.raises(ValueError, match=r"one shape, got \(6, 3\) and \(6, 2\)"):
+        games.simultaneous_step_at_once(LOSS, g, d, normal(0, 6, 3), Draws().latent_d(0), Draws().dropout(0))
 
 
 def test_an_unknown_order_is_refused():

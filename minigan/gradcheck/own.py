@@ -1,0 +1,92 @@
+"""A layer of your own in one call: its gradients, and what `minigan.nn.layer` asks of every layer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minigan import nn
+from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem
+from minigan.gradcheck.method import Row, check
+from minigan.typing import Array, Shape
+
+
+class BrokenPromise(AssertionError):
+    """A layer does not do what every layer promises; the message lists all that is wrong."""
+
+
+def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: int = 0) -> list[Row]:
+    """The worst error of each gradient of a layer, for random inputs and an upstream gradient of random numbers.
+
+    Parameters: the shape of one sample; the mode; the seed of all numbers. Where a layer has a kink, as max(x, 0) has,
+    an input may lie on it by chance, and another seed then gives another error. Raises BrokenPromise if the layer keeps
+    something between calls, changes what it is given, gives other shapes or precisions than it says, mixes samples
+    without saying so, or takes another number of random numbers.
+    """
+    if broken := list(broken_promises(layer, in_shape, train, seed)):
+        raise BrokenPromise(f"{type(layer).__name__}: {'; '.join(broken)}")
+    return check(layer_problem(LayerCase(type(layer).__name__, layer, in_shape, train), seed=seed))
+
+
+def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) -> Iterator[str]:
+    """What is wrong, one thing after the other."""
+    theta = nn.init_params(layer, in_shape, np.random.default_rng(seed))
+    draw = np.random.default_rng([seed, 1])
+    x, other = draw.standard_normal((2, BATCH, *in_shape), dtype=np.float32)
+    y, cache = _forward(layer, theta, x, train, seed)
+    dy = draw.standard_normal(y.shape, dtype=np.float32)
+    yield from _shapes(layer, in_shape, theta, y, dy, cache)
+    before = [array.copy() for array in (x, theta.flat, dy)]
+    dx, gradients = _backward(layer, theta, dy, cache)
+    _forward(layer, theta, other, train, seed)
+    if not _same(_backward(layer, theta, dy, cache), (dx, gradients)):
+        yield "backward gives something else after another forward pass: what it needs belongs into the cache"
+    for name, array, was in zip(("x", "the parameters", "dy"), (x, theta.flat, dy), before, strict=True):
+        if not np.array_equal(array, was):
+            yield f"{name} was changed"
+    if not _same([layer.backward(theta, dy, cache, None)], [dx]):
+        yield "without a place for gradients (grads=None), backward gives another dx"
+    alone = theta.gradients()
+    if layer.backward(theta, dy, cache, alone, need_dx=False) is not None:
+        yield "with need_dx=False, backward returns a gradient"
+    if not _same([alone.flat], [gradients]):
+        yield "with need_dx=False, backward gives other gradients of the parameters"
+    if train and not layer.mixes_samples:
+        x[1:] = other[1:]
+        if not _same([_forward(layer, theta, x, train, seed)[0][0]], [y[0]]):
+            yield "the output for one sample depends on the others, and mixes_samples says that it does not"
+    if train:
+        yield from _random_numbers(layer, in_shape, theta, x, seed)
+
+
+def _shapes(layer: nn.Layer, in_shape: Shape, theta: nn.Params, y: Array, dy: Array, cache: Any) -> Iterator[str]:
+    if y.shape != (BATCH, *layer.out_shape(in_shape)):
+        yield f"the output has shape {y.shape}, and out_shape says {('N', *layer.out_shape(in_shape))}"
+    dx, gradients = _backward(layer, theta, dy, cache)
+    if dx.shape != (BATCH, *in_shape):
+        yield f"dx has shape {dx.shape} for inputs of {(BATCH, *in_shape)}"
+    for name, array in (("the output", y), ("dx", dx), ("the gradient", gradients)):
+        if array.dtype != np.float32:
+            yield f"{name} is {array.dtype} where everything is float32 (a NumPy number, such as np.sqrt(2), does that)"
+
+
+def _random_numbers(layer: nn.Layer, in_shape: Shape, theta: nn.Params, x: Array, seed: int) -> Iterator[str]:
+    used, told = np.random.default_rng(seed), np.random.default_rng(seed)
+    layer.forward(theta, x, train=True, rng=used)
+    told.random(BATCH * layer.random_numbers(in_shape), dtype=np.float32)
+    if used.random() != told.random():
+        yield "forward takes other random numbers than the float32 of U[0, 1) that random_numbers counts"
+
+
+def _forward(layer: nn.Layer, theta: nn.Params, x: Array, train: bool, seed: int) -> tuple[Array, Any]:
+    return layer.forward(theta, x, train=train, rng=np.random.default_rng(seed))
+
+
+def _backward(layer: nn.Layer, theta: nn.Params, dy: Array, cache: Any) -> tuple[Array, Array]:
+    """dx and the gradients of all parameters; a layer that keeps something may fail here."""
+    grads = theta.gradients()
+    return layer.backward(theta, dy, cache, grads), grads.flat
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
