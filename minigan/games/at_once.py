@@ -11,14 +11,17 @@ from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
 from minigan.games.simultaneous import measured, scaled_samples, simultaneous_step
 from minigan.nn.layer import Layer
-from minigan.nn.parted_batchnorm import in_parts
+from minigan.nn.parted_batchnorm import in_parts, takes_parts
 from minigan.randomness import parted
 from minigan.typing import Array
 
 
 def discriminator_step_at_once(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
-    """`discriminator_step` with both batches in one array: the same update, up to rounding. Unequal ones go apart."""
-    if len(real) != len(fake):
+    """`discriminator_step` with both batches in one array: the same update, up to rounding.
+
+    Unequal ones go apart, and so do all where D mixes samples in a way of its own.
+    """
+    if len(real) != len(fake) or not takes_parts(d.net):
         return discriminator_step(loss, d, real, fake, rng)
     net, rng = _for_both(d, real, fake, rng)
     return step_on_both(loss, d, net, real, fake, rng)

@@ -33,10 +33,11 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
     theta = nn.init_params(layer, in_shape, np.random.default_rng(seed))
     draw = np.random.default_rng([seed, 1])
     x, other = draw.standard_normal((2, BATCH, *in_shape), dtype=np.float32)
+    before = [x.copy(), theta.flat.copy()]
     y, cache = _forward(layer, theta, x, train, seed)
     dy = draw.standard_normal(y.shape, dtype=np.float32)
+    before.append(dy.copy())
     yield from _shapes(layer, in_shape, theta, y, dy, cache)
-    before = [array.copy() for array in (x, theta.flat, dy)]
     dx, gradients = _backward(layer, theta, dy, cache)
     _forward(layer, theta, other, train, seed)
     if not _same(_backward(layer, theta, dy, cache), (dx, gradients)):

@@ -59,7 +59,7 @@ class ActivatedDropout(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, ActivatedCache]:
         if not train or not hasattr(rng, "random"):
             y, before = self.activated.forward(theta, x, train=train)
-            y, after = self.dropout.forward(theta, y, train=train)  # refuses to train without rng
+            y, after = self.dropout.forward(theta, y, train=train, rng=rng)  # which refuses to train without rng
             return y, ActivatedCache(before, after)
         a, linear = self.activated.product.forward(theta, x, train=train, rng=rng)
         numbers = self.dropout.rate, self.dropout.scale

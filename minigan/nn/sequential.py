@@ -149,12 +149,17 @@ def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tup
     while rest:
         name, layer = rest.pop(0)
         among = [name]
-        while rest and (both := layer.fused(rest[0][1])) is not None:
+        while rest and _is_ours(layer) and _is_ours(rest[0][1]) and (both := layer.fused(rest[0][1])) is not None:
             layer = both
             among.append(rest.pop(0)[0])
         steps.append((name, layer))
         labels.append(" + ".join(among))
     return tuple(steps), tuple(labels)
+
+
+def _is_ours(layer: Layer) -> bool:
+    """Whether its class is one of this package: one that is derived from it may compute something else."""
+    return type(layer).__module__.startswith(f"{__package__}.")
 
 
 def _number(kinds: list[str]) -> tuple[str, ...]:

@@ -13,8 +13,19 @@ from minigan.backend import CPU, Device, array_module, to_host
 from minigan.functional import gan_losses
 from minigan.games import Game, play_round, simultaneous
 from minigan.games.player import Player
-from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, PartedBatchNorm, Sequential, Tanh
+from minigan.nn import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    LeakyReLU,
+    PartedBatchNorm,
+    Sequential,
+    Tanh,
+    in_parts,
+    share_batchnorm,
+)
 from minigan.optim import SGD, Adam, Momentum, Optimiser
+from minigan.parallel.team import ALONE
 from tests.planted_bugs import ROUND_BUGS, Bug, planted
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
@@ -678,3 +689,31 @@ def test_samples_of_different_shapes_are_no_round():
 def test_an_unknown_order_is_refused():
     with pytest.raises(ValueError, match=r"discriminator-first.*generator-first.*simultaneous"):
         Game(LOSS, order="alternating")
+
+
+class Centred(Tanh):
+    """Less its mean over the batch: it mixes samples in a way of its own."""
+
+    mixes_samples = True
+
+    def forward(self, theta, x, *, train, rng=None):
+        y, cache = super().forward(theta, x, train=train)
+        return y - y.mean(axis=0), cache
+
+    def backward(self, theta, dy, cache, grads, *, need_dx=True):
+        return super().backward(theta, dy - dy.mean(axis=0), cache, grads, need_dx=need_dx)
+
+
+@pytest.mark.parametrize("order", ["discriminator-first", "simultaneous"])
+def test_where_d_mixes_samples_in_a_way_of_its_own_batches_go_apart(order):
+    moved = []
+    for at_once in (True, False):
+        g, d = players(d_net=Sequential(Dense(4), Centred(), Dense(1)))
+        play_round(Game(LOSS, order=order, at_once=at_once), g, d, Draws())
+        moved.append((g.theta.flat, d.theta.flat))
+    for ours, theirs in zip(*moved, strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="a Centred mixes samples in a way of its own"):
+        in_parts(d.net, 2)
+    with pytest.raises(ValueError, match="processes cannot share the batches of a Centred"):
+        share_batchnorm(d.net, ALONE.gather)

@@ -1,5 +1,8 @@
 """One flat vector with named views into it."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from minigan import nn
 from minigan.backend import CPU, to_host
-from minigan.nn import Params
+from minigan.nn import BatchNorm, Dense, Params, Sequential
 from tests.strategies import normal
 from tests.strict_cupy import forbid_synchronisation
 
@@ -241,3 +244,52 @@ def test_the_numbers_depend_on_the_generator_alone(seed):
 def test_normal_values_survive_the_way_to_a_device_and_back(device):
     values = normal(0, TRAINED + MEASURED)
     assert np.array_equal(to_host(Params(values, TRAINABLE, STATISTICS, (2,)).to(device).flat), values)
+
+
+# Copies, as Python makes them ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda theta: pickle.loads(pickle.dumps(theta))])
+def test_the_views_of_a_copy_lie_in_its_own_vector(duplicate):
+    theta = nn.init_params(Sequential(Dense(3), BatchNorm()), (2,), np.random.default_rng(0))
+    theta.version = 5
+    other = duplicate(theta)
+    assert (list(other), other.version, other.in_shape) == (list(theta), 5, (2,))
+    other.flat[...] = 7
+    assert all((view == 7).all() for view in other.values())
+    assert not (theta.flat == 7).any()
+    other.gradients()
+
+
+def test_what_was_shared_is_shared_in_a_deep_copy():
+    theta = nn.init_params(Dense(3), (2,), np.random.default_rng(0))
+    first, second = copy.deepcopy([theta, theta])
+    assert first is second
+
+
+def test_another_precision_is_a_copy():
+    theta = nn.init_params(Dense(3), (2,), np.random.default_rng(0))
+    there = theta.astype(np.float64)
+    assert there["w"].dtype == np.float64
+    assert np.array_equal(there.flat, theta.flat)
+    assert theta.astype(np.float32).flat is not theta.flat
+
+
+def test_parameters_show_their_names_and_shapes():
+    theta = nn.init_params(Sequential(Dense(3)), (2,), np.random.default_rng(0))
+    assert repr(theta) == "Params(dense1.w (2, 3), dense1.b (3,))"
+    assert repr(theta.scope("dense1")) == "Views(w (2, 3), b (3,))"
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "rng", "dtype", "words"),
+    [
+        ((2,), np.random.default_rng(0), np.float16, "float32 or float64, not float16"),
+        ((2,), np.random.default_rng(0), int, "float32 or float64, not int64"),
+        ((2,), 5, np.float32, r"default_rng\(0\), got 5"),
+        (2, np.random.default_rng(0), np.float32, "the shape of one sample.*got 2"),
+    ],
+)
+def test_what_cannot_start_a_network_is_refused(in_shape, rng, dtype, words):
+    with pytest.raises(TypeError, match=words):
+        nn.init_params(Dense(3), in_shape, rng, dtype=dtype)

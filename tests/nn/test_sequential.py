@@ -342,3 +342,117 @@ def test_what_is_not_a_pair_stays_apart():
     net = Sequential(BatchNorm(), Tanh(), ReLU(), BatchNorm(), BatchNorm(), ReLU(), BatchNorm())
     names = [name for name, _ in net.steps]
     assert names == ["batchnorm1", "tanh1", "relu1", "batchnorm2", "batchnorm3", "batchnorm4"]
+
+
+def test_activation_and_dropout_behind_a_bias_are_one_step_with_the_results_of_three(device):
+    layers = Dense(6), nn.LeakyReLU(0.3), Dropout(0.4)
+    net = Sequential(*layers)
+    theta = start(net, (4,), device)
+    x, dy = device.put(normal(0, 5, 4)), device.put(normal(1, 5, 6))
+    assert len(net.steps) == 1
+    for train in (True, False):
+        y, cache = net.forward(theta, x, train=train, rng=np.random.default_rng(3))
+        grads, apart = theta.gradients(), theta.gradients()
+        dx = net.backward(theta, dy, cache, grads)
+        expected, caches, rng = x, [], np.random.default_rng(3)
+        for name, layer in zip(net.names, layers, strict=True):
+            expected, one = layer.forward(theta.scope(name), expected, train=train, rng=rng)
+            caches.append(one)
+        upstream = dy
+        for name, layer, one in reversed(list(zip(net.names, layers, caches, strict=True))):
+            upstream = layer.backward(theta.scope(name), upstream, one, apart.scope(name))
+        for ours, right in ((y, expected), (dx, upstream), (grads.flat, apart.flat)):
+            assert np.array_equal(to_host(ours), to_host(right))
+
+
+# What backward refuses ----------------------------------------------------------------------------------
+
+
+def a_pass():
+    net = Sequential(Dense(3), Tanh())
+    theta = start(net, (2,))
+    y, cache = net.forward(theta, normal(0, 4, 2), train=True)
+    return net, theta, y, cache
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda y: y[:1], ShapeError, r"the network gave \(4, 3\), so dy has that shape, got \(1, 3\)"),
+        (lambda y: y.astype(np.float32), TypeError, "the parameters are float64, dy is float32"),
+        (lambda y: y.tolist(), TypeError, "expected a NumPy or CuPy array"),
+    ],
+)
+def test_an_upstream_gradient_that_does_not_fit_is_refused(change, error, words):
+    net, theta, y, cache = a_pass()
+    with pytest.raises(error, match=words):
+        net.backward(theta, change(y), cache, None)
+
+
+def test_gradients_are_not_added_to_the_parameters():
+    net, theta, y, cache = a_pass()
+    before = theta.flat.copy()
+    with pytest.raises(ValueError, match=r"give theta\.gradients\(\)"):
+        net.backward(theta, y, cache, theta)
+    assert np.array_equal(theta.flat, before)
+
+
+def test_a_cache_of_something_else_is_refused():
+    net, theta, y, _ = a_pass()
+    with pytest.raises(TypeError, match="the cache that forward returned, got NoneType"):
+        net.backward(theta, y, None, None)
+
+
+def test_an_error_names_the_layers_of_its_step_both_ways():
+    net = Sequential(Dense(3), ReLU(), Dropout(0.5))
+    theta = start(net, (2,))
+    with pytest.raises(ValueError, match=r"layer dense1 \+ relu1 \+ dropout1: dropout in training needs"):
+        net.forward(theta, normal(0, 4, 2), train=True)
+    with pytest.raises(ValueError, match=r"dropout in training needs .*, got 5"):
+        net.forward(theta, normal(0, 4, 2), train=True, rng=5)
+
+    class Forgetful(Tanh):
+        def backward(self, theta, dy, cache, grads, *, need_dx=True):
+            raise ValueError("no way back")
+
+    net = Sequential(Dense(3), Forgetful())
+    theta = start(net, (2,))
+    y, cache = net.forward(theta, normal(0, 4, 2), train=True)
+    with pytest.raises(ValueError, match="layer forgetful1: no way back"):
+        net.backward(theta, y, cache, None)
+
+
+def test_what_is_no_layer_is_no_part_of_a_network():
+    for wrong in ([Dense(3)], ReLU, None):
+        with pytest.raises(TypeError, match="Sequential takes layers, one after the other"):
+            Sequential(Dense(2), wrong)
+
+
+def test_an_empty_batch_is_refused_and_so_is_a_trace_of_what_does_not_fit():
+    net = Sequential(Dense(3))
+    theta = start(net, (2,))
+    with pytest.raises(ShapeError, match=r"at least one sample, got \(0, 2\)"):
+        net.forward(theta, np.zeros((0, 2)), train=False)
+    with pytest.raises(ShapeError, match=r"takes \(N, 2\), got \(4, 3\)"):
+        list(net.trace(theta, np.zeros((4, 3)), train=False))
+
+
+def test_a_class_derived_from_a_layer_computes_what_it_says_itself(device):
+    class Doubled(Tanh):
+        def forward(self, theta, x, *, train, rng=None):
+            y, cache = super().forward(theta, x, train=train)
+            return 2 * y, cache
+
+    class Shifted(Dense):
+        def forward(self, theta, x, *, train, rng=None):
+            y, cache = super().forward(theta, x, train=train)
+            return y + 1, cache
+
+    for layers in ((Dense(3), Doubled()), (Shifted(3), Tanh())):
+        net = Sequential(*layers)
+        theta = start(net, (2,), device)
+        x = device.put(normal(0, 4, 2))
+        expected = x
+        for name, layer in zip(net.names, layers, strict=True):
+            expected, _ = layer.forward(theta.scope(name), expected, train=True)
+        assert np.array_equal(to_host(net.forward(theta, x, train=True)[0]), to_host(expected))

@@ -1,5 +1,6 @@
 """Update rules: PyTorch's ten steps, explicit loops, and what they do to the vectors that they are given."""
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -322,3 +323,48 @@ def test_a_player_uses_the_coefficients_that_lie_ready(rule):
             player.update()
     assert asked == [1, 2]
     assert np.array_equal(alone.theta.flat, given.theta.flat)
+
+
+# Numbers that are none ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SGD(lr=-1), "SGD: lr must be at least 0, got -1"),
+        (lambda: SGD(lr="1"), "SGD: lr must be at least 0, got '1'"),
+        (lambda: SGD(lr=float("nan")), "lr must be at least 0, got nan"),
+        (lambda: SGD(lr=1, max_norm=0), "max_norm must be above 0, got 0"),
+        (lambda: SGD(lr=1, max_weight=-0.1), "max_weight must be above 0"),
+        (lambda: SGD(lr=1, weight_decay=-0.1), "weight_decay must be at least 0"),
+        (lambda: Momentum(lr=1, momentum=1.0), "Momentum: momentum must be at least 0 and below 1, got 1.0"),
+        (lambda: Adam(lr=1, beta1=1), "Adam: beta1 must be at least 0 and below 1, got 1"),
+        (lambda: RMSprop(lr=1, rho=2), "RMSprop: rho must be at least 0 and below 1, got 2"),
+    ],
+)
+def test_rules_that_would_not_descend_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@every_rule
+def test_updates_are_counted_from_one_and_take_their_own_moments(rule, device):
+    theta = parameters(device)
+    with pytest.raises(ValueError, match=r"counts updates from 1 .* got update 0"):
+        rule.update(theta, theta.gradients(), rule.init_moments(theta), 0)
+    with pytest.raises(ValueError, match="takes moments"):
+        rule.update(theta, theta.gradients(), {"other": theta.trainable}, 1)
+
+
+@every_rule
+def test_no_parameter_is_larger_than_the_limit_after_an_update(rule, device):
+    """Those of a critic of Wasserstein's distance; statistics are none."""
+    limited = dataclasses.replace(rule, max_weight=0.05)
+    free, held = parameters(device), parameters(device)
+    for theta, one in ((free, rule), (held, limited)):
+        one.update(theta, gradients(theta, device.put(normal(1, TRAINED))), one.init_moments(theta), 1)
+    expected = np.clip(to_host(free.trainable), -0.05, 0.05)
+    assert abs(expected).max() == 0.05
+    assert np.array_equal(to_host(held.trainable), expected)
+    assert np.array_equal(to_host(held["mean"]), to_host(free["mean"]))
+    assert held.version == free.version

@@ -1,0 +1,91 @@
+"""check_layer on layers that break one promise each, and on all that keep them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from minigan import nn
+from minigan.gradcheck import BrokenPromise, check_layer
+from tests.nn.test_contract import CASES
+
+KEEPING = {name: case for name, case in CASES.items() if not name.startswith("parted")}  # which want whole parts
+
+
+@pytest.mark.parametrize("name", KEEPING)
+@pytest.mark.parametrize("train", [True, False])
+def test_our_own_layers_keep_all_promises(name, train):
+    rows = check_layer(KEEPING[name].layer, KEEPING[name].in_shape, train=train)
+    assert rows
+    assert all(row.passes() for row in rows)
+
+
+@dataclass(frozen=True)
+class Square(nn.Layer):
+    """y = x^2 + b x, with a way to do one thing wrong."""
+
+    fault: str = ""
+    kept: dict = field(default_factory=dict, compare=False)
+
+    def out_shape(self, in_shape):
+        return (7,) if self.fault == "out_shape" else in_shape
+
+    def param_shapes(self, in_shape):
+        return {"b": in_shape[-1:]}
+
+    def random_numbers(self, in_shape):
+        return 1 if self.fault == "random_numbers" else 0
+
+    def forward(self, theta, x, *, train, rng=None):
+        self.kept["x"] = x
+        y = x * x + theta["b"] * x
+        match self.fault:
+            case "changes x":
+                x *= 2
+            case "float64":
+                y = y / np.sqrt(2.0)
+            case "mixes":
+                y = y - x.mean(axis=0)
+        return y, x
+
+    def backward(self, theta, dy, cache, grads, *, need_dx=True):
+        x = self.kept["x"] if self.fault == "state" else cache
+        if grads is not None:
+            grads["b"] += (dy * x).sum(axis=0) * (2 if self.fault == "twice" else 1)
+        elif self.fault == "without grads":
+            dy = 2 * dy
+        if self.fault == "changes dy":
+            dy *= 2
+        if not need_dx and self.fault == "needs nothing, but no gradients either" and grads is not None:
+            grads["b"] += 1
+        return None if not need_dx and self.fault != "need_dx" else dy * (2 * x + theta["b"])
+
+
+FAULTS = {
+    "out_shape": "the output has shape", "random_numbers": "other random numbers", "changes x": "x was changed",
+    "float64": "the output is float64", "mixes": "depends on the others", "state": "another forward pass",
+    "without grads": "grads=None", "changes dy": "dy was changed", "need_dx": "backward returns a gradient",
+    "needs nothing, but no gradients either": "other gradients of the parameters",
+}  # fmt: skip
+
+
+def test_the_layer_without_a_fault_keeps_all():
+    assert all(row.passes() for row in check_layer(Square(), (3,)))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_promise_is_named(fault):
+    with pytest.raises(BrokenPromise, match=f"Square: .*{FAULTS[fault]}"):
+        check_layer(Square(fault), (3,))
+
+
+def test_a_wrong_gradient_is_a_row_that_does_not_pass():
+    rows = check_layer(Square("twice"), (3,))
+    assert {row.variable: row.passes() for row in rows} == {"b": False, "input": True}
+
+
+def test_a_gradient_of_zero_is_right():
+    """That of a bias before batch normalisation is rounding, on both sides."""
+    rows = check_layer(nn.Sequential(nn.Dense(3), nn.BatchNorm()), (4,))
+    assert all(row.passes() for row in rows)
+    assert "dense1.b" in {row.variable for row in rows}

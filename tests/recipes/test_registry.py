@@ -1,0 +1,102 @@
+"""Recipes of one's own: known by name after `register`, and to every command after --with."""
+
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+from unittest.mock import patch
+
+import pytest
+
+from minigan import __main__ as command
+from minigan.errors import UsageError
+from minigan.recipes import RECIPES, MLPMnist, Recipe, recipe_class, register
+from minigan.runs.saved import load_run
+
+MINE = """
+from dataclasses import dataclass
+from typing import ClassVar
+from minigan.recipes import MLPMnist, register
+
+@register
+@dataclass(frozen=True)
+class Mine(MLPMnist):
+    \"\"\"One of my own.\"\"\"
+
+    name: ClassVar[str] = "mine"
+    own: float = 0.5
+    \"\"\"a constant of its own\"\"\"
+"""
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    with patch.dict(RECIPES):
+        yield
+
+
+def test_a_registered_recipe_is_found_by_its_name():
+    @register
+    @dataclass(frozen=True)
+    class Mine(MLPMnist):
+        name: ClassVar[str] = "mine"
+
+    assert recipe_class("mine") is Mine
+    assert register(Mine) is Mine  # a file may be run twice
+
+
+def test_what_is_missing_is_told():
+    @dataclass(frozen=True)
+    class WithoutName(MLPMnist):
+        pass
+
+    @dataclass(frozen=True)
+    class WithoutAnything(Recipe):
+        pass
+
+    class NoDataclass(MLPMnist):
+        name: ClassVar[str] = "mine"
+
+    @dataclass(frozen=True)
+    class Taken(MLPMnist):
+        name: ClassVar[str] = "mlp-2014"
+
+    for kind, words in ((WithoutName, "a name of its own"), (WithoutAnything, "lacks name, source, steps"),
+                        (NoDataclass, "no dataclass")):  # fmt: skip
+        with pytest.raises(TypeError, match=words):
+            register(kind)
+    with pytest.raises(ValueError, match="'mlp-2014' already, MLP2014"):
+        register(Taken)
+
+
+def test_commands_know_it_after_with(tmp_path, capsys):
+    file, out = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text(MINE)
+    first = ["--with", str(file)]
+    assert command.dispatch([*first, "train", "mine", "--steps", "3", "--own", "0.25", "--out", str(out)]) == 0
+    assert load_run(out).recipe.own == 0.25
+    assert command.dispatch([*first, "train", "--resume", "--steps", "5", "--out", str(out)]) == 0
+    assert command.dispatch([*first, "sample", str(out), "--count", "4"]) == 0
+    assert "4 samples of mine, step 5" in capsys.readouterr().out
+
+
+def test_without_it_the_way_is_told(tmp_path):
+    with pytest.raises(UsageError, match=r"unknown recipe 'nothing like it'; .* `minigan --with FILE.py COMMAND"):
+        recipe_class("nothing like it")
+    with pytest.raises(UsageError, match="did you mean 'mlp-2014'") as found:
+        recipe_class("mlp-2015")
+    assert "--with" not in str(found.value)
+    for words, text in (
+        (["--with"], "takes a Python file"),
+        (["--with", str(tmp_path / "no.py"), "info"], "no such file"),
+    ):
+        with pytest.raises(UsageError, match=text):
+            command.dispatch(words)
+
+
+def test_what_goes_wrong_in_the_file_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "bad.py").write_text("import nowhere_at_all\n")
+    monkeypatch.setattr(sys, "argv", ["minigan", "--with", str(tmp_path / "bad.py"), "info"])
+    assert command.main() == 1
+    shown = capsys.readouterr().err
+    assert "No module named 'nowhere_at_all'" in shown
+    assert shown.count("\n") == 1
