@@ -27,6 +27,7 @@ def dispatch(argv: list[str]) -> int:
         if len(argv) < 2:
             raise UsageError("--with takes a Python file: minigan --with FILE.py COMMAND [options]")
         runpy.run_path(_file(argv[1]), run_name="minigan_with")
+        cli.FILES.append(argv[1])
         argv = argv[2:]
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: minigan COMMAND [options]    (minigan COMMAND --help explains each)\n")

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import shutil
 import sys
 import traceback
@@ -29,6 +30,7 @@ NOT_A_NUMBER = (
     r"(invalid literal for int\(\) with base 10|could not convert string to float): ('.*')"
 )
 NUMBERS = {"invalid literal for int() with base 10": "a whole number", "could not convert string to float": "a number"}
+FILES: list[str] = []  # what `minigan --with FILE` has run in this process, before the command
 BOX = re.compile(r"[╭╮╰╯│─]+|-{9,}")  # of a terminal with Unicode, or without
 
 
@@ -59,6 +61,13 @@ def parse(
         raise UsageError(f"{_condense(shown.getvalue())} ({prog} --help shows all options)") from None
     checked: Options = chosen
     return checked
+
+
+def program(command: str) -> str:
+    """How the user starts a command in this process, for a shell."""
+    if not FILES:
+        return f"python -m minigan.{command}"
+    return shlex.join(["minigan", *(word for file in FILES for word in ("--with", file)), command])
 
 
 def _columns() -> int:

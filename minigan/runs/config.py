@@ -28,7 +28,6 @@ from minigan.runs.atomic import write_atomically
 from minigan.runs.folder import RunFolder, newest_run_path
 from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
 
-PROG = "python -m minigan.train"
 SECTIONS = ("run", "constants")
 
 
@@ -83,7 +82,7 @@ def command_line(name: str, settings: dict[str, Any]) -> list[str]:
     """
     fields = [field for kind in (RunOptions, RECIPES[name or DEFAULT_RECIPE]) for field in dataclasses.fields(kind)]
     default = {field.name: field.default for field in fields}
-    words = [*shlex.split(PROG), *([name] if name else [])]
+    words = [*shlex.split(cli.program("train")), *([name] if name else [])]
     for key, value in settings.items():
         if (tuple(value) if isinstance(value, list) else value) != default.get(key):
             words += _as_arguments(key, value, default.get(key))
@@ -117,7 +116,7 @@ def _parse(
     if run is not None:  # a command may repeat what the file says
         said = _as_they_are(default.run, default.recipe)
         argv = [word for word in argv if said.get(word, word) in argv]
-    chosen = cli.parse(command, argv, prog=PROG, description=_description(kind), default=default)
+    chosen = cli.parse(command, argv, prog=cli.program("train"), description=_description(kind), default=default)
     return chosen.run, chosen.recipe
 
 
@@ -149,7 +148,8 @@ def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[Ru
 
 def _description(kind: type[Recipe]) -> str:
     return (
-        f"Train a GAN. Usage: {PROG} [RECIPE] [options]; recipes: {', '.join(RECIPES)} (default {DEFAULT_RECIPE}).\n\n"
+        f"Train a GAN. Usage: {cli.program('train')} [RECIPE] [options]; "
+        f"recipes: {', '.join(RECIPES)} (default {DEFAULT_RECIPE}).\n\n"
         f"{kind.name}: {' '.join((kind.__doc__ or '').split())}"
     )
 

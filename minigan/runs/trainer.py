@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigan import __version__
+from minigan import __version__, cli
 from minigan.backend import Device
 from minigan.data.batches import Batches
 from minigan.data.sources import fingerprint
@@ -274,4 +274,4 @@ class Trainer:
 
 def resume_command(folder: Path, goal: int) -> str:
     """What to type to go on."""
-    return f"python -m minigan.train --resume --out {shlex.quote(str(folder))} --steps {goal}"
+    return f"{cli.program('train')} --resume --out {shlex.quote(str(folder))} --steps {goal}"

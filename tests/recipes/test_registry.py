@@ -1,5 +1,6 @@
 """Recipes of one's own: known by name after `register`, and to every command after --with."""
 
+import re
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,6 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from minigan import __main__ as command
+from minigan import cli
 from minigan.errors import UsageError
 from minigan.recipes import RECIPES, MLPMnist, Recipe, recipe_class, register
 from minigan.runs.saved import load_run
@@ -29,7 +31,8 @@ class Mine(MLPMnist):
 
 
 @pytest.fixture(autouse=True)
-def as_before():
+def as_before(monkeypatch):
+    monkeypatch.setattr(cli, "FILES", [])
     with patch.dict(RECIPES):
         yield
 
@@ -74,6 +77,9 @@ def test_commands_know_it_after_with(tmp_path, capsys):
     first = ["--with", str(file)]
     assert command.dispatch([*first, "train", "mine", "--steps", "3", "--own", "0.25", "--out", str(out)]) == 0
     assert load_run(out).recipe.own == 0.25
+    assert cli.program("train") == f"minigan --with {file} train"  # as a stopped run tells how to go on
+    shown = re.sub("<[^>]*>", "", (out / "report.html").read_text())
+    assert f"minigan --with {file} train mine" in shown
     assert command.dispatch([*first, "train", "--resume", "--steps", "5", "--out", str(out)]) == 0
     assert command.dispatch([*first, "sample", str(out), "--count", "4"]) == 0
     assert "4 samples of mine, step 5" in capsys.readouterr().out
