@@ -231,8 +231,11 @@ def move_average(average: Array, theta: Array, coefficients: Sequence[float | Ar
 def fast_kernels(threads: int) -> Iterator[None]:
     """Use the faster twins, on so many threads with BLAS on one in each of them; everywhere in the process.
 
-    Those of a GPU are used if one has been selected before (`minigan.backend.select_device`).
+    Those of a GPU are used if one has been selected before (`minigan.backend.select_device`). Raises ValueError
+    for fewer threads than one.
     """
+    if threads < 1:
+        raise ValueError(f"fast kernels need at least one thread, got {threads}")
     from minigan.kernels import kept, memory, subnormals, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()

@@ -58,6 +58,8 @@ class BatchNorm(Layer):
         return (ops.batchnorm_inference_backward if constant else ops.batchnorm_backward)(dy, gamma, cache)
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
+        if isinstance(cache, ops.BatchNormInferenceCache):
+            raise ValueError("running statistics are moved by a batch in training, not by one with train=False")
         ops.update_running_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
     def fused(self, after: Layer) -> Layer | None:

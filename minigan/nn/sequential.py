@@ -96,12 +96,16 @@ class Sequential(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, SequentialCache]:
         if theta is theta.owner:  # the outermost network: what fits here fits everywhere inside
             _check_input(theta.owner, x)
-        caches = []
+        caches, dtype = [], x.dtype
         for (name, layer), label in zip(self.steps, self.labels, strict=True):
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
             except (ValueError, TypeError) as err:
                 raise type(err)(f"layer {label}: {err}") from err
+            if x.dtype != dtype:  # and so would be everything after it
+                raise TypeError(
+                    f"layer {label} gave {x.dtype} for {dtype}; a NumPy number, such as np.sqrt(2), does that"
+                )
             caches.append(cache)
         return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), x.shape)
 

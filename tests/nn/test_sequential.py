@@ -456,3 +456,23 @@ def test_a_class_derived_from_a_layer_computes_what_it_says_itself(device):
         for name, layer in zip(net.names, layers, strict=True):
             expected, _ = layer.forward(theta.scope(name), expected, train=True)
         assert np.array_equal(to_host(net.forward(theta, x, train=True)[0]), to_host(expected))
+
+
+def test_a_layer_that_leaves_the_precision_is_named():
+    class Root(Tanh):
+        def forward(self, theta, x, *, train, rng=None):
+            y, cache = super().forward(theta, x, train=train)
+            return y / np.sqrt(2.0), cache
+
+    net = Sequential(Dense(3), Root(), Dense(2))
+    theta = start(net, (2,), dtype=np.float32)
+    with pytest.raises(TypeError, match="layer root1 made float64 of float32"):
+        net.forward(theta, np.ones((4, 2), np.float32), train=True)
+
+
+def test_statistics_are_not_moved_by_a_pass_that_used_them():
+    net = Sequential(BatchNorm(), ReLU())
+    theta = start(net, (2,))
+    _, cache = net.forward(theta, normal(0, 4, 2), train=False)
+    with pytest.raises(ValueError, match="not by one with train=False"):
+        net.update_statistics(theta, cache)
