@@ -53,7 +53,7 @@ def _file(path: str) -> str:
 
 def main() -> int:
     """Entry point of the console script."""
-    return cli.run(dispatch)
+    return cli.run(dispatch, stops_unread="train" in sys.argv[1:])
 
 
 if __name__ == "__main__":

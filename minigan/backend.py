@@ -5,6 +5,7 @@ This is the only file that imports CuPy, and it does so only when a GPU is asked
 """
 
 import importlib
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def select_device(name: str = "auto") -> Device:
         except GPUUnavailable:
             return CPU
     kind, _, index = name.partition(":")
-    if kind == "gpu" and (index.isdecimal() or name == "gpu"):
+    if kind == "gpu" and (re.fullmatch("[0-9]{1,6}", index) or name == "gpu"):
         return _gpu(int(index or 0))
     raise UsageError(f"unknown device {name!r}: choose auto, cpu, gpu or gpu:N (N = 0, 1, ...)")
 

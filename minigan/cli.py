@@ -13,7 +13,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import tyro
 
@@ -23,6 +23,7 @@ from minigan.processor import choose_blas_kernels
 Options = TypeVar("Options")
 
 NOBODY = (errno.EPIPE, errno.EIO)  # reads: a pipe that has been closed, a terminal that is gone
+LONGEST = 2000  # characters of a message
 NARROW, WIDE = 40, 10_000  # columns, between which help can be laid out
 # What Python, or tyro where an option may be left out, says of a word that is no number.
 NOT_A_NUMBER = (
@@ -109,17 +110,26 @@ def _condense(box: str) -> str:
     return re.sub(r" --[a-z0-9-]+ \S*[A-Z]{3}\S* .*\(default: .*", "", text).strip()
 
 
-def run(command: Callable[[list[str]], int | None]) -> int:
-    """Run a command on sys.argv and turn what goes wrong into one line and an exit code."""
+def run(command: Callable[[list[str]], int | None], stops_unread: bool = False) -> int:
+    """Run a command on sys.argv and turn what goes wrong into one line and an exit code.
+
+    Where nobody reads its output any more, as after `... | head -1`, a command does its work all the same, silently;
+    one that `stops_unread` gets the error, and may stop.
+    """
     argv = sys.argv[1:]
     _mend_streams()
-    os.environ["MPLBACKEND"] = "Agg"  # pictures go to files; a notebook sets one that this environment may not have
+    # Pictures go to files. A notebook sets a backend that this environment may not have, and a user's own settings may
+    # ask for programs or fonts that are not there.
+    os.environ |= {"MPLBACKEND": "Agg", "MATPLOTLIBRC": os.devnull}
     choose_blas_kernels()
+    stdout = sys.stdout
+    if not stops_unread:
+        sys.stdout = cast(TextIO, Patient(stdout))
     try:
         code = command(argv) or 0
         sys.stdout.flush()
-    except BrokenPipeError:  # `... | head` has seen enough
-        hush(sys.stdout)
+    except BrokenPipeError:  # before there was anything to stop
+        hush(stdout)
         return 0
     except KeyboardInterrupt:
         print("minigan: interrupted", file=sys.stderr)
@@ -129,7 +139,34 @@ def run(command: Callable[[list[str]], int | None]) -> int:
             traceback.print_exc()
         print(f"minigan: {_one_line(err)}", file=sys.stderr)
         return err.exit_code if isinstance(err, UserError) else 1
+    finally:
+        sys.stdout = stdout
     return code
+
+
+class Patient:
+    """A stream that swallows what it is given from when nobody reads it any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as err:
+            if err.errno not in NOBODY:
+                raise
+            hush(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def hush(stream: TextIO) -> None:
@@ -149,6 +186,8 @@ def _mend_streams() -> None:
 
 def _one_line(err: Exception) -> str:
     text = " ".join(str(err).split())
+    if len(text) > LONGEST:  # what a file claims may be of any length
+        text = f"{text[: LONGEST - 100]} ... {text[-90:]}"
     if isinstance(err, UserError):
         return f"error: {text}"
     if isinstance(err, OSError):

@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
     for note in saved.notes:
         print(f"note: {note}")
     run_options, _ = read_run_config(folder.config)
-    source = options.data or run_options.data
+    source = run_options.data if options.data is None else options.data
     network = network_for_photographs(source, saved.image_shape, saved.device)
     names = chosen_metrics(options.metric, source, saved.image_shape, network)
     with compute(run_options.kernels, None, MACS):
@@ -111,6 +111,9 @@ def print_diagnoses(run: Path) -> int:
     found, over = diagnose(rows, vitals), course(rows, vitals)
     for name, evidence, remedies in found:
         print(f"{name}: {evidence}", *(f"  {remedy}" for remedy in remedies), sep="\n")
+    if not (rows or vitals):
+        print("nothing is recorded, so nothing can be said")
+        return 1
     if not found:
         print(f"nothing wrong found{' at the end' if over else ''}")
     for name, (first, last) in over.items():

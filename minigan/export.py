@@ -47,8 +47,10 @@ def main(argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.backend import CPU
     from minigan.runs.atomic import write_atomically
+    from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
 
+    RunFolder(options.run).refuse_to_replace(options.out)
     saved = load_run(options.run, CPU)
     if options.names == "examples" and saved.recipe.name != "dcgan-64":
         raise UsageError(f"--names examples is for runs of dcgan-64, and {options.run} is one of {saved.recipe.name}")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Tensors: TypeAlias = "dict[str, dict[str, np.ndarray]]"  # by role, generator and perhaps discriminator, and name
 
+FAR, LITTLE = 100, 10**6  # times what is there, and numbers: a D that is not given may be larger than G
+
 DESCRIPTION = (
     "Make a run from networks in PyTorch's format: files of minigan.export, or state dicts (.pth, .pt, safetensors) "
     "of PyTorch's DCGAN example and of other networks that are like a recipe's."
@@ -93,7 +95,7 @@ def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
             if (recipe.image_size or (height, width)) != (height, width):
                 raise ValueError(f"images of {height} x {width} and of {recipe.image_size}")
             return recipe, (height, width, channels)
-        except (KeyError, ValueError, TypeError, AttributeError) as err:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as err:
             raise DataError(f"{options.generator}: its constants cannot be read ({err})") from err
     return measure(options, name, tensors)
 
@@ -127,6 +129,7 @@ def filled(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Te
     from minigan.runs.state import State
 
     try:
+        check_sizes(options, recipe, image_shape, tensors)
         state = State.start(recipe, np.zeros((1, *image_shape), np.uint8), 1, 0, np.dtype("float32"), CPU)
     except (ShapeError, ValueError) as err:
         raise DataError(f"{options.generator}: its constants make no network ({err})") from err
@@ -145,6 +148,19 @@ def filled(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Te
     return state
 
 
+def check_sizes(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Tensors) -> None:
+    """Raises DataError where constants claim networks far larger than what is there, before memory is taken."""
+    import math
+
+    from minigan.recipes.cost import networks
+
+    there = sum(tensor.size for found in tensors.values() for tensor in found.values())
+    for net, in_shape in networks(recipe, image_shape):
+        needed = sum(map(math.prod, net.param_shapes(in_shape).values()))
+        if needed > FAR * there + LITTLE:
+            raise DataError(f"{options.generator}: its constants ask for {needed} numbers, the files hold {there}")
+
+
 def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder") -> None:
     """A run of no rounds yet."""
     from minigan import __version__
@@ -160,9 +176,11 @@ def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shap
     }  # fmt: skip
     folder.open()
     try:
+        # What is large comes first, beside an older run: where there is no room for it, that one is still there.
+        new = write_checkpoint(folder.path, Checkpoint(state.tensors(), facts))
         folder.clear()
+        new.replace(folder.checkpoints / new.name)
         write_config(folder, run, recipe)
-        write_checkpoint(folder.checkpoints, Checkpoint(state.tensors(), facts))
     finally:
         folder.close()
 

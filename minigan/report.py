@@ -28,7 +28,10 @@ def main(argv: list[str]) -> int:
     from minigan.reports.page import write_report
     from minigan.runs.folder import RunFolder
 
-    print(write_report(RunFolder(options.run), options.out))
+    folder = RunFolder(options.run)
+    if options.out != folder.report:
+        folder.refuse_to_replace(options.out)
+    print(write_report(folder, options.out))
     return 0
 
 

@@ -38,6 +38,8 @@ class Options:
     """show the traceback of an error"""
 
     def __post_init__(self) -> None:
+        if self.walk is not None and self.count < 2:
+            raise UsageError(f"--walk needs two samples at least: --count {self.count} is too small")
         limits = {"count": (1, 100_000), "columns": (1, 100_000), "scale": (1, 64), "between": (1, 100)}
         for name, (lowest, highest) in (limits | {"walk": (2, min(self.count, 50))}).items():
             value = getattr(self, name)
@@ -61,8 +63,10 @@ def main(argv: list[str]) -> int:
     from minigan.backend import select_device
     from minigan.randomness import Purpose, stream
     from minigan.runs import latents, pictures
+    from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
 
+    RunFolder(options.run).refuse_to_replace(options.out)
     saved = load_run(options.run, select_device(options.device), options.last_weights)
     for note in saved.notes:
         print(f"note: {note}")

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
         Options, argv, prog="python -m minigan.toy", description="Train a GAN of one or two dimensions, and draw it."
     )
     # Imported here, so that --help answers at once.
-    from minigan.runs.folder import new_run_path
+    from minigan.runs.folder import RunFolder, new_run_path
     from minigan.runs.signals import StopRequest
     from minigan.toys.problems import TOYS
 
@@ -77,9 +77,13 @@ def main(argv: list[str]) -> int:
         there = ", ".join(name for name in settings if name) or "none"
         raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
+    if options.batch_size == 1 and (toy.generator.mixes_samples or toy.discriminator.mixes_samples):
+        raise UsageError("--batch-size 1: batch normalisation, which this setting has, needs two samples at least")
     out = options.out or new_run_path(options.toy)
-    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED)):
-        raise UsageError(f"{out} holds pictures of a toy: choose another --out, or replace them (--overwrite)")
+    if RunFolder(out).config.exists():
+        raise UsageError(f"{out} holds a run of minigan.train: choose another --out")
+    if not options.overwrite and any((out / name).exists() for name in (STILL, ANIMATED, MEASURED)):
+        raise UsageError(f"{out} holds what a toy has left: choose another --out, or replace it (--overwrite)")
     out.mkdir(parents=True, exist_ok=True)
     steps = options.steps or toy.steps
     shown = [round(share * steps) for share in sorted(options.stages)]
@@ -87,11 +91,11 @@ def main(argv: list[str]) -> int:
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
     with StopRequest() as stop:
         views, measured = watch(toy, options, steps, {*shown, *moving, steps}, out / MEASURED, stop)
-    last = max(views)
-    if last < steps:  # stopped: how it was then stands in the place of what did not come
-        shown = [step for step in shown if step < last] + [last]
-    print_columns({step: measured[step] for step in dict.fromkeys(shown)})
-    draw(toy, views, shown, [step for step in moving if step <= last], out)
+        last = max(views)
+        if last < steps:  # stopped: how it was then stands in the place of what did not come
+            shown = [step for step in shown if step < last] + [last]
+        print_columns({step: measured[step] for step in dict.fromkeys(shown)})
+        draw(toy, views, shown, [step for step in moving if step <= last], out)
     if stop.exit_code:
         print(f"stopped after {last} of {steps} rounds")
     return stop.exit_code
@@ -169,6 +173,8 @@ def draw(toy: "Toy", views: "dict[int, View]", shown: list[int], moving: list[in
     if moving:
         save_gif(out / ANIMATED, animation_frames(toy, [views[step] for step in moving]))
         print(f"  {out / ANIMATED}")
+    else:
+        (out / ANIMATED).unlink(missing_ok=True)  # of a toy before
 
 
 if __name__ == "__main__":

@@ -195,4 +195,4 @@ def list_recipes() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(cli.run(main, stops_unread=True))

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -420,3 +421,98 @@ def test_closed_streams_do_not_stop_a_run(tmp_path, closed):
     done = subprocess.run(line, shell=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "run" / "samples.png").exists()
+
+
+# What nobody reads, and what is not to be replaced ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a short run in it."""
+    cwd = tmp_path_factory.mktemp("finished")
+    train(cwd, "--steps", "20", "--checkpoint-every", "10", "--out", "run")
+    return cwd
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (("minigan.evaluate", "run", "--samples", "20", "--metric", "frechet"), "run/evaluation.json"),
+        (("minigan.toy", "ring", "--steps", "3", "--frames", "2", "--out", "toy"), "toy/progress.gif"),
+        (("minigan.gradcheck", "--layer", "dense", "--plot", "plot.png"), "plot.png"),
+    ],
+)
+def test_a_command_does_its_work_also_where_nobody_reads_what_it_says(words, made, finished, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    process = subprocess.Popen(
+        command(*words), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (0, "")
+    assert (tmp_path / made).exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("minigan.report", "run", "--out", "run/config.toml"),
+        ("minigan.report", "run", "--out", "run/metrics.csv"),
+        ("minigan.export", "run", "--out", "run/checkpoints/step-000000020.safetensors"),
+        ("minigan.export", "run", "--out", "other/config.toml"),
+        ("minigan.sample", "run", "--out", "other/samples/step-000000000.png"),
+    ],
+)
+def test_no_command_replaces_a_file_of_a_run(words, finished, tmp_path):
+    for name in ("run", "other"):
+        shutil.copytree(finished / "run", tmp_path / name)
+    before = everything(tmp_path / "run"), (tmp_path / words[-1]).read_bytes()
+    done = run(tmp_path, *words)
+    assert done.returncode == 2
+    assert "is a file of the run in" in error_of(done)
+    assert before == (everything(tmp_path / "run"), (tmp_path / words[-1]).read_bytes())
+
+
+def test_a_report_may_be_written_where_it_is_anyway(finished):
+    done = run(finished, "minigan.report", "run", "--out", "run/report.html")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_animation_of_too_many_pixels_is_refused(finished):
+    done = run(finished, "minigan.sample", "run", "--walk", "50", "--between", "100", "--scale", "64")
+    assert done.returncode == 2
+    assert "5000 pictures of 1792 x 1792 pixels make too large an animation" in error_of(done)
+
+
+def test_a_walk_needs_two_samples(finished):
+    done = run(finished, "minigan.sample", "run", "--walk", "2", "--count", "1")
+    assert done.returncode == 2
+    assert "--walk needs two samples at least" in error_of(done)
+
+
+def test_a_config_that_claims_huge_networks_takes_no_memory(finished, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    config = tmp_path / "run" / "config.toml"
+    text = config.read_text()
+    assert re.search(r"hidden_g = \[\s*8,?\s*\]", text)
+    config.write_text(re.sub(r"hidden_g = \[\s*8,?\s*\]", "hidden_g = [ 60000, 60000 ]", text))
+    done = run(tmp_path, "minigan.sample", "run")  # else 14 GB
+    assert done.returncode == 1
+    assert "the checkpoint is of another network" in error_of(done)
+
+
+def test_a_users_own_settings_for_pictures_are_left_alone(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "matplotlibrc").write_text("text.usetex: True\n")  # which needs LaTeX
+    environment = ENVIRONMENT | {"MPLCONFIGDIR": str(tmp_path / "own")}
+    words = command("minigan.toy", "gaussian-1d", "--steps", "3", "--frames", "0", "--out", "toy")
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "toy" / "stages.png").exists()
+
+
+def test_a_message_is_not_as_long_as_what_it_is_about(tmp_path):
+    done = run(tmp_path, TRAIN, "--config", "x" * 200 + "/" + "y" * 5000)
+    assert done.returncode == 2
+    assert len(error_of(done)) < 2100

@@ -306,8 +306,10 @@ def test_an_older_run_is_diagnosed_by_what_there_is(tmp_path, capsys):
         "  lower D's learning rate",
     ]
     (tmp_path / "metrics.csv").unlink()
-    assert main([str(tmp_path), "--diagnose"]) == 0
-    assert "there is no metrics.csv" in capsys.readouterr().out
+    assert main([str(tmp_path), "--diagnose"]) == 1
+    shown = capsys.readouterr().out
+    assert "there is no metrics.csv" in shown
+    assert shown.endswith("nothing is recorded, so nothing can be said\n")
 
 
 def test_a_damaged_record_is_one_line(runs, tmp_path):

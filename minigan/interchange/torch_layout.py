@@ -129,7 +129,8 @@ def state_dict(whole: Twin, theta: Params) -> dict[str, np.ndarray]:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """Sorts "2.weight" before "10.weight"."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+    parts = name.split(".")
+    return [(int(part), "") if part.isascii() and part.isdigit() and len(part) < 10 else (-1, part) for part in parts]
 
 
 def load_into(
@@ -143,7 +144,8 @@ def load_into(
     """Put a PyTorch state dict, also one of pytorch/examples' dcgan, into a network's parameters.
 
     BatchNorm's counters may be missing. Raises DataError, with nothing changed, for tensors that
-    are missing, unknown, of another shape or not of floating point.
+    are missing, unknown, of another shape or not of floating point, and for numbers that are not finite in the
+    precision of the parameters.
     """
     whole = twin(net, theta.in_shape, image_in=image_in, image_out=image_out)
     if any(name.startswith(MAIN) for name in tensors):
@@ -159,6 +161,10 @@ def load_into(
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise DataError(f"the tensors are not of this network: {'; '.join(problems[:SHOWN])}{more}")
+    with np.errstate(over="ignore"):
+        for tensor in whole.tensors:
+            if not np.isfinite(tensors[tensor.name].astype(theta.flat.dtype)).all():
+                raise DataError(f"{tensor.name} holds numbers that are not finite in {theta.flat.dtype}")
     for tensor in whole.tensors:
         filled = np.empty(shapes[tensor.view], theta.flat.dtype)
         filled.reshape(-1)[tensor.arrange(_numbered(filled.shape))] = tensors[tensor.name]
@@ -186,6 +192,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may have no end
+            raise DataError(f"cannot read {path}: not a regular file")
         content = path.read_bytes()
     except OSError as err:
         raise DataError(f"cannot read {path}: {err.strerror}") from err

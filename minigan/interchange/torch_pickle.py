@@ -3,7 +3,10 @@
 `torch.save` writes a zip archive with the raw numbers of each tensor and a pickle that says what they
 are; before PyTorch 1.6 it wrote the pickle and then the numbers, one after the other. A pickle is a program: it
 may name any function and call it. The reader here knows six kinds of things that a state dict needs, an
-ordered dictionary, a tensor, and storages, and refuses every other name.
+ordered dictionary, a tensor, and storages, and refuses every other name. It is Python's own reader written in Python,
+which does what this file lets it do: it has the instructions that such pickles are made of, gives no memory to a number
+that a file claims, and takes nothing but text for the key of a dictionary (to find one key, the others are asked for
+their hashes, and a few bytes can name a tuple of tuples that takes years).
 """
 
 import io
@@ -53,8 +56,65 @@ class Rebuild(NamedTuple):
         return np.lib.stride_tricks.as_strided(storage[offset:], tuple(size), strides, writeable=False)
 
 
-class Reader(pickle.Unpickler):
+class EmptyDict(NamedTuple):
+    """What the pickle calls collections.OrderedDict, which it makes empty and fills."""
+
+    def __call__(self) -> OrderedDict[str, Any]:
+        return OrderedDict()
+
+
+class Instructions(dict[int, Callable[..., None]]):
+    """Those of a pickle that are known, by their bytes."""
+
+    def __missing__(self, byte: int) -> Callable[..., None]:
+        raise pickle.UnpicklingError(
+            f"it holds the instruction {bytes([byte])!r}, which no state dict of numbers needs"
+        )
+
+
+def _known(names: str) -> Instructions:
+    every: dict[int, Callable[..., None]] = pickle._Unpickler.dispatch
+    return Instructions({code: every[code] for name in names.split() for code in getattr(pickle, name)})
+
+
+class Reader(pickle._Unpickler):
     """An unpickler that knows only what a state dict is made of."""
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch = _known(
+        "PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE "
+        "SHORT_BINSTRING BINSTRING EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT GLOBAL "
+        "BINPERSID BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE FRAME"
+    )
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or not all(type(key) is str for key in items[::2]):
+            raise pickle.UnpicklingError("it has a dictionary whose keys are no text")
+        target.update(zip(items[::2], items[1::2], strict=True))
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def _set_many(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def _reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Rebuild | EmptyDict):
+            raise pickle.UnpicklingError("it calls something")
+        self.stack.append(function(*arguments))
+
+    def _build(self) -> None:
+        """The attributes of a dictionary (PyTorch's `_metadata`), which nobody needs."""
+        del self.stack[-1]
+        if type(self.stack[-1]) is not OrderedDict:
+            raise pickle.UnpicklingError("it gives attributes to something")
+
+    own = (("SETITEM", _set_item), ("SETITEMS", _set_many), ("REDUCE", _reduce), ("BUILD", _build))
+    dispatch |= {getattr(pickle, name)[0]: instruction for name, instruction in own}
 
     def __init__(self, stream: io.BytesIO, numbers: Numbers) -> None:
         super().__init__(stream)
@@ -64,7 +124,7 @@ class Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The three names that are allowed; anything else is refused before it is looked for."""
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return EmptyDict()
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return Rebuild()
         if module == "torch" and name in DTYPES:

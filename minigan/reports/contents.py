@@ -13,6 +13,7 @@ from minigan.reports.charts import Series
 from minigan.runs.config import command_line, read_config
 from minigan.runs.doctor import Diagnosis, course, diagnose
 from minigan.runs.folder import RunFolder
+from minigan.runs.kinds import are_counts
 from minigan.runs.metrics import Row, read_metrics
 from minigan.runs.vitals import Vitals, read_vitals
 
@@ -67,6 +68,8 @@ def read_contents(folder: RunFolder) -> Contents:
 
     def read(reader: Callable[[Path], Found], path: Path, default: Found) -> Found:
         try:
+            if path.exists() and not path.is_file():  # a pipe or a device may have no end
+                raise ValueError("not a regular file")
             return reader(path) if path.exists() else default
         except UNREADABLE as err:  # whatever a damaged file gives
             notes.append(unreadable(folder, path, err))
@@ -119,10 +122,12 @@ def _read_evaluation(path: Path) -> Evaluation:
         )
         for row in document["scores"]
     ]  # fmt: skip
-    numbers = int(document["step"]), int(document["samples"])
-    classes = [int(count) for count in document.get("class histogram", [])]
-    if min(classes, default=0) < 0:
-        raise ValueError("a class has fewer than no samples")
+    numbers = document["step"], document["samples"]
+    if not are_counts(list(numbers)):
+        raise ValueError("its step or its samples are no numbers")
+    classes = document.get("class histogram", [])
+    if not are_counts(classes):
+        raise ValueError("its class histogram is no list of counts")
     return Evaluation(*numbers, str(document["compared with"]), str(document.get("weights", "")), classes, scores)
 
 

@@ -84,7 +84,7 @@ def step_of(path: Path) -> int:
 
 def step_files(folder: Path, suffix: str) -> list[Path]:
     """The files that `step_path` names, in the order of their steps; a person's copies are not among them."""
-    name = re.compile(rf"step-[0-9]{{9,}}{re.escape(suffix)}")
+    name = re.compile(rf"step-[0-9]{{9,19}}{re.escape(suffix)}")
     return sorted((path for path in folder.glob("step-*") if name.fullmatch(path.name) and path.is_file()), key=step_of)
 
 

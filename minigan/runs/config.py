@@ -188,7 +188,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     """
     try:
         # Paths may hold bytes that are no UTF-8, which Python carries as surrogates.
-        document = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        document = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("\ufeff"))
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}") from err
     except (ValueError, RecursionError) as err:  # ValueError: not TOML, or a number of thousands of digits
@@ -212,6 +212,9 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
 def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
     option = "--" + key.replace("_", "-")
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int) and abs(number) >= 2**63:
+            raise UsageError(f"{key} is too large a number")
     if isinstance(value, bool) and isinstance(default, bool):  # a switch: it is there or not
         return [] if value == default else [_switch(key, value)]
     if not isinstance(value, list | tuple):

@@ -86,6 +86,14 @@ class RunFolder:
         for file in self._made():
             file.unlink(missing_ok=True)
 
+    def refuse_to_replace(self, path: Path | None) -> None:
+        """Raises UsageError if what somebody wants to write there is a file of a run, of this or of another one."""
+        if path is None or not path.exists():
+            return
+        for folder in (self, *map(RunFolder, path.absolute().parents[:2])):
+            if folder.config.exists() and any(made.exists() and made.samefile(path) for made in folder._made()):
+                raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
+
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""
         fixed = [self.config, self.metrics, self.vitals, self.scores, self.last_samples, self.animation, self.curves]

@@ -1,6 +1,6 @@
 """Of which kind a value is that was read as JSON: what a file claims to hold is not taken on trust."""
 
-import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +10,8 @@ def is_text(value: Any) -> bool:
 
 
 def is_size(value: Any) -> bool:
-    """A number that is finite and not negative."""
-    return type(value) in (int, float) and 0 <= value < math.inf
+    """A number that is finite, as a float64 too, and not negative."""
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max
 
 
 def is_count(value: Any) -> bool:

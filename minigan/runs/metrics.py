@@ -45,6 +45,9 @@ def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Ro
     try:
         if whole and not whole[0].startswith(header):
             raise ValueError(f"its first line is not {header.strip()}")
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
+        if not all(0 <= row["step"] < 2**53 for row in rows):
+            raise ValueError("a step that is no number of rounds")
+        return rows
     except (TypeError, ValueError, csv.Error) as err:
         raise DataError(f"{path}: not a metrics file of minigan ({err})") from err

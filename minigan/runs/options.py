@@ -6,6 +6,8 @@ from typing import Literal
 
 from minigan.errors import UsageError
 
+MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -64,6 +66,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise UsageError(f"--threads {self.threads} is out of range: the largest is {MOST_THREADS}")
         if self.evaluate_every < 0:
             raise UsageError(f"--evaluate-every {self.evaluate_every} is out of range: the smallest is 0, never")
         if not self.image_memory >= 0:  # also for NaN

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from minigan.runs.atomic import write_atomically
 from minigan.runs.metrics import Row
 
 MAX_PIXELS = 2**29
+MAX_READ = 2**26  # of a grid of samples
+MAX_SIDE = 2**16 - 1  # of a GIF
 MAX_FRAMES = 120
 FRAME_MS, LAST_FRAME_MS = 100, 2000
 
@@ -57,7 +60,15 @@ def evenly(frames: Sequence[Path], most: int) -> list[Path]:
 
 
 def save_gif(path: Path, images: np.ndarray, scale: int = 1) -> None:
-    """Write images (N, H, W, C) of bytes as an endless animation, each pixel enlarged to scale x scale."""
+    """Write images (N, H, W, C) of bytes as an endless animation, each pixel enlarged to scale x scale.
+
+    Raises UsageError for more than MAX_PIXELS in all, or MAX_SIDE on a side.
+    """
+    count, height, width = len(images), images.shape[1] * scale, images.shape[2] * scale
+    if count * height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise UsageError(
+            f"{count} pictures of {width} x {height} pixels make too large an animation: a smaller --scale"
+        )
     large = images.repeat(scale, axis=1).repeat(scale, axis=2)
     _write_gif(path, [_as_image(image) for image in large], last=FRAME_MS)
 
@@ -74,11 +85,20 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], last: int) -> None:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """A picture of a run. Raises DataError if it cannot be read."""
+    """A picture of a run, a PNG: some of the other kinds are programs, which Pillow hands over to be run.
+
+    Raises DataError if it cannot be read, or claims more pixels than any that is written here.
+    """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.copy()
+        if not path.is_file():
+            raise ValueError("no regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # told below
+            with Image.open(path, formats=["PNG"]) as picture:
+                if picture.width * picture.height > MAX_READ:
+                    raise ValueError(f"{picture.width} x {picture.height} pixels")
+                picture.load()
+                return picture.copy()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:  # whatever a damaged PNG gives
         raise DataError(f"{path}: a picture that cannot be read ({err})") from err
 

@@ -1,5 +1,6 @@
 """A finished or stopped run, opened for reading: its recipe, its newest state, its samples."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 from minigan.backend import CPU, Device, to_host
 from minigan.errors import CheckpointError, UsageError
 from minigan.recipes import Recipe
+from minigan.recipes.cost import networks
+from minigan.runs.checkpoint import Checkpoint
 from minigan.runs.config import read_run_config
 from minigan.runs.folder import RunFolder
-from minigan.runs.state import State, read_newest_state
+from minigan.runs.state import State, check_layout, read_newest_state
 from minigan.typing import Array, Shape
 
 FEW = 16  # samples that are drawn at once at least
@@ -57,9 +60,15 @@ def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False)
     if facts["recipe"] != recipe.name:
         raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']!r}")
     image_shape = tuple(facts["image_shape"])
+    _check_sizes(recipe, image_shape, checkpoint)
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)
+    for name, tensor in state.tensors().items():
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{path}: {name} of the checkpoint of step {state.step} holds numbers that are not finite"
+            )
     if last_weights:
         if state.average is None:
             raise UsageError(
@@ -67,6 +76,20 @@ def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False)
             )
         state.average = None
     return SavedRun(recipe, state, image_shape, device, notes, tuple(facts.get("lacks", ())))
+
+
+def _check_sizes(recipe: Recipe, image_shape: Shape, checkpoint: Checkpoint) -> None:
+    """Whether the networks are those of the checkpoint, before there is memory for them: config.toml may claim any.
+
+    Raises CheckpointError, listing the differences.
+    """
+    needed = {}
+    for role, (net, in_shape) in zip(("generator", "discriminator"), networks(recipe, image_shape), strict=True):
+        needed[role] = net.param_shapes(in_shape) | net.statistic_shapes(in_shape)
+        theta = checkpoint.tensors.get(f"{role}.theta")
+        if theta is None or theta.size != sum(map(math.prod, needed[role].values())):
+            check_layout(needed, {name: checkpoint.facts["layout"].get(name, {}) for name in needed})
+            raise CheckpointError(f"the checkpoint's {role} has not as many numbers as its layout says")
 
 
 def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> np.ndarray:

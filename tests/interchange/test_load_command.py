@@ -1,5 +1,6 @@
 """``python -m minigan.load`` as a person starts it: networks of PyTorch become runs that draw the same images."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from minigan.backend import CPU
 from minigan.interchange.torch_layout import read_facts, read_tensors
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, DCGANUpsample, Recipe
 from minigan.recipes.measured import MEASURABLE, measured
+from minigan.runs import checkpoint
 from minigan.runs.saved import load_run
 from tests.commands import run
 from tests.interchange.networks import RECIPES, first
@@ -231,3 +233,43 @@ def test_metadata_of_any_kind_are_refused_in_one_line(tmp_path, facts, code, par
     save_file(tensors, file, metadata=read_facts(file) | {"recipe": "dcgan-64"})
     refused(run(tmp_path, "minigan.load", file, "--out", "new"), code, "x.safetensors", part)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
+    tensors = {name: tensor.astype(np.float64) for name, tensor in read_tensors(NET_G).items()}
+    tensors["main.0.weight"] = tensors["main.0.weight"].copy()
+    tensors["main.0.weight"].flat[3] = number
+    save_file(tensors, tmp_path / "wrong.safetensors")
+    refused(
+        run(tmp_path, "minigan.load", "wrong.safetensors"),
+        1,
+        "main.0.weight holds numbers that are not finite in float32",
+    )
+
+
+def test_constants_that_claim_far_more_than_the_file_holds_are_refused_before_there_is_memory(tmp_path):
+    facts = {
+        "recipe": "mlp-mnist", "constants": json.dumps({"hidden_g": [60000, 60000]}), "image_shape": "[28, 28, 1]",
+    }  # fmt: skip
+    save_file({"0.weight": np.zeros((2, 2), np.float32)}, tmp_path / "small.safetensors", metadata=facts)
+    refused(run(tmp_path, "minigan.load", "small.safetensors"), 1, "ask for 36", "the files hold 4")
+
+
+def test_an_older_run_is_there_until_the_new_one_is_written(tmp_path, monkeypatch):
+    load(tmp_path, NET_G, "--out", "run")
+    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "run").rglob("*") if path.is_file())
+    write = checkpoint.write_atomically
+
+    def full(path, *content):
+        if path.suffix == ".safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, *content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomically", full)
+        done = run(tmp_path, "minigan.load", NET_G, "--out", "run", "--overwrite")
+    refused(done, 1, "No space left on device")
+    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "run").rglob("*") if path.is_file()) == before
+    load(tmp_path, NET_G, "--out", "run", "--overwrite")
+    assert load_run(tmp_path / "run", CPU).state.step == 0

@@ -3,6 +3,9 @@
 import io
 import os
 import pickle
+import re
+import time
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -141,7 +144,7 @@ def test_the_attack_works_where_nobody_refuses_it(tmp_path, monkeypatch):
         ([tensor()], "holds list, not a state dict"),
         ({"netG": {"weight": tensor()}}, "its entry 'netG' is no tensor: save model.state_dict() alone"),
         ({"epoch": 3}, "its entry 'epoch' is no tensor"),
-        ({3: tensor()}, "its entry 3 is no tensor"),
+        ({3: tensor()}, "a dictionary whose keys are no text"),
         ({"x": Named("torch", "FloatStorage")}, "its entry 'x' is no tensor"),
         ({"x": Call(Named("__main__", "Generator"))}, "it names __main__.Generator"),
         ({"x": tensor(pid=("storage", Named("torch", "BFloat16Storage"), "0", "cpu", 4))}, "torch.BFloat16Storage"),
@@ -267,3 +270,44 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, old):
         said.append(message(file))
     assert not any("\n" in text for text in said)
     assert len([text for text in said if text]) > 100
+
+
+def with_pickle(tmp_path, content):
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"\x80\x02}r\x00\x00\x00\x08.", None),  # a far place in the memo: 2 GB in Python's other reader
+        (b"\x80\x02}K\x01" + 60 * b"q\x00h\x00\x86" + b"K\x01s.", "keys are no text"),  # hashing takes 2^60 steps
+        (b"\x80\x02}K\x01" + 60 * b"2\x86" + b"K\x01s.", "instruction b'2'"),  # the same by DUP
+        (b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.", "instruction b'\\x96'"),  # an array of 2^36 bytes
+        (b"\x80\x02}X\x01\x00\x00\x00aK\x01K\x02\x85Rs.", "it calls something"),
+        (b"\x80\x02}K\x01b.", "it gives attributes to something"),
+    ],
+)  # fmt: skip
+def test_bytes_that_claim_much_take_no_time_and_no_memory(content, part, tmp_path):
+    path = with_pickle(tmp_path, content)
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        if part is None:
+            assert read_tensors(path) == {}
+        else:
+            with pytest.raises(DataError, match=re.escape(part)):
+                read_tensors(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000_000
+    assert time.process_time() - began < 2
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: not a regular file"):
+        read_tensors(tmp_path / "pipe")

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from minigan.errors import DataError, UsageError
 from minigan.recipes import RECIPES
@@ -281,10 +281,20 @@ def test_a_wide_one_becomes_smaller_even_if_its_file_is_small(tmp_path):
     assert image.size == (1320, 4)
 
 
-def test_another_format_behind_the_name_is_encoded_anew(tmp_path):
-    Image.fromarray(noise(20, 20)).save(tmp_path / "x.png", format="GIF")
-    image, _ = opened(pictures.embedded(tmp_path / "x.png", 100_000))
-    assert image.format == "JPEG"
+@pytest.mark.parametrize("kind", ["GIF", "EPS"])
+def test_another_format_behind_the_name_is_refused_and_run_by_nobody(kind, tmp_path, monkeypatch):
+    """Pillow gives an EPS file, which is a program, to Ghostscript."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("it was run"))
+    Image.fromarray(noise(20, 20)).convert("RGB").save(tmp_path / "x.png", format=kind)
+    with pytest.raises(DataError, match="a picture that cannot be read"):
+        pictures.embedded(tmp_path / "x.png", 100_000)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path):
+    Image.new("1", (13000, 13000)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="13000 x 13000 pixels"):
+        pictures.embedded(tmp_path / "x.png", 100_000)
 
 
 def test_a_damaged_one_is_named(tmp_path):
@@ -369,3 +379,34 @@ def test_jinja_is_imported_only_for_a_page():
     script = "import sys, minigan.reports.page; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", "step,loss_d,loss_g,d_real,d_fake,d_fake_g\nnan,1,1,0.5,0.5,0.5\n"),
+        ("metrics.csv", "step,loss_d,loss_g,d_real,d_fake,d_fake_g\ninf,1,1,0.5,0.5,0.5\n"),
+        (
+            "evaluation.json",
+            '{"step": 1, "samples": 2, "compared with": "x", "scores": [], "class histogram": [1e308]}',
+        ),
+        ("evaluation.json", '{"step": 1%s, "samples": 2, "compared with": "x", "scores": []}' % ("0" * 400)),
+    ],
+)
+def test_a_file_with_numbers_that_are_none_costs_its_own_section(name, content, tmp_path):
+    (tmp_path / "config.toml").write_text('recipe = "mlp-mnist"\n')
+    (tmp_path / name).write_text(content)
+    assert f"{name} could not be read" in write_report(RunFolder(tmp_path)).read_text()
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(tmp_path):
+    (tmp_path / "config.toml").write_text('recipe = "mlp-mnist"\n')
+    os.mkfifo(tmp_path / "metrics.csv")
+    assert "metrics.csv could not be read: not a regular file" in write_report(RunFolder(tmp_path)).read_text()
+
+
+def test_a_step_that_no_run_reaches_is_no_picture_of_it(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for digits in ("000000010", "9" * 23):
+        Image.fromarray(noise(20, 20)).save(tmp_path / "samples" / f"step-{digits}.png")
+    assert [path.name for path in RunFolder(tmp_path).sample_files()] == ["step-000000010.png"]

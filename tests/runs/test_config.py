@@ -165,7 +165,8 @@ def test_a_mistake_on_the_command_line_is_named_in_one_line(argv, match):
     [
         ("[[[", "is no valid TOML"),
         ("a = " + "[" * 5000, "is no valid TOML"),
-        ("\ufeffrecipe = 1", "is no valid TOML"),
+        ("\ufeff\ufeffrecipe = 1", "is no valid TOML"),
+        (f"[run]\nseed = {hex(16**5000)}", "seed is too large a number"),
         ('recipe = "mlp-2015"', "unknown recipe 'mlp-2015'; did you mean 'mlp-2014'"),
         ("recipe = 5", "unknown recipe 5"),
         ("recipe = false", "unknown recipe False"),

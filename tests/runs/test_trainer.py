@@ -23,7 +23,14 @@ from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
 from minigan.runs import feed as feeds
 from minigan.runs import pictures, progress, rounds, saved, trainer
-from minigan.runs.checkpoint import checkpoint_files, read_newest, step_of
+from minigan.runs.checkpoint import (
+    Checkpoint,
+    checkpoint_files,
+    read_checkpoint,
+    read_newest,
+    step_of,
+    write_checkpoint,
+)
 from minigan.runs.config import write_config
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError, first_not_finite
@@ -572,3 +579,15 @@ def test_a_batch_larger_than_the_data_is_refused_with_the_largest_allowed(tmp_pa
 )
 def test_the_resume_command_survives_the_shell(path, shown):
     assert resume_command(Path(path), 50) == f"python -m minigan.train --resume --out {shown} --steps 50"
+
+
+def test_a_run_of_numbers_that_are_not_finite_is_not_opened(tmp_path):
+    """Its pictures would be black and its scores would mean nothing."""
+    _, run, _ = play(tmp_path, steps=1)
+    write_config(run.folder, run.options, SMALL)
+    newest = read_checkpoint(checkpoint_files(run.folder.checkpoints)[0])
+    tensors = {name: tensor.copy() for name, tensor in newest.tensors.items()}
+    tensors["generator.theta"][3] = np.nan
+    write_checkpoint(run.folder.checkpoints, Checkpoint(tensors, newest.facts))
+    with pytest.raises(CheckpointError, match=r"generator\.theta of the checkpoint of step 1 holds numbers"):
+        saved.load_run(tmp_path, CPU)

@@ -251,9 +251,13 @@ def test_the_command_writes_both_pictures_and_the_same_ones_again(tmp_path: Path
         assert one == two
     with Image.open(tmp_path / "one" / "progress.gif") as animation:
         assert animation.n_frames > 2
-    with pytest.raises(UsageError, match="holds pictures of a toy"):
+    with pytest.raises(UsageError, match="holds what a toy has left"):
         command.main([*words, "--out", str(tmp_path / "one")])
     assert command.main([*words, "--frames", "0", "--out", str(tmp_path / "one"), "--overwrite"]) == 0
+    assert not (tmp_path / "one" / "progress.gif").exists()  # which showed the toy before
+    (tmp_path / "one" / "config.toml").touch()
+    with pytest.raises(UsageError, match=r"holds a run of minigan\.train"):
+        command.main([*words, "--out", str(tmp_path / "one"), "--overwrite"])
 
 
 def test_somebody_who_stops_it_gets_what_there_is(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -303,7 +307,10 @@ def test_what_cannot_be_is_refused_in_one_line(words: list[str], message: str) -
 def test_numbers_that_run_away_are_reported_with_what_to_try_in_the_same_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not finite after \d+ rounds: try a lower --lr than 1e\+06"):
         command.main(["ring", "--lr", "1e6", "--steps", "30", "--out", str(tmp_path)])
-    assert command.main(["ring", "--steps", "3", "--frames", "0", "--out", str(tmp_path)]) == 0
+    again = ["ring", "--steps", "3", "--frames", "0", "--out", str(tmp_path)]
+    with pytest.raises(UsageError, match="holds what a toy has left"):  # its measures until then
+        command.main(again)
+    assert command.main([*again, "--overwrite"]) == 0
 
 
 def test_on_a_terminal_there_is_a_bar_from_the_first_round_on(tmp_path: Path, capsys, monkeypatch) -> None:
