@@ -103,9 +103,7 @@ class Sequential(Layer):
             except (ValueError, TypeError) as err:
                 raise type(err)(f"layer {label}: {err}") from err
             if x.dtype != dtype:  # and so would be everything after it
-                raise TypeError(
-                    f"layer {label} gave {x.dtype} for {dtype}; a NumPy number, such as np.sqrt(2), does that"
-                )
+                raise TypeError(f"layer {label} made {x.dtype} of {dtype}, as a NumPy number such as np.sqrt(2) does")
             caches.append(cache)
         return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), x.shape)
 
