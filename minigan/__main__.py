@@ -1,7 +1,7 @@
 """The console script: ``minigan train ...`` is ``python -m minigan.train ...``, and so on."""
 
-import importlib
-import runpy
+import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -23,12 +23,11 @@ COMMANDS = {
 
 def dispatch(argv: list[str]) -> int:
     """Run the command that the first argument names, after the files that ``--with FILE.py`` names before it."""
-    while argv and argv[0] == "--with":
-        if len(argv) < 2:
-            raise UsageError("--with takes a Python file: minigan --with FILE.py COMMAND [options]")
-        runpy.run_path(_file(argv[1]), run_name="minigan_with")
-        cli.FILES.append(argv[1])
-        argv = argv[2:]
+    files, argv = _files(argv)
+    for file in files:
+        _import(file)
+    if argv[:1] == ["--with"]:
+        raise UsageError("--with takes a Python file: minigan --with FILE.py COMMAND [options]")
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: minigan COMMAND [options]    (minigan COMMAND --help explains each)\n")
         print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
@@ -45,15 +44,35 @@ def dispatch(argv: list[str]) -> int:
     return code
 
 
-def _file(path: str) -> str:
-    if not Path(path).is_file():
-        raise UsageError(f"--with {path}: there is no such file")
-    return path
+def _files(argv: list[str]) -> tuple[list[str], list[str]]:
+    """What --with names before the command, and the rest."""
+    files = []
+    while argv[1:] and argv[0] == "--with":
+        files.append(argv[1])
+        argv = argv[2:]
+    return files, argv
+
+
+def _import(file: str) -> None:
+    """Run a file as a module of its own, beside which it finds others, as `python FILE` would."""
+    path = Path(file).absolute()
+    if not path.is_file():
+        raise UsageError(f"--with {file}: there is no such file")
+    name = re.sub(r"\W", "_", f"minigan_with_{path}")  # another one for each file
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--with {file}: not a Python file, which ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and help look for the source
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    cli.FILES.append(file)
 
 
 def main() -> int:
     """Entry point of the console script."""
-    return cli.run(dispatch, stops_unread="train" in sys.argv[1:])
+    _, rest = _files(sys.argv[1:])
+    return cli.run(dispatch, stops_unread=rest[:1] == ["train"])
 
 
 if __name__ == "__main__":

@@ -128,13 +128,13 @@ def run(command: Callable[[list[str]], int | None], stops_unread: bool = False) 
     try:
         code = command(argv) or 0
         sys.stdout.flush()
-    except BrokenPipeError:  # before there was anything to stop
-        hush(stdout)
-        return 0
     except KeyboardInterrupt:
         print("minigan: interrupted", file=sys.stderr)
         return 130
     except Exception as err:
+        if stops_unread and isinstance(err, BrokenPipeError):  # before there was anything to stop
+            hush(stdout)
+            return 0
         if "--debug" in argv:
             traceback.print_exc()
         print(f"minigan: {_one_line(err)}", file=sys.stderr)
@@ -171,7 +171,8 @@ class Patient:
 
 def hush(stream: TextIO) -> None:
     """Let the stream swallow what is printed from here on: nobody reads it any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with contextlib.suppress(io.UnsupportedOperation, AttributeError):  # no stream of the system's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _mend_streams() -> None:

@@ -80,6 +80,7 @@ def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
     from minigan.interchange.torch_layout import MAIN, read_facts
     from minigan.recipes import RECIPES, recipe_class
     from minigan.runs.config import recipe_of
+    from minigan.runs.saved import MOST_NUMBERS
 
     facts = read_facts(options.generator)
     of_the_example = any(name.startswith(MAIN) for name in tensors["generator"])
@@ -91,6 +92,8 @@ def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:
     if name == facts.get("recipe") and "constants" in facts:
         try:
             height, width, channels = map(operator.index, json.loads(facts["image_shape"]))
+            if not 0 < height * width * channels <= MOST_NUMBERS:
+                raise ValueError(f"images of {height} x {width} x {channels}")
             recipe = recipe_of(options.generator, name, json.loads(facts["constants"]))
             if (recipe.image_size or (height, width)) != (height, width):
                 raise ValueError(f"images of {height} x {width} and of {recipe.image_size}")
@@ -164,6 +167,7 @@ def check_sizes(options: Options, recipe: "Recipe", image_shape: "Shape", tensor
 def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder") -> None:
     """A run of no rounds yet."""
     from minigan import __version__
+    from minigan.runs.atomic import TEMPORARY, remove_stale
     from minigan.runs.blas import blas_facts
     from minigan.runs.checkpoint import Checkpoint, write_checkpoint
     from minigan.runs.config import write_config
@@ -177,11 +181,14 @@ def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shap
     folder.open()
     try:
         # What is large comes first, beside an older run: where there is no room for it, that one is still there.
-        new = write_checkpoint(folder.path, Checkpoint(state.tensors(), facts))
+        beside = folder.path / f"{TEMPORARY}load"  # cleaned up by whoever opens the folder next
+        beside.mkdir()
+        new = write_checkpoint(beside, Checkpoint(state.tensors(), facts))
         folder.clear()
         new.replace(folder.checkpoints / new.name)
         write_config(folder, run, recipe)
     finally:
+        remove_stale(folder.path)
         folder.close()
 
 

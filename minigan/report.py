@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     from minigan.runs.folder import RunFolder
 
     folder = RunFolder(options.run)
-    if options.out != folder.report:
+    if options.out is not None and options.out.resolve() != folder.report.resolve():
         folder.refuse_to_replace(options.out)
     print(write_report(folder, options.out))
     return 0

@@ -440,10 +440,12 @@ def finished(tmp_path_factory):
         (("minigan.evaluate", "run", "--samples", "20", "--metric", "frechet"), "run/evaluation.json"),
         (("minigan.toy", "ring", "--steps", "3", "--frames", "2", "--out", "toy"), "toy/progress.gif"),
         (("minigan.gradcheck", "--layer", "dense", "--plot", "plot.png"), "plot.png"),
+        (("minigan", "evaluate", "train", "--samples", "20", "--metric", "frechet"), "train/evaluation.json"),
     ],
 )
 def test_a_command_does_its_work_also_where_nobody_reads_what_it_says(words, made, finished, tmp_path):
-    shutil.copytree(finished / "run", tmp_path / "run")
+    for name in ("run", "train"):
+        shutil.copytree(finished / "run", tmp_path / name)
     process = subprocess.Popen(
         command(*words), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -474,8 +476,10 @@ def test_no_command_replaces_a_file_of_a_run(words, finished, tmp_path):
     assert before == (everything(tmp_path / "run"), (tmp_path / words[-1]).read_bytes())
 
 
-def test_a_report_may_be_written_where_it_is_anyway(finished):
-    done = run(finished, "minigan.report", "run", "--out", "run/report.html")
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_report_may_be_written_where_it_is_anyway(absolute, finished):
+    out = Path("run/report.html")
+    done = run(finished, "minigan.report", "run", "--out", finished / out if absolute else out)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -1,5 +1,6 @@
 """The rules of a game: what the players minimise, and in which order they move."""
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +83,7 @@ class Game:
             raise ValueError(f"the loss of a game is a GANLoss, such as non_saturating() or HINGE, got {self.loss!r}")
         if self.order not in get_args(Order):
             raise ValueError(f"unknown order {self.order!r}: choose {', '.join(get_args(Order))}")
-        if not isinstance(self.d_steps, int) or self.d_steps < 1:
+        if operator.index(self.d_steps) < 1:
             raise ValueError(f"a round has at least one discriminator step, got d_steps={self.d_steps}")
         if self.order == "simultaneous" and self.d_steps != 1:
             raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")

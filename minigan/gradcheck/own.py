@@ -53,8 +53,8 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
     if not _same([alone.flat], [gradients]):
         yield "with need_dx=False, backward gives other gradients of the parameters"
     if train and not layer.mixes_samples:
-        x[1:] = other[1:]
-        if not _same([_forward(layer, theta, x, train, seed)[0][0]], [y[0]]):
+        first = np.concatenate([other[:1], before[0][1:]])
+        if not _same([_forward(layer, theta, first, train, seed)[0][1:]], [y[1:]]):
             yield "the output for one sample depends on the others, and mixes_samples says that it does not"
     if train:
         yield from _random_numbers(layer, in_shape, theta, x, seed)
@@ -64,6 +64,8 @@ def _shapes(layer: nn.Layer, in_shape: Shape, theta: nn.Params, y: Array, dy: Ar
     if y.shape != (BATCH, *layer.out_shape(in_shape)):
         yield f"the output has shape {y.shape}, and out_shape says {('N', *layer.out_shape(in_shape))}"
     dx, gradients = _backward(layer, theta, dy, cache)
+    if dx is None:
+        raise BrokenPromise(f"{type(layer).__name__}: backward returns no gradient on the input")
     if dx.shape != (BATCH, *in_shape):
         yield f"dx has shape {dx.shape} for inputs of {(BATCH, *in_shape)}"
     for name, array in (("the output", y), ("dx", dx), ("the gradient", gradients)):

@@ -25,6 +25,7 @@ from minigan.errors import DataError
 DTYPES = {
     "HalfStorage": "<f2", "FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4",
 }  # fmt: skip
+MOST_AXES, LARGEST = 64, 2**63  # of NumPy's arrays, and of their sizes
 OLD = (0x1950A86A20F9469CFC6C, 1001)  # the first two pickles of a file from before PyTorch 1.6
 
 # The numbers of a storage by its key, of a dtype, so many.
@@ -37,6 +38,12 @@ class Storage(NamedTuple):
     kind: str
 
 
+class Stored(NamedTuple):
+    """The numbers of a storage. Windows are made into these alone: a window into a window could lead outside."""
+
+    numbers: np.ndarray
+
+
 class Rebuild(NamedTuple):
     """What the pickle calls torch._utils._rebuild_tensor_v2: a window into a storage, with strides.
 
@@ -45,10 +52,13 @@ class Rebuild(NamedTuple):
 
     def __call__(self, storage: Any, offset: int, size: Any, stride: Any, *_: object) -> np.ndarray:
         """The view; `offset` and `stride` count numbers. Raises ValueError where it leaves the storage."""
-        if not isinstance(storage, np.ndarray) or len(size) != len(stride):
+        if not isinstance(storage, Stored) or len(size) != len(stride):
             raise ValueError("a tensor of no storage")
-        if not all(type(number) is int and number >= 0 for number in (offset, *size, *stride)):
+        if len(size) > MOST_AXES or not all(
+            type(number) is int and 0 <= number < LARGEST for number in (offset, *size, *stride)
+        ):
             raise ValueError("a tensor whose shape is no row of whole numbers")
+        storage = storage.numbers
         end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
         if math.prod(size) > storage.size or (end > storage.size and 0 not in size):
             raise ValueError("a tensor larger than its numbers")
@@ -85,7 +95,7 @@ class Reader(pickle._Unpickler):
     dispatch = _known(
         "PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE "
         "SHORT_BINSTRING BINSTRING EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT GLOBAL "
-        "BINPERSID BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE FRAME"
+        "STACK_GLOBAL BINPERSID BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE FRAME"
     )
 
     def _set_items(self, items: list[Any]) -> None:
@@ -131,7 +141,7 @@ class Reader(pickle._Unpickler):
             return Storage(name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no state dict of numbers needs")
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def persistent_load(self, pid: Any) -> Stored:
         """The numbers of ``("storage", type, key, device, count)``, each read once.
 
         An old file's sixth entry, a window into another storage, has always been None in state dicts.
@@ -141,7 +151,7 @@ class Reader(pickle._Unpickler):
             raise pickle.UnpicklingError("it refers to something that is no storage")
         if key not in self.storages:
             self.storages[key] = self.numbers(key, DTYPES[kind.kind], count)
-        return self.storages[key]
+        return Stored(self.storages[key])
 
 
 def is_torch_file(content: bytes) -> bool:
@@ -202,11 +212,13 @@ def _unpickle_old(content: bytes) -> Any:
 
     stream = io.BytesIO(content)
     mark, version, machine = (Reader(stream, empty).load() for _ in range(3))
-    if (mark, version) != OLD or machine.get("little_endian") is not True:
-        raise ValueError("it is none of PyTorch's, or written by a big-endian machine")
+    if type(mark) is not int or type(version) is not int or (mark, version) != OLD:
+        raise ValueError("it is none of PyTorch's")
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise ValueError("it was written by a big-endian machine")
     reader = Reader(stream, empty)
     loaded, keys = reader.load(), Reader(stream, empty).load()
-    if sorted(keys) != sorted(reader.storages):
+    if type(keys) is not list or not all(type(key) is str for key in keys) or sorted(keys) != sorted(reader.storages):
         raise ValueError("it holds other storages than its tensors need")
     for storage in map(reader.storages.__getitem__, keys):
         if int.from_bytes(stream.read(8), "little") != storage.size:

@@ -1,6 +1,7 @@
 """Layers that only change the shape of each sample."""
 
 import math
+import operator
 from dataclasses import dataclass
 
 from minigan import ops
@@ -16,7 +17,7 @@ class Reshape(Layer):
     shape: Shape
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shape, tuple) or not all(isinstance(size, int) and size > 0 for size in self.shape):
+        if not isinstance(self.shape, tuple) or not all(operator.index(size) > 0 for size in self.shape):
             raise ValueError(
                 f"a sample's shape is a tuple of positive numbers, such as (4, 4, 512), got {self.shape!r}"
             )

@@ -101,7 +101,7 @@ class Sequential(Layer):
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
             except (ValueError, TypeError) as err:
-                raise type(err)(f"layer {label}: {err}") from err
+                raise _naming(label, err) from err
             if x.dtype != dtype:  # and so would be everything after it
                 raise TypeError(f"layer {label} made {x.dtype} of {dtype}, as a NumPy number such as np.sqrt(2) does")
             caches.append(cache)
@@ -118,7 +118,7 @@ class Sequential(Layer):
             try:
                 dy = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=need_dx or index > lowest)
             except (ValueError, TypeError) as err:
-                raise type(err)(f"layer {self.labels[index]}: {err}") from err
+                raise _naming(self.labels[index], err) from err
         return dy if need_dx else None
 
     def trace(
@@ -157,6 +157,13 @@ def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tup
         steps.append((name, layer))
         labels.append(" + ".join(among))
     return tuple(steps), tuple(labels)
+
+
+def _naming(label: str, err: ValueError | TypeError) -> ValueError | TypeError:
+    """The error with the layer in front; classes derived from these two may take other arguments than a text."""
+    kinds = (ShapeError, TypeError, ValueError)
+    kind = next(kind for kind in kinds if isinstance(err, kind))
+    return kind(f"layer {label}: {err}")
 
 
 def _is_ours(layer: Layer) -> bool:

@@ -44,12 +44,12 @@ class Optimiser:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None or callable(value) or isinstance(value, bool):  # left out, a schedule, a switch
+            if "float" not in str(field.type) or value is None or callable(value):  # no number, left out, a schedule
                 continue
             most = 1 if field.name in self.shares else math.inf
             if isinstance(value, str) or not 0 <= value < most or (value == 0 and field.name in self.positive):
                 wanted = "above 0" if field.name in self.positive else "at least 0"
-                wanted += " and below 1" if most == 1 else ""
+                wanted += " and below 1" if most == 1 else ", and finite"
                 raise ValueError(f"{type(self).__name__}: {field.name} must be {wanted}, got {value!r}")
 
     def init_moments(self, theta: Params) -> Moments:

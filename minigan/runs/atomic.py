@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
@@ -37,7 +38,10 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
 def remove_stale(folder: Path) -> None:
     """Remove what interrupted writes left behind. Only for the owner of the folder's lock."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

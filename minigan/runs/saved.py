@@ -16,6 +16,7 @@ from minigan.runs.folder import RunFolder
 from minigan.runs.state import State, check_layout, read_newest_state
 from minigan.typing import Array, Shape
 
+MOST_NUMBERS = 2**28  # of an image
 FEW = 16  # samples that are drawn at once at least
 
 
@@ -60,12 +61,14 @@ def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False)
     if facts["recipe"] != recipe.name:
         raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']!r}")
     image_shape = tuple(facts["image_shape"])
+    if math.prod(image_shape) > MOST_NUMBERS:
+        raise CheckpointError(f"{path}: images of {image_shape} are larger than any that a network here makes")
     _check_sizes(recipe, image_shape, checkpoint)
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)
     for name, tensor in state.tensors().items():
-        if not np.isfinite(tensor).all():
+        if name.endswith((".theta", ".average")) and not np.isfinite(tensor).all():
             raise CheckpointError(
                 f"{path}: {name} of the checkpoint of step {state.step} holds numbers that are not finite"
             )

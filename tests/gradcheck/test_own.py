@@ -89,3 +89,23 @@ def test_a_gradient_of_zero_is_right():
     rows = check_layer(nn.Sequential(nn.Dense(3), nn.BatchNorm()), (4,))
     assert all(row.passes() for row in rows)
     assert "dense1.b" in {row.variable for row in rows}
+
+
+def test_a_layer_that_returns_no_gradient_is_told_so():
+    class Silent(Square):
+        def backward(self, theta, dy, cache, grads, *, need_dx=True):
+            return None
+
+    with pytest.raises(BrokenPromise, match="backward returns no gradient on the input"):
+        check_layer(Silent(), (3,))
+
+
+def test_samples_that_follow_the_first_are_looked_at_too():
+    class Neighbours(Square):
+        def forward(self, theta, x, *, train, rng=None):
+            y = x * x + theta["b"] * x
+            y[1:] += x[:-1]
+            return y, x
+
+    with pytest.raises(BrokenPromise, match="depends on the others"):
+        check_layer(Neighbours(), (3,))

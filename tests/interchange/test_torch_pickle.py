@@ -311,3 +311,36 @@ def test_a_pipe_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe: not a regular file"):
         read_tensors(tmp_path / "pipe")
+
+
+def test_a_window_into_a_window_is_refused(tmp_path):
+    """It could lead outside the storage, as the first may see one number many times."""
+    inner = tensor(3, (4,), (0,))
+    path = archive(tmp_path / "net.pth", {"x": Call(REBUILD, inner, 0, (4,), (1,))})
+    with pytest.raises(DataError, match="a tensor of no storage"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("size", [(2**70, 1), (1,) * 100])
+def test_sizes_that_no_array_has_are_refused_before_they_are_multiplied(size, tmp_path):
+    path = archive(tmp_path / "net.pth", {"x": tensor(0, size, (0,) * len(size))})
+    with pytest.raises(DataError, match="no row of whole numbers"):
+        read_tensors(path)
+
+
+def test_keys_of_an_old_file_are_not_compared_before_they_are_texts(tmp_path):
+    """Two equal lists of lists of lists, each of one list twice, are compared in 2^depth steps."""
+    left, right = [], []
+    for _ in range(60):
+        left, right = [left, left], [right, right]
+    path = tmp_path / "old.pth"
+    path.write_bytes(b"".join(map(pickled, (*OLD, MACHINE, {}, [left, right]))))
+    with pytest.raises(DataError, match="other storages than its tensors need"):
+        read_tensors(path)
+
+
+def test_the_fourth_protocol_is_read_too(tmp_path):
+    content = b"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R."
+    assert read_tensors(with_pickle(tmp_path, content)) == {}
+    with pytest.raises(DataError, match=r"it names os\.system"):
+        read_tensors(with_pickle(tmp_path, b"\x80\x04\x8c\x02os\x8c\x06system\x93)R."))

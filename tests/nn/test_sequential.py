@@ -476,3 +476,15 @@ def test_statistics_are_not_moved_by_a_pass_that_used_them():
     _, cache = net.forward(theta, normal(0, 4, 2), train=False)
     with pytest.raises(ValueError, match="not by one with train=False"):
         net.update_statistics(theta, cache)
+
+
+def test_an_error_of_another_kind_within_a_layer_is_named_too():
+    class Casting(Tanh):
+        def forward(self, theta, x, *, train, rng=None):
+            count = np.zeros(3, int)
+            count += 1.5  # NumPy's error of this takes four arguments, and no text
+            return super().forward(theta, x, train=train)
+
+    net = Sequential(Casting())
+    with pytest.raises(TypeError, match="layer casting1: Cannot cast"):
+        net.forward(start(net, (2,)), normal(0, 4, 2), train=True)

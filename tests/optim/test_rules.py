@@ -331,10 +331,11 @@ def test_a_player_uses_the_coefficients_that_lie_ready(rule):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: SGD(lr=-1), "SGD: lr must be at least 0, got -1"),
-        (lambda: SGD(lr="1"), "SGD: lr must be at least 0, got '1'"),
-        (lambda: SGD(lr=float("nan")), "lr must be at least 0, got nan"),
-        (lambda: SGD(lr=1, max_norm=0), "max_norm must be above 0, got 0"),
+        (lambda: SGD(lr=-1), "SGD: lr must be at least 0, and finite, got -1"),
+        (lambda: SGD(lr=float("inf")), "lr must be at least 0, and finite, got inf"),
+        (lambda: SGD(lr="1"), "SGD: lr must be at least 0, and finite, got '1'"),
+        (lambda: SGD(lr=float("nan")), "lr must be at least 0, and finite, got nan"),
+        (lambda: SGD(lr=1, max_norm=0), "max_norm must be above 0, and finite, got 0"),
         (lambda: SGD(lr=1, max_weight=-0.1), "max_weight must be above 0"),
         (lambda: SGD(lr=1, weight_decay=-0.1), "weight_decay must be at least 0"),
         (lambda: Momentum(lr=1, momentum=1.0), "Momentum: momentum must be at least 0 and below 1, got 1.0"),

@@ -33,6 +33,7 @@ class Mine(MLPMnist):
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch):
     monkeypatch.setattr(cli, "FILES", [])
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     with patch.dict(RECIPES):
         yield
 
@@ -106,3 +107,50 @@ def test_what_goes_wrong_in_the_file_is_one_line(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "No module named 'nowhere_at_all'" in shown
     assert shown.count("\n") == 1
+
+
+WHOLE = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import beside
+from minigan.recipes import Recipe, register
+
+@register
+@dataclass(frozen=True)
+class Whole(Recipe):
+    \"\"\"Not derived from another one.\"\"\"
+
+    name: ClassVar[str] = "whole"
+    source: ClassVar[str] = "here"
+    steps: ClassVar[int] = 3
+
+    batch_size: int = 4
+    \"\"\"images in a batch\"\"\"
+    latent: int = 2
+    \"\"\"numbers in z\"\"\"
+    own: float = beside.VALUE
+    \"\"\"a constant of its own\"\"\"
+"""
+
+
+def test_help_and_mistakes_are_those_of_any_recipe(tmp_path, capsys):
+    """Also where annotations are texts, and with a module that lies beside the file."""
+    (tmp_path / "beside.py").write_text("VALUE = 0.5\n")
+    (tmp_path / "whole.py").write_text(WHOLE)
+    first = ["--with", str(tmp_path / "whole.py"), "train", "whole"]
+    with pytest.raises(SystemExit) as left:
+        command.dispatch([*first, "--help"])
+    assert not left.value.code
+    assert "a constant of its own" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--owm"):
+        command.dispatch([*first, "--owm", "1"])
+
+
+def test_two_files_with_one_name_are_refused(tmp_path):
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(MINE)
+    with pytest.raises(ValueError, match="there is a recipe 'mine' already"):
+        command.dispatch(["--with", str(tmp_path / "one.py"), "--with", str(tmp_path / "two.py"), "train", "--list"])
