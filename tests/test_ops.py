@@ -305,3 +305,8 @@ def test_without_a_place_for_compiled_code_the_loops_are_numpys(monkeypatch):
 
     monkeypatch.setattr(module, "import_module", refuse)
     assert module.choose().__name__ == "minigan.kernels.blocks"
+
+
+def test_no_threads_compute_nothing():
+    with pytest.raises(ValueError, match="at least one thread, got 0"), ops.fast_kernels(0):
+        pass

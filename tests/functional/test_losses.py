@@ -181,3 +181,14 @@ def test_targets_of_another_shape_are_refused(function):
     """(3,) and (3, 1) would make (3, 3)."""
     with pytest.raises(ValueError, match=r"targets of shape \(3,\) for outputs of shape \(3, 1\)"):
         function(np.zeros((3, 1)), np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.zeros((4, 1), int), np.eye(4, 3, dtype=int), np.zeros(1, int), np.zeros(4), np.zeros(4, bool)],
+    ids=["a column", "one-hot", "too few", "no integers", "truths"],
+)
+def test_labels_of_another_shape_or_kind_are_refused(labels):
+    """They would be broadcast, to another loss."""
+    with pytest.raises(ValueError, match=r"labels are integers of shape \(4,\), got"):
+        softmax_cross_entropy(np.ones((4, 3)), labels)

@@ -717,3 +717,11 @@ def test_where_d_mixes_samples_in_a_way_of_its_own_batches_go_apart(order):
         in_parts(d.net, 2)
     with pytest.raises(ValueError, match="processes cannot share the batches of a Centred"):
         share_batchnorm(d.net, ALONE.gather)
+
+
+def test_a_game_needs_losses_and_whole_steps():
+    with pytest.raises(ValueError, match="the loss of a game is a GANLoss, such as"):
+        Game(games.non_saturating)
+    with pytest.raises(TypeError, match="integer"):
+        Game(LOSS, d_steps=1.5)
+    assert Game(LOSS, d_steps=np.int64(2)).d_steps == 2

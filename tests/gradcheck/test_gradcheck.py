@@ -116,3 +116,12 @@ def test_a_quotient_that_is_not_a_number_never_passes() -> None:
 def test_a_wrong_option_of_the_command_is_refused(arguments: list[str]) -> None:
     with pytest.raises(UsageError, match=arguments[1].lstrip("-")):
         main(arguments)
+
+
+@pytest.mark.parametrize(
+    "array", [np.ones((3, 4)).T, np.ones((3, 4))[:, ::2], np.ones(3, np.float32), np.ones(3, int)],
+    ids=["turned", "every other", "float32", "integers"],
+)  # fmt: skip
+def test_a_quotient_of_an_array_that_would_be_copied_or_rounded_is_refused(array) -> None:
+    with pytest.raises(ValueError, match="a contiguous array of float64"):
+        numeric_gradient(lambda: float((array * array).sum()), array)

@@ -208,3 +208,15 @@ def test_flatten_and_reshape_undo_each_other(shape):
     assert vectors.shape == (3, *Flatten().out_shape(shape))
     back, _ = Reshape(shape).forward({}, vectors, train=False)
     assert np.array_equal(back, x)
+
+
+@pytest.mark.parametrize("shape", [(-1, 2), (0,), [2, 2], 4])
+def test_a_shape_that_is_none_is_refused(shape):
+    with pytest.raises(ValueError, match="a tuple of positive numbers"):
+        Reshape(shape)
+
+
+@pytest.mark.parametrize("factor", [1.5, 0, -2])
+def test_a_factor_is_a_whole_number(factor):
+    with pytest.raises(ValueError, match="a whole number of at least 1"):
+        nn.Upsample(factor)
