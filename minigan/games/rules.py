@@ -35,19 +35,18 @@ class GANLoss:
 
 def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
     """Equation 1 as it stands; saturates when D is sure."""
-    return _bce(ops.generator_minimax, smoothing, scale, saturating=True)
+    return _bce(smoothing, scale, saturating=True)
 
 
 def non_saturating(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
     """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice."""
-    return _bce(ops.generator_non_saturating, smoothing, scale, saturating=False)
+    return _bce(smoothing, scale, saturating=False)
 
 
-def _bce(
-    generator: Callable[[Array], tuple[Array, Array]], smoothing: float, scale: float, saturating: bool
-) -> GANLoss:
+def _bce(smoothing: float, scale: float, saturating: bool) -> GANLoss:
     of_d = partial(ops.discriminator_bce, smoothing=smoothing, scale=scale)
-    return GANLoss(of_d, generator, partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating))
+    of_g = ops.generator_minimax if saturating else ops.generator_non_saturating
+    return GANLoss(of_d, of_g, partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating))
 
 
 LEAST_SQUARES = GANLoss(ops.discriminator_least_squares, ops.generator_least_squares)

@@ -125,3 +125,9 @@ def test_a_wrong_option_of_the_command_is_refused(arguments: list[str]) -> None:
 def test_a_quotient_of_an_array_that_would_be_copied_or_rounded_is_refused(array) -> None:
     with pytest.raises(ValueError, match="a contiguous array of float64"):
         numeric_gradient(lambda: float((array * array).sum()), array)
+
+
+def test_a_small_gradient_is_judged_like_a_large_one_and_only_rounding_is_zero() -> None:
+    assert relative_error(np.array([1e-8]), np.array([1.25e-8])) == pytest.approx(0.2)
+    assert relative_error(np.array([0.0]), np.array([1e-9])) == 1
+    assert relative_error(np.array([3e-11]), np.array([-2e-12])) == 0
