@@ -170,12 +170,12 @@ def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shap
     from minigan.runs.atomic import TEMPORARY, remove_stale
     from minigan.runs.blas import blas_facts
     from minigan.runs.checkpoint import Checkpoint, write_checkpoint
-    from minigan.runs.config import write_config
+    from minigan.runs.config import constants_of, write_config
     from minigan.runs.options import RunOptions
 
     run = RunOptions(data=options.data)
     facts = state.facts() | {
-        "recipe": recipe.name, "seed": run.seed, "image_shape": list(image_shape),
+        "recipe": recipe.name, "constants": constants_of(recipe), "seed": run.seed, "image_shape": list(image_shape),
         "version": __version__, "blas": blas_facts(), "lacks": [] if options.discriminator else ["discriminator"],
     }  # fmt: skip
     folder.open()

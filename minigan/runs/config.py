@@ -11,6 +11,7 @@ types, limits and error messages:
 """
 
 import dataclasses
+import json
 import os
 import shlex
 import tomllib
@@ -168,6 +169,24 @@ def _stored(options: RunOptions) -> dict[str, Any]:
     kind, _, path = options.data.partition(":")
     data = f"{kind}:{os.path.abspath(os.path.expanduser(path))}" if path else options.data
     return {name: getattr(options, name) for name in STORED} | {"data": data}
+
+
+def constants_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's constants as a checkpoint tells them, in the values of JSON."""
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
+    return found
+
+
+def changed_constants(recipe: Recipe, then: dict[str, Any]) -> list[str]:
+    """A note for each constant that has another value than the checkpoint was made with: config.toml can be edited.
+
+    What an older minigan did not know, or did not write down, is not compared.
+    """
+    return [
+        f"config.toml says {name} = {now}, which is used; the checkpoint was made with {then[name]}"
+        for name, now in constants_of(recipe).items()
+        if repr(then.get(name, now)) != repr(now)  # NaN is not equal to itself
+    ]
 
 
 def write_config(folder: RunFolder, options: RunOptions, recipe: Recipe) -> None:

@@ -40,6 +40,7 @@ FACTS: dict[str, Callable[[Any], bool]] = {
     "image_shape": _is_image_shape,
     "blas": is_text,
     "lacks": lambda value: isinstance(value, list),
+    "constants": lambda value: isinstance(value, dict),
 }
 
 
@@ -142,7 +143,9 @@ def read_newest_state(folder: Path) -> tuple[Checkpoint, list[str]]:
     Raises CheckpointError if there is none, or if it is not of a run.
     """
     checkpoint, notes = read_newest(folder)
-    if problem := _problem({"lacks": []} | checkpoint.facts):  # only loaded networks tell what they lack
+    # Only loaded networks tell what they lack, and older files do not tell the constants.
+    facts = {"lacks": [], "constants": {}} | checkpoint.facts
+    if problem := _problem(facts):
         raise CheckpointError(f"{folder}: the newest checkpoint is not of a run, {problem}")
     return checkpoint, notes
 

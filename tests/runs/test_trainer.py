@@ -554,6 +554,32 @@ def test_a_run_with_the_config_of_another_recipe_is_not_opened(tmp_path):
         saved.load_run(tmp_path, CPU)
 
 
+def test_edited_constants_are_told_by_a_run_that_goes_on_and_by_one_that_is_opened(tmp_path):
+    """No shape depends on the slope of its rectifiers, and with another one it draws other pictures."""
+    _, run, _ = play(tmp_path, steps=8)
+    edited = dataclasses.replace(SMALL, slope=0.5, lr_g=0.25)
+    write_config(run.folder, run.options, edited)
+    told = saved.load_run(tmp_path, CPU).notes
+    assert told == [
+        "config.toml says slope = 0.5, which is used; the checkpoint was made with 0.2",
+        "config.toml says lr_g = 0.25, which is used; the checkpoint was made with 0.002",
+    ]
+    assert play(tmp_path, edited, resume=True)[2] == told
+    assert saved.load_run(tmp_path, CPU).notes == []  # the new checkpoint was made with them
+    assert play(tmp_path, edited, resume=True, steps=STEPS + 1)[2] == []
+
+
+def test_a_run_of_an_older_minigan_that_told_no_constants_is_opened_and_goes_on(tmp_path):
+    _, run, _ = play(tmp_path, steps=8)
+    write_config(run.folder, run.options, SMALL)
+    newest = read_checkpoint(checkpoint_files(run.folder.checkpoints)[0])
+    facts = {name: fact for name, fact in newest.facts.items() if name != "constants"}
+    write_checkpoint(run.folder.checkpoints, Checkpoint(newest.tensors, facts))
+    opened = saved.load_run(tmp_path, CPU)
+    assert (opened.state.step, opened.notes) == (8, [])
+    assert play(tmp_path, resume=True)[2] == []
+
+
 @pytest.mark.parametrize(("batch_size", "last_batch"), [(1, "drop"), (13, "keep"), (39, "keep")])
 def test_a_batch_of_one_image_is_refused_where_a_network_normalises(tmp_path, batch_size, last_batch):
     recipe = dataclasses.replace(SMALL, batch_size=batch_size)
