@@ -140,7 +140,8 @@ def gather(
 
     wrap = wrapper(source, saved.image_shape, saved.device, network)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
-    real = load_real(source, saved.image_shape, saved.recipe.training_part, most, options.seed, wrap, memory)
+    part, own = saved.recipe.training_part, options.data is None
+    real = load_real(source, saved.image_shape, part, most, options.seed, wrap, memory, learnt_from=own)
     count = options.samples or len(real.stand_in.pixels)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
     return wrap(saved.draw(z)), real

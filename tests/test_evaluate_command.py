@@ -221,6 +221,11 @@ def test_other_real_images_can_be_given(runs):
     assert [row["score"] for row in found["scores"]] == ["distance to training images", "nearer than 99 % of real"]
 
 
+def test_images_that_the_run_has_not_learnt_from_are_not_called_training_images(runs):
+    _, found = evaluate(runs, "split", "--data", "mnist5k", "--samples", 30, "--metric", "copies")
+    assert found["compared with"] == "30 images (there is no test split) of mnist5k"
+
+
 def test_a_picture_shows_samples_above_their_neighbours(runs):
     (runs / "split" / "neighbours.png").unlink(missing_ok=True)
     printed, _ = evaluate(runs, "split", "--samples", 30, "--metric", "copies")

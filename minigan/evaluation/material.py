@@ -65,7 +65,7 @@ class Real:
     reference: Images  # held out from training where there is a test split
     validation: Images  # for Parzen's sigma
     stand_in: Images  # other real images, to take the samples' place
-    training: Images  # what G has learnt from
+    training: Images  # what G has learnt from, or could have
     held_out: bool  # whether the reference was
     words: str  # what the reference is, for people
 
@@ -110,16 +110,18 @@ def load_real(
     seed: int,
     wrap: Callable[[typing.Images], Images],
     memory: float = MEMORY,
+    learnt_from: bool = True,
 ) -> Real:
     """Load images of one shape (H, W, C), and `choose_real` ones. Raises DataError for images of other colours.
 
-    memory, bytes: images that take more are not kept but made from their files when they are needed.
+    memory, bytes: images that take more are not kept but made from their files when they are needed; learnt_from:
+    whether the run has been trained on this source.
     """
     height, width, channels = image_shape
     images = load_images(source, size=(height, width), memory=memory).images
     if images.shape[3] != channels:
         raise DataError(f"{source} has images of {images.shape[3]} colour channels, the run makes {channels}")
-    return choose_real(source, images, training_part, count, seed, wrap)
+    return choose_real(source, images, training_part, count, seed, wrap, learnt_from)
 
 
 def choose_real(
@@ -129,6 +131,7 @@ def choose_real(
     count: int,
     seed: int,
     wrap: Callable[[typing.Images], Images],
+    learnt_from: bool = True,
 ) -> Real:
     """Of the images of a source, at most `count` to compare with and as many stand-ins.
 
@@ -147,14 +150,15 @@ def choose_real(
     count = min(count, len(reference), len(stand_in))
     if count < FEWEST:
         raise DataError(f"{source}: {len(images)} images are too few to score samples with: {count} to compare with")
-    kind = "test images of" if held_out else "training images (there is no test split) of"
+    kind = "test images" if held_out else "training images" if learnt_from else "images"
+    split = "" if held_out else " (there is no test split)"
     return Real(
         reference=wrap(unseen[reference[:count]]),
         validation=wrap(images[validation[:VALIDATION]]),
         stand_in=wrap(images[stand_in[:count]]),
         training=wrap(training_part(images)),
         held_out=held_out,
-        words=f"{count} {kind} {source}",
+        words=f"{count} {kind}{split} of {source}",
     )
 
 
