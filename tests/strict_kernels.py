@@ -26,7 +26,7 @@ import pytest
 
 from tests import strict_graph
 
-HEADER = Path(__file__).parent / "cuda_on_cpu.h"
+HEADER, RUNTIME = (Path(__file__).parent / f"cuda_on_cpu.{ending}" for ending in ("h", "cpp"))
 MOST_THREADS, MOST_BLOCKS = 1024, (2**31 - 1, 65535, 65535)
 UNCHECKED = ("-U_FORTIFY_SOURCE",)  # which takes a jump from fiber to fiber for a mistake
 UNASKED, MOST_SHARED = 48 << 10, 227 << 10  # bytes of shared memory without asking for more, and of an H100
@@ -49,7 +49,15 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
         pytest.skip("no g++, which stands in for the compiler of CUDA sources")
     kernels = "\n".join(f"CALLABLE({name})" for name in kernel_names(code))
     text = f'#include "{compiled_header()}"\n{code}\n{kernels}\n'
-    return ctypes.PyDLL(str(made("so", text, ["-x", "c++", "-shared", *options, "-"])))
+    how = ["-O1", "-shared", *options, "-x", "c++", "-", "-x", "none", str(compiled_runtime())]
+    return ctypes.PyDLL(str(made("so", text, how)))
+
+
+@cache
+def compiled_runtime() -> Path:
+    """What runs kernels, the same for every library."""
+    text = RUNTIME.read_text().replace(f'"{HEADER.name}"', f'"{HEADER}"')  # not the compact form, which is for -O1
+    return made("o", text, ["-O3", "-c", "-x", "c++", "-"])
 
 
 @cache
@@ -57,7 +65,7 @@ def compiled_header() -> Path:
     """A copy of the header, with its compiled form beside it, which g++ takes instead: that is half of its work."""
     text = HEADER.read_text()
     header = kept("h", text, lambda fresh: fresh.write_text(text))
-    compact = made("gch", text, ["-x", "c++-header", str(header)])
+    compact = made("gch", text, ["-O1", "-x", "c++-header", str(header)])
     with contextlib.suppress(FileExistsError):
         header.with_suffix(".h.gch").symlink_to(compact)
     return header
@@ -65,7 +73,7 @@ def compiled_header() -> Path:
 
 def made(ending: str, text: str, how: list[str]) -> Path:
     """What g++ makes of the text. Raises CompileError."""
-    command = ["g++", "-std=c++17", "-O1", "-fPIC", "-w", *UNCHECKED, *how]
+    command = ["g++", "-std=c++17", "-fPIC", "-w", *UNCHECKED, *how]
 
     def compile_into(fresh: Path) -> None:
         done = subprocess.run([*command, "-o", fresh], input=text, text=True, capture_output=True)

@@ -45,9 +45,9 @@ def test_rounds_in_tf32_are_captured_and_nearly_those_of_the_cpu(strict, monkeyp
     recipe = DCGAN64(batch_size=2, latent=3, width=16, size=(16, 16))
     captured, one_by_one, on_cpu = players(recipe, strict), players(recipe, strict), players(recipe, CPU)
     with ops.fast_kernels(1):
-        found = play(captured, 4)
-        assert found == play(one_by_one, 4, watched=range(4))
-    assert captured._graph.launches == 2
+        found = play(captured, 3)
+        assert found == play(one_by_one, 3, watched=range(3))
+    assert captured._graph.launches == 1
     mine, theirs = captured.state.tensors(), one_by_one.state.tensors()
     assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
     assert found[0] == pytest.approx(play(on_cpu, 1)[0], rel=1e-2)

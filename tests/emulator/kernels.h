@@ -8,7 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
-#include "cuda_on_cpu.h"
+#include "cuda_on_cpu.cpp"
 
 #define __host__
 #define __forceinline__ inline

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigan import nn
-from minigan.backend import Device
+from minigan.backend import Device, to_host
 from minigan.errors import UsageError
 from minigan.gradcheck import TOLERANCE, Problem, all_problems, cases, check
 from minigan.gradcheck.__main__ import main
@@ -25,9 +25,13 @@ def test_every_gradient_agrees_with_finite_differences(name: str, seed: int) -> 
     assert not wrong
 
 
-def test_every_gradient_agrees_on_every_device(device: Device) -> None:
-    wrong = [row for problem in all_problems(device) for row in check(problem) if not row.passes()]
-    assert not wrong
+def test_every_gradient_is_the_same_on_every_device(device: Device) -> None:
+    """Those of a CPU agree with the quotients; to take quotients here as well is long, and done by gpu_check."""
+    for there, here in zip(all_problems(device), all_problems(), strict=True):
+        assert there.value() == pytest.approx(here.value(), rel=1e-12)
+        for name, (_, claimed) in here.claims.items():
+            found = to_host(there.claims[name][1])
+            assert relative_error(claimed, found) <= 1e-11, f"{here.name}: {name}"
 
 
 def is_caught(first: str = "") -> bool:
