@@ -26,7 +26,7 @@ if loops.COMPILED:
     from minigan.kernels import compiled
 
     assert (compiled.LANES, compiled.UNROLLED) == (16, 64)
-    compiled.LANES, compiled.UNROLLED = 3, 9
+    compiled.LANES, compiled.UNROLLED = 2, 9
 
 
 @pytest.fixture(scope="session")  # not a test's own: hypothesis refuses that, as it stays the same for all examples

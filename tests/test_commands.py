@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # BLAS on one thread: another number of threads gives other bits.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
+SHORTEST = (*NARROW, "--steps", "1", "--kernels", "plain")  # in a process of its own: numba takes a second to load
 TRAIN = "minigan.train"
 IGNORED = not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 HANGUP = pytest.param(1, 129, marks=pytest.mark.skipif(IGNORED, reason="no terminal, or nohup"))
@@ -366,7 +367,7 @@ def test_a_path_that_is_no_text_works_and_is_shown_escaped(tmp_path):
     name = os.fsdecode(b"r\xff n")
     environment = ENVIRONMENT | {"PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run(
-        command(TRAIN, *NARROW, "--steps", "1", "--out", name), cwd=tmp_path, env=environment, capture_output=True,
+        command(TRAIN, *SHORTEST, "--out", name), cwd=tmp_path, env=environment, capture_output=True,
         check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -378,7 +379,7 @@ def test_a_path_that_is_no_text_works_and_is_shown_escaped(tmp_path):
 def test_a_closed_pipe_ends_a_command_quietly(tmp_path, name):
     reading, writing = os.pipe()
     os.close(reading)  # `| head` has gone
-    arguments = [*NARROW, "--steps", "1"] if name == TRAIN else []
+    arguments = SHORTEST if name == TRAIN else ()
     done = subprocess.run(
         command(name, *arguments), cwd=tmp_path, env=ENVIRONMENT, stdout=writing, stderr=subprocess.PIPE, check=False
     )
@@ -401,7 +402,7 @@ def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
 
 def test_a_notebooks_backend_for_pictures_does_no_harm(tmp_path):
     environment = ENVIRONMENT | {"MPLBACKEND": "module://of_a_notebook"}
-    words = command(TRAIN, *NARROW, "--steps", "1", "--out", "run")
+    words = command(TRAIN, *SHORTEST, "--out", "run")
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "run" / "losses.png").exists()
@@ -416,7 +417,7 @@ def test_help_on_a_terminal_of_one_column(tmp_path):
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_do_not_stop_a_run(tmp_path, closed):
-    words = " ".join(map(shlex.quote, command(TRAIN, *NARROW, "--steps", "1", "--out", "run")))
+    words = " ".join(map(shlex.quote, command(TRAIN, *SHORTEST, "--out", "run")))
     line = f"{words} {closed}"
     done = subprocess.run(line, shell=True, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
