@@ -56,7 +56,7 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
 @cache
 def compiled_runtime() -> Path:
     """What runs kernels, the same for every library."""
-    text = RUNTIME.read_text().replace(f'"{HEADER.name}"', f'"{HEADER}"')  # not the compact form, which is for -O1
+    text = RUNTIME.read_text().replace(f'#include "{HEADER.name}"', HEADER.read_text())  # the compact form is for -O1
     return made("o", text, ["-O3", "-c", "-x", "c++", "-"])
 
 
