@@ -388,8 +388,8 @@ def test_a_closed_pipe_ends_a_command_quietly(tmp_path, name):
 
 
 def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
-    """`python -m minigan.train | head` ends when it would speak next, which is after ten seconds at most."""
-    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 10**6)
+    """`python -m minigan.train | head` ends when it would speak next: after ten seconds at most, here of a score."""
+    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 10**6, "--evaluate-every", 500)
     process.stdout.close()
     process.stdout = None  # communicate would read it
     _, errors = process.communicate(timeout=60)
