@@ -166,7 +166,7 @@ static void multiply(Fiber** warp) {
     }
     float c[16][8];
     for (int row = 0; row < 16; ++row)
-        for (int i = 0; i < 2; ++i) 
+        for (int i = 0; i < 2; ++i)
             for (int t = 0; t < 4; ++t) c[row][2 * t + i] = warp[row % 8 * 4 + t]->c[row / 8 * 2 + i];
     for (int row = 0; row < 16; ++row)
         for (int k = 0; k < 8; ++k)
