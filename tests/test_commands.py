@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # BLAS on one thread: another number of threads gives other bits.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
-SHORTEST = (*NARROW, "--steps", "1", "--kernels", "plain")  # in a process of its own: numba takes a second to load
+SHORTEST = (*NARROW, "--steps", "1", "--kernels", "plain")  # in a process of its own: numba takes a while to load
 TRAIN = "minigan.train"
 IGNORED = not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 HANGUP = pytest.param(1, 129, marks=pytest.mark.skipif(IGNORED, reason="no terminal, or nohup"))

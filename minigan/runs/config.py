@@ -13,6 +13,7 @@ types, limits and error messages:
 import dataclasses
 import json
 import os
+import reprlib
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -30,7 +31,6 @@ from minigan.runs.folder import RunFolder, newest_run_path
 from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
 
 SECTIONS = ("run", "constants")
-LONGEST = 100  # characters of what a checkpoint may tell of a constant
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def changed_constants(recipe: Recipe, then: dict[str, Any]) -> list[str]:
     What an older minigan did not know, or did not write down, is not compared.
     """
     return [
-        f"config.toml says {name} = {now}, which is used; the checkpoint was made with {repr(then[name])[:LONGEST]}"
+        f"config.toml says {name} = {now}, which is used; the checkpoint was made with {reprlib.repr(then[name])}"
         for name, now in constants_of(recipe).items()
         if repr(then.get(name, now)) != repr(now)  # NaN is not equal to itself
     ]
