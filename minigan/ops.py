@@ -6,12 +6,12 @@ have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from minigan.backend import array_module, gpu_in_use, put_like
 from minigan.functional import activations, conv, gan_losses, upsample
@@ -245,7 +245,7 @@ def fast_kernels(threads: int) -> Iterator[None]:
         _host_twins.update(_twins_in("kernels", HOST_ROOMS))
         if gpu_in_use():
             _gpu_twins.update(_twins_in("cuda", GPU_ROOMS))
-        with threadpool_limits(limits=1, user_api="blas"):
+        with thread_pools().limit(limits=1, user_api="blas"):
             yield
     finally:
         for twins, those in zip((_host_twins, _gpu_twins), before, strict=True):
@@ -255,6 +255,13 @@ def fast_kernels(threads: int) -> Iterator[None]:
         workers.set_threads(threads_before)
         kept.forget()
         memory.keep_freed(kept_before)
+
+
+@cache  # to look through all libraries of the process takes milliseconds
+def thread_pools() -> ThreadpoolController:
+    """Those of NumPy's linear algebra library, to read and to set; others if they had been loaded at the first call."""
+    np.dot(np.ones((2, 2)), np.ones((2, 2)))  # make sure that it is loaded
+    return ThreadpoolController()
 
 
 def _twins_in(place: str, rooms: tuple[str, ...]) -> Twins:

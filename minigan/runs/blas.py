@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from minigan import ops
 from minigan.backend import CPU, Device, GPUUnavailable, gpu_name
@@ -33,7 +32,7 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
     threads = asked
     if asked is None and not any(name in os.environ for name in SETTINGS):
         threads = useful_threads(max(1, _threads() // processes), kernels, round_macs)
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with ops.thread_pools().limit(limits=threads, user_api="blas"):
         if kernels == "plain":
             yield
             return
@@ -90,8 +89,7 @@ def blas_libraries() -> list[dict[str, Any]]:
 
     Others may be loaded too, such as SciPy's own, or not yet; they take no part in training.
     """
-    np.dot(np.ones((2, 2)), np.ones((2, 2)))  # make sure that it is loaded
-    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    found = [info for info in ops.thread_pools().info() if info["user_api"] == "blas"]
     brought = [info for info in found if {"numpy", "numpy.libs"} & set(Path(info["filepath"]).parts)]
     return brought or found
 

@@ -13,7 +13,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from minigan import ops
 from minigan.backend import array_module
@@ -24,8 +23,6 @@ from tests.strategies import normal
 
 # Of images. The loops over tiles are compiled for each number of channels, in a third of a second each time.
 CHANNELS = [1, 2, 5]
-# Looked for once: the context of fast kernels looks anew each time, which takes longer than most small operations.
-LIBRARIES = ThreadpoolController()
 # Where the loops are used.
 ROOMS = (batchnorm, conv, dropout, maxout, pointwise, updates, winograd)
 # Limits that no small array reaches, and values which it does: several pieces, partial ones, several workers.
@@ -63,7 +60,6 @@ def fast(threads: int, loops: ModuleType | None = None) -> Iterator[None]:
     """Fast kernels with small limits, with the given inner loops."""
     with ExitStack() as stack:
         stack.enter_context(small_limits())
-        stack.enter_context(patch.object(ops, "threadpool_limits", LIBRARIES.limit))
         for room in ROOMS if loops else ():
             stack.enter_context(patch.object(room, "loops", loops))
         stack.enter_context(ops.fast_kernels(threads))
