@@ -1,5 +1,6 @@
 """Shared set-up: how hypothesis runs, and the devices that a test can ask for."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -27,6 +28,11 @@ if loops.COMPILED:
 
     assert (compiled.LANES, compiled.UNROLLED) == (16, 64)
     compiled.LANES, compiled.UNROLLED = 2, 9
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end: the garbage collector need not look through them, again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")  # not a test's own: hypothesis refuses that, as it stays the same for all examples

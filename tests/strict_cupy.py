@@ -574,6 +574,9 @@ _owners: "weakref.WeakValueDictionary[int, np.ndarray]" = weakref.WeakValueDicti
 
 def owner_of(address: int, size: int) -> np.ndarray | None:
     """The living memory in which so many bytes from an address on lie, if there is any."""
+    begins_there = _owners.get(address)
+    if begins_there is not None and size <= begins_there.nbytes:  # nearly always
+        return begins_there
     for start, memory in list(_owners.items()):
         if start <= address and address + size <= start + memory.nbytes:
             return memory

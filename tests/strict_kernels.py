@@ -29,6 +29,7 @@ from tests import strict_graph
 HEADER, RUNTIME = (Path(__file__).parent / f"cuda_on_cpu.{ending}" for ending in ("h", "cpp"))
 MOST_THREADS, MOST_BLOCKS = 1024, (2**31 - 1, 65535, 65535)
 UNCHECKED = ("-U_FORTIFY_SOURCE",)  # which takes a jump from fiber to fiber for a mistake
+QUICK_LINKER = ("-fuse-ld=gold",) if shutil.which("ld.gold") else ()  # a third of the usual one's time
 UNASKED, MOST_SHARED = 48 << 10, 227 << 10  # bytes of shared memory without asking for more, and of an H100
 GUARD = 4096  # bytes before and behind what a kernel may touch
 NAN = 0xFFFFFFFF  # as a float, and twice as a double; so are the numbers a little below
@@ -49,7 +50,7 @@ def compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
         pytest.skip("no g++, which stands in for the compiler of CUDA sources")
     kernels = "\n".join(f"CALLABLE({name})" for name in kernel_names(code))
     text = f'#include "{compiled_header()}"\n{code}\n{kernels}\n'
-    how = ["-O1", "-shared", *options, "-x", "c++", "-", "-x", "none", str(compiled_runtime())]
+    how = ["-O1", "-shared", *QUICK_LINKER, *options, "-x", "c++", "-", "-x", "none", str(compiled_runtime())]
     return ctypes.PyDLL(str(made("so", text, how)))
 
 
