@@ -14,6 +14,8 @@ from tests.strict_kernels import kernel_names
 FILES = sorted(path.stem for path in launch.FOLDER.glob("*.cu") if kernel_names(path.read_text()))
 # All but those that are for one precision are compiled for both.
 EACH = [(file, real) for file in FILES for real in launch.REALS.values() if file != "implicit_gemm" or real == "float"]
+# What is meant to be in registers is there: the compiler puts the rest into memory, many times as slow, and says nothing.
+REGISTERS = ("--ptxas-options=-warn-spills", "--ptxas-options=-warn-lmem-usage")
 every_source = pytest.mark.parametrize(("file", "real"), EACH)
 
 
@@ -25,7 +27,7 @@ every_source = pytest.mark.parametrize(("file", "real"), EACH)
 def test_they_compile_for_an_h100(file, real, tmp_path):
     path = tmp_path / f"{file}.cu"
     path.write_text(launch.source(file))
-    command = ["nvcc", "-arch=sm_90", *launch.options(real), "-Werror", "all-warnings", "-cubin"]
+    command = ["nvcc", "-arch=sm_90", *launch.options(real), *REGISTERS, "-Werror", "all-warnings", "-cubin"]
     done = subprocess.run([*command, "-o", tmp_path / "out", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -35,7 +37,7 @@ def test_they_compile_for_an_h100(file, real, tmp_path):
 def test_cupys_compiler_takes_them_for_an_h100(file, real):
     """With CuPy's own options besides ours. What it gives is for the GPU itself, and has all kernels in it."""
     source = launch.source(file)
-    options = (*launch.options(real), "-arch=sm_90", "-ftz=true")
+    options = (*launch.options(real), *REGISTERS, "-arch=sm_90", "-ftz=true")
     code = nvrtc.compiled(source, options)
     assert all(name.encode() in code for name in kernel_names(source))
 
@@ -44,6 +46,20 @@ def test_cupys_compiler_takes_them_for_an_h100(file, real):
 def test_cupys_compiler_refuses_a_mistake():
     with pytest.raises(ValueError, match='identifier "unknown" is undefined'):
         nvrtc.compiled('extern "C" __global__ void f(float* x) { x[0] = unknown; }', ("-arch=sm_90",))
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC, the compiler that CuPy uses")
+@pytest.mark.parametrize(
+    ("unroll", "more", "said"),
+    [
+        ("", (), "Local memory"),  # the numbers of an array that is walked through have addresses
+        ('_Pragma("unroll")', ("-maxrregcount=64",), "spill"),
+    ],
+)
+def test_what_does_not_stay_in_registers_is_told(unroll, more, said):
+    source = launch.source("implicit_gemm").replace('_Pragma("unroll")', unroll)
+    with pytest.raises(ValueError, match=said):
+        nvrtc.compiled(source, (*launch.options("float"), *REGISTERS, *more, "-arch=sm_90"))
 
 
 @pytest.mark.parametrize("file", FILES)
