@@ -20,14 +20,15 @@ extern "C" __global__ void cut(in x, out u, BANDS) {
     EACH_LINE(line, lines) {
         const int q = line % places, block = line / places;
         const int h = shifted ? block / images : block % blocks, n = shifted ? block % images : block / blocks;
-        for (int i = 0; i < phases; ++i) {
-            const int row = h * stride + i - top;
-            const long long from = (rows_first ? (long long)row * images + n : (long long)n * height + row) * width;
-            const long long to = (((long long)group * lines + line) * phases + i) * run;
-            for (int j = threadIdx.x; j < run; j += blockDim.x) {
-                const int column = q * step + j / channels * dilation - left;
+        for (int j = threadIdx.x; j < run; j += blockDim.x) {  // in a row of the window; all its rows are at these columns
+            const int column = q * step + j / channels * dilation - left, channel = j % channels;
+            _Pragma("unroll 2") for (int i = 0; i < phases; ++i) {
+                const int row = h * stride + i - top;
                 const bool inside = 0 <= row && row < height && 0 <= column && column < width;
-                u[to + j] = inside ? x[((from + column) * groups + group) * channels + j % channels] : 0;
+                const long long from = (rows_first ? (long long)row * images + n : (long long)n * height + row) * width + column;
+                // Something is fetched in any case: where it depends on nothing, a thread waits for several at once.
+                const real there = x[inside ? (from * groups + group) * channels + channel : 0];
+                u[(((long long)group * lines + line) * phases + i) * run + j] = inside ? there : 0;
             }
         }
     }

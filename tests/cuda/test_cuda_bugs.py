@@ -129,9 +129,9 @@ BUGS = [
     # update rules
     Bug("updates", "sgd", "theta[i] -= *lr", "theta[i] += *lr"),
     Bug("updates", "momentum", "*momentum * v[i]", "v[i]"),
-    Bug("updates", "rmsprop", "sqrt(v[i]) + eps)", "sqrt(v[i] + eps))"),
+    Bug("updates", "rmsprop", "sqrt(square) + eps)", "sqrt(square + eps))"),
     Bug("updates", "adam", "*correction * sqrt", "sqrt"),
-    Bug("updates", "adam", "rest2 * g[i] * g[i]", "rest2 * g[i]"),
+    Bug("updates", "adam", "rest2 * d * d", "rest2 * d"),
     Bug("updates", "move_average", "*old * average[i]", "*fresh * average[i]"),
     # random numbers
     Bug("pcg64", "numbers", "+ (low < x.low)", ""),
