@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import UsageError, UserError
-from minigan.typing import Array
+from minigan.typing import Array, Shape
 
 INSTALL_HINT = (
     "install CuPy with CUDA's libraries: pip install 'cupy-cuda12x[ctk]' (driver for CUDA 12) "
@@ -40,6 +40,15 @@ def array_module(first: Array, *others: Array) -> ModuleType:
     if len(modules) > 1:
         raise TypeError(f"arrays of different devices: {', '.join(sorted(map(_type_name, arrays)))}")
     return modules.pop()
+
+
+def expect_shape(name: str, array: Array, shape: Shape) -> None:
+    """Raises ValueError unless `array`, which people know by that name, has this shape.
+
+    NumPy asks by itself. Compiled loops and a GPU's kernels read and write where they are told.
+    """
+    if array.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
 
 
 def _module_of(array: Array) -> ModuleType:

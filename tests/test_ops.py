@@ -24,6 +24,8 @@ from tests.kernels.twins import (
     errors,
     fast,
     loops_there_are,
+    misshapen,
+    outcome,
     plain_float64,
 )
 from tests.strategies import Convolution, convolutions, normal, seeds
@@ -66,6 +68,21 @@ def test_fast_agrees_with_plain(name, loops, dtype, seed, layout, threads):
     assert max(errors(name, results, arrays, extra)) <= TWINS[name].tolerance
     for key, array in arrays.items():
         assert np.array_equal(array, before[key]), f"{key} was changed"
+
+
+@every_twin
+@all_loops
+@given(seed=seeds)
+def test_shapes_that_plain_versions_refuse_are_refused(name, loops, seed):
+    """A compiled loop would read, or write, behind an array. What NumPy broadcasts may be refused, or agrees."""
+    arrays, extra = misshapen(name, seed)
+    expected = outcome(name, {key: array.copy() for key, array in arrays.items()}, extra)
+    with fast(2, loops):
+        found = outcome(name, arrays, extra)
+    if expected is None:
+        assert found is None
+    elif found is not None:
+        assert max(errors(name, found, arrays, extra)) <= TWINS[name].tolerance
 
 
 @all_loops

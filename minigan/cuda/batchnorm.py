@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.backend import array_module
+from minigan.backend import array_module, expect_shape
 from minigan.cuda.aside import aside
 from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
@@ -120,6 +120,8 @@ def _forward(
     x: Array, gamma: Array, beta: Array, eps: float, slope: float, blocks: Split
 ) -> tuple[Array, BatchNormLeakyCache]:
     """The numbers of x lie side by side, and are shared among blocks in the order in which they do."""
+    for name, array in ("gamma", gamma), ("beta", beta):
+        expect_shape(name, array, x.shape[-1:])
     xp, gamma, beta = array_module(x), contiguous(gamma), contiguous(beta)
     means, spreads = xp.empty((2, blocks.chunks, blocks.channels), x.dtype)
     mean, var, inv_std = xp.empty((3, blocks.parts * blocks.channels), x.dtype)
@@ -162,6 +164,8 @@ def _backward(
     dy: Array, gamma: Array, cache: BatchNormLeakyCache, slope: float, blocks: Split
 ) -> tuple[Array, Array, Array]:
     xp, norm = array_module(dy), cache.norm
+    expect_shape("dy", dy, norm.x.shape)
+    expect_shape("gamma", gamma, dy.shape[-1:])
     dy, gamma = laid_like(dy, norm.x), contiguous(gamma)
     inputs = (flat(dy), flat(norm.x), gamma, cache.beta, norm.mean, norm.inv_std, dy.dtype.type(slope))
     sums, products = xp.empty((2, blocks.chunks, blocks.channels), dy.dtype)
@@ -198,6 +202,8 @@ def _move_statistics(mean: Array, var: Array, cache: Any, momentum: float, parts
 
 def add_gradients(dgamma: Array, dbeta: Array, gamma_total: Array, beta_total: Array) -> None:
     """See `minigan.functional.batchnorm.add_gradients`; maybe aside."""
+    for name, array in ("dbeta", dbeta), ("gamma_total", gamma_total), ("beta_total", beta_total):
+        expect_shape(name, array, dgamma.shape)
     with aside(dgamma, dbeta):
         launch_each(
             "batchnorm", "add_gradients", contiguous(dgamma), contiguous(dbeta), gamma_total, beta_total, n=dgamma.size
@@ -212,6 +218,7 @@ def column_sums(x: Array, total: Array | None = None) -> Array:
     """
     if total is None:
         return _column_sums(x, None)
+    expect_shape("total", total, x.shape[-1:])
     with aside(x):
         return _column_sums(x, total)
 

@@ -91,6 +91,8 @@ def conv2d_weight_grad(
     """See `minigan.functional.conv.conv2d_weight_grad`; products add to the total, which has no gaps, maybe aside."""
     if dy.shape[1:3] != geometry.out_size(x.shape[1:3], kernel) or min(dy.shape[1:3]) < 1:
         return plain.conv2d_weight_grad(x.x if isinstance(x, Seen) else x, dy, kernel, geometry, total)
+    if len(dy) != x.shape[0]:
+        raise ValueError(f"x has {x.shape[0]} images, dy has {len(dy)}")
     if x.shape[3] % geometry.groups:
         raise ValueError(f"x has {x.shape[3]} channels, which do not fall into {geometry.groups} groups")
     shape = *kernel, x.shape[3] // geometry.groups, dy.shape[3]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigan.backend import array_module, put_like
+from minigan.backend import array_module, expect_shape, put_like
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
 from minigan.cuda.maxout import to_winners
@@ -73,6 +73,7 @@ def activated_dropout_backward(dy: Array, cache: Any) -> Array:
         return to_winners(dy, cache.winner, cache.scale)
     if not isinstance(cache, DroppedLeakyReLU):
         return NotImplemented
+    expect_shape("dy", dy, cache.y.shape)
     dx, numbers = empty_like(cache.y), map(dy.dtype.type, (cache.slope, cache.scale))
     launch_each("dropout", "dropped_leaky_relu_backward", contiguous(dy), cache.y, cache.keep, *numbers, dx, n=dx.size)
     return dx

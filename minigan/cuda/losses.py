@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import array_module
+from minigan.backend import array_module, expect_shape
 from minigan.cuda.aside import aside
 from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like
@@ -29,11 +29,11 @@ def discriminator_bce(
 
 def both_bce(logits: Array, n: int, smoothing: float = 0.0, scale: float = 1.0, saturating: bool = False) -> BothLosses:
     """See `minigan.ops.both_bce`; all of it in one launch."""
-    xp, number, m = array_module(logits), logits.dtype.type, len(logits) - n
+    xp, number, first = array_module(logits), logits.dtype.type, logits[:n].size
     logits, found = contiguous(logits), xp.empty((4,), logits.dtype)
     dlogits, ratio = empty_like(logits), empty_like(logits[n:])
     numbers = number(smoothing), number(scale), np.bool_(saturating)
-    _launch("both_bce", logits, *numbers, dlogits, ratio, found, np.int64(n), np.int64(m))
+    _launch("both_bce", logits, *numbers, dlogits, ratio, found, np.int64(first), np.int64(logits.size - first))
     return BothLosses(found[0], found[1], found[2], found[3], dlogits, ratio)
 
 
@@ -57,6 +57,7 @@ def mean_probability(logits: Array) -> Array:
 
 def safe_quotient(a: Array, b: Array) -> tuple[Array, Array]:
     """See `minigan.functional.gan_losses.safe_quotient`."""
+    expect_shape("a", a, b.shape)
     a, b = contiguous(a), contiguous(b)
     divisor, quotient = empty_like(b), empty_like(b)
     launch_each("losses", "safe_quotient", a, b, divisor, quotient, n=b.size)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigan.backend import array_module
+from minigan.backend import array_module, expect_shape
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous
 from minigan.functional import maxout as plain
@@ -34,6 +34,7 @@ def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
 def to_winners(dy: Array, winner: Array, scale: float) -> Array:
     """scale dy (N, U) where a piece has won (N, U, P), else 0: (N, U*P)."""
     n, units, pieces = winner.shape
+    expect_shape("dy", dy, (n, units))
     dx = array_module(dy).empty((n, units * pieces), dy.dtype)
     number = dy.dtype.type(scale)
     launch_each("maxout", "maxout_backward", contiguous(dy), winner, number, dx, np.int32(pieces), n=dx.size)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import array_module
+from minigan.backend import array_module, expect_shape
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, side_by_side
 from minigan.cuda.maxout import biased_maxout
@@ -95,6 +95,7 @@ def scaled_pixels(pixels: Array, chosen: Array | None, scale: float, shift: floa
 
 def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:
     """See `minigan.ops.activated`; `a` is left as it is."""
+    expect_shape("b", b, a.shape[-1:])
     if activation == "maxout":
         return biased_maxout(a, b, int(*numbers))
     if activation in ("relu", "leaky_relu"):
@@ -112,6 +113,7 @@ def _forward(kernel: str, x: Array, b: Array | None, *numbers: Any) -> tuple[Arr
 
 
 def _backward(kernel: str, dy: Array, cache: ActivationCache, *numbers: Any) -> Array:
+    expect_shape("dy", dy, cache.y.shape)
     y = side_by_side(cache.y)
     dy, dx = laid_like(dy, y), empty_like(y)
     launch_each("pointwise", kernel, flat(dy), flat(y), *numbers, flat(dx), n=y.size)

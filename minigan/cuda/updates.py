@@ -6,7 +6,7 @@ Coefficients that change from update to update lie on the GPU; those that are nu
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigan.backend import array_module
+from minigan.backend import array_module, expect_shape
 from minigan.cuda.launch import launch_each
 from minigan.cuda.layout import contiguous
 from minigan.typing import Array
@@ -16,10 +16,12 @@ Coefficient = Array | float
 
 def in_pieces(first: Array, *others: Array, change: Callable[..., None]) -> None:
     """See `minigan.ops.in_pieces`; if the change is by an update rule with a kernel of its own, in one launch."""
-    rule = RULES.get(type(getattr(change, "optimiser", None)).__name__)
+    rule = RULES.get(getattr(change, "rule_name", ""))
     if rule is None:
         change(first, *others)
     else:
+        for other in others:
+            expect_shape("a vector", other, first.shape)
         rule(change, first, *others)
 
 
@@ -43,12 +45,13 @@ def _adam(change: Any, theta: Array, g: Array, *moments: Array) -> None:
     _launch("adam", theta, g, named["m"], named["v"], *_on_device(change, theta), *constants)
 
 
-# By the name of their class in minigan.optim; one that is derived from it has another name, and may do something else.
+# By the `rule_name` of a change.
 RULES: dict[str, Callable[..., None]] = {"SGD": _sgd, "Momentum": _momentum, "RMSprop": _rmsprop, "Adam": _adam}
 
 
 def move_average(average: Array, theta: Array, coefficients: Sequence[Coefficient]) -> None:
     """See `minigan.ops.move_average`."""
+    expect_shape("theta", theta, average.shape)
     _launch("move_average", average, contiguous(theta), *(_array(each, theta) for each in coefficients))
 
 

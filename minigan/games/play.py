@@ -46,7 +46,7 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
 
 
 def _simultaneous(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
-    step = simultaneous_step_at_once if game.at_once and not d.net.mixes_samples else simultaneous_step
+    step = simultaneous_step_at_once if game.at_once else simultaneous_step
     return step(game.loss, g, d, draws.real(0), draws.latent_d(0), draws.dropout(0))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan.backend import expect_shape
 from minigan.functional import batchnorm as plain
 from minigan.functional import batchnorm_leaky as plain_leaky
 from minigan.functional import shared_batchnorm as shared
@@ -120,6 +121,8 @@ def _normalise(
     rows: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, measured: Measured, slope: float = LINEAR
 ) -> tuple[np.ndarray, BatchNormCache]:
     count, mean64, spread = measured
+    for name, array in ("gamma", gamma), ("beta", beta):
+        expect_shape(name, array, rows.shape[1:])
     mean, var = mean64.astype(rows.dtype), (spread / count).astype(rows.dtype)
     inv_std = (1 / np.sqrt(spread / count + eps)).astype(rows.dtype)
     norm, y = Norm(mean, gamma * inv_std, beta), np.empty_like(rows)
@@ -133,6 +136,8 @@ def _backward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """dx, dgamma, dbeta; dx takes the sums over the rows of all processes, where these share them."""
     drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)
+    expect_shape("dy, as rows,", drows, cache.x.shape)
+    expect_shape("gamma", gamma, drows.shape[1:])
     norm, dx = Norm(cache.mean, gamma * cache.inv_std, beta), np.empty_like(drows)
 
     def sums(a: int, b: int) -> tuple[np.ndarray, np.ndarray]:

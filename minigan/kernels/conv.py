@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from minigan.backend import expect_shape
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.kernels import winograd
@@ -26,7 +27,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     places = geometry.out_size(x.shape[1:3], w.shape[:2])
     if _channel_by_channel(x, w, geometry) and min(places) > 0:
         return _depthwise(x, w[:, :, 0], places, geometry)
-    if _unusual(geometry, places):
+    if _unusual(geometry, places) or x.shape[3] != w.shape[2]:
         return plain.conv2d(x, w, geometry)
     tiled = winograd.plan(len(x), x.shape[1:3], w.shape[:2], geometry, x.shape[3], w.shape[3])
     if tiled:
@@ -63,7 +64,7 @@ def _depthwise(x: np.ndarray, w: np.ndarray, places: Shape, geometry: Geometry) 
 def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """See `minigan.functional.conv.conv2d_input_grad`."""
     places, inputs = geometry.out_size(size, w.shape[:2]), w.shape[2]
-    if _unusual(geometry, places) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or dy.shape[1:] != (*places, w.shape[3]):
         return plain.conv2d_input_grad(dy, w, size, geometry)
     tiled = winograd.plan(len(dy), size, w.shape[:2], geometry, inputs, w.shape[3])
     if tiled:
@@ -102,6 +103,7 @@ def conv2d_weight_grad(
     dw = _weight_grad(x, dy, kernel, geometry)
     if total is None:
         return dw
+    expect_shape("total", total, dw.shape)
 
     def add(i: int, j: int) -> None:
         total[:, :, i:j] += dw[:, :, i:j]
@@ -112,7 +114,7 @@ def conv2d_weight_grad(
 
 def _weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometry: Geometry) -> np.ndarray:
     places = geometry.out_size(x.shape[1:3], kernel)
-    if _unusual(geometry, places) or places != dy.shape[1:3]:
+    if _unusual(geometry, places) or dy.shape[:3] != (len(x), *places):
         return plain.conv2d_weight_grad(x, dy, kernel, geometry)
     tiled = winograd.plan(len(x), x.shape[1:3], kernel, geometry, x.shape[3], dy.shape[3])
     if tiled:
@@ -151,7 +153,7 @@ def _unusual(geometry: Geometry, places: Shape) -> bool:
 
 def _channel_by_channel(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> bool:
     """Whether every channel is a group, as in networks for small devices; only their forward pass has a loop."""
-    return geometry.dilation == (1, 1) and geometry.groups == x.shape[3] == w.shape[3] > 1
+    return geometry.dilation == (1, 1) and geometry.groups == x.shape[3] == w.shape[3] > 1 == w.shape[2]
 
 
 def _exchanged(geometry: Geometry, weights: Shape, size: Shape, places: Shape) -> Geometry | None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minigan.backend import expect_shape
 from minigan.functional.dense import DenseCache
 from minigan.kernels.workers import scratch, share
 
@@ -10,6 +11,8 @@ PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, DenseCache]:
     """See `minigan.functional.dense.dense`."""
+    if b is not None:
+        expect_shape("b", b, w.shape[1:])
     y = np.empty((len(x), w.shape[1]), x.dtype)
 
     def part(i: int, j: int) -> None:
@@ -35,7 +38,10 @@ def dense_input_grad(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
 def dense_weight_grad(dy: np.ndarray, cache: DenseCache, total: np.ndarray | None = None) -> np.ndarray:
     """See `minigan.functional.dense.dense_weight_grad`."""
     rows = cache.x.T  # (I, N), some of them a worker
-    dw = np.empty((len(rows), dy.shape[1]), dy.dtype) if total is None else total
+    shape = len(rows), dy.shape[1]
+    if total is not None:
+        expect_shape("total", total, shape)
+    dw = np.empty(shape, dy.dtype) if total is None else total
 
     def part(i: int, j: int) -> None:
         if total is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minigan.backend import expect_shape
 from minigan.functional.activations import ActivationCache
 from minigan.kernels.blocks import PIECE, pieces
 from minigan.kernels.loops import loops
@@ -32,6 +33,7 @@ def leaky_relu(x: np.ndarray, slope: float) -> tuple[np.ndarray, ActivationCache
 
 def leaky_relu_backward(dy: np.ndarray, cache: ActivationCache, slope: float) -> np.ndarray:
     """See `minigan.functional.activations.leaky_relu_backward`."""
+    expect_shape("dy", dy, cache.y.shape)
     dx = np.empty_like(dy, order="C")
     upstream, y, target = np.ascontiguousarray(dy).reshape(-1), cache.y.reshape(-1), dx.reshape(-1)
     share(lambda a, b: loops.leaky_backward(upstream[a:b], y[a:b], slope, target[a:b]), dy.size, SMALL)
@@ -46,6 +48,7 @@ def tanh(x: np.ndarray) -> tuple[np.ndarray, ActivationCache]:
 
 def tanh_backward(dy: np.ndarray, cache: ActivationCache) -> np.ndarray:
     """See `minigan.functional.activations.tanh_backward`."""
+    expect_shape("dy", dy, cache.y.shape)
     return by_pieces(_tanh_backward, dy, cache.y)
 
 

@@ -2,32 +2,37 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from minigan.backend import expect_shape
 from minigan.kernels.blocks import PIECE, pieces
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 
 SMALL = 1 << 17  # numbers below which a second worker gains nothing: waking it takes as long
-# Those with a compiled loop, by the name of their class in minigan.optim; one that is derived from it has another name,
-# and may do something else. With each its moments and its constants, in the order of the loop.
-RULES: dict[str, tuple[str, tuple[str, ...], Callable[[Any], tuple[float, ...]]]] = {
+Known: TypeAlias = tuple[str, tuple[str, ...], Callable[[Any], tuple[float, ...]]]
+# Of a rule with a compiled loop, by the `rule_name` of a change: the loop, and its moments and constants in its order.
+RULES: dict[str, Known] = {
     "SGD": ("sgd", (), lambda _: ()),
     "Momentum": ("momentum", ("velocity",), lambda _: ()),
     "Adam": ("adam", ("m", "v"), lambda rule: (rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2, rule.eps)),
 }
+NONE: Known = ("", (), lambda _: ())
 
 
 def in_pieces(*vectors: np.ndarray, change: Callable[..., None]) -> None:
     """See `minigan.ops.in_pieces`."""
+    for vector in vectors:
+        expect_shape("a vector", vector, vectors[0].shape)
     together = _in_one_pass(vectors, change) or partial(_by_pieces, vectors, change)
     share(together, len(vectors[0]), SMALL)
 
 
 def move_average(average: np.ndarray, theta: np.ndarray, coefficients: Sequence[float | np.ndarray]) -> None:
     """See `minigan.ops.move_average`; piece by piece, while they are in the cache."""
+    expect_shape("theta", theta, average.shape)
     old, new = coefficients
 
     def part(start: int, stop: int) -> None:
@@ -40,9 +45,9 @@ def move_average(average: np.ndarray, theta: np.ndarray, coefficients: Sequence[
 
 def _in_one_pass(vectors: tuple[np.ndarray, ...], change: Any) -> Callable[[int, int], None] | None:
     """The update of a part of the vectors by a compiled loop, if there is one for this rule."""
-    name, moments, constants = RULES.get(type(getattr(change, "optimiser", None)).__name__, ("", (), None))
+    name, moments, constants = RULES.get(getattr(change, "rule_name", ""), NONE)
     loop = getattr(loops, name, None)
-    if loop is None or constants is None:
+    if loop is None:
         return None
     theta, g, *others = vectors
     named = dict(zip(change.names, others, strict=True))

@@ -16,7 +16,7 @@ class SequentialCache(NamedTuple):
     owner: Params  # the parameters that forward used
     version: int  # their version at that time
     steps: tuple[Cache, ...]  # one cache a step
-    out_shape: Shape  # of the whole batch
+    shapes: tuple[Shape, ...]  # of the whole batch: of what went into each step, and of what came out of the last one
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -96,7 +96,7 @@ class Sequential(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, SequentialCache]:
         if theta is theta.owner:  # the outermost network: what fits here fits everywhere inside
             _check_input(theta.owner, x)
-        caches, dtype = [], x.dtype
+        caches, shapes, dtype = [], [x.shape], x.dtype
         for (name, layer), label in zip(self.steps, self.labels, strict=True):
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
@@ -105,7 +105,8 @@ class Sequential(Layer):
             if x.dtype != dtype:  # and so would be everything after it
                 raise TypeError(f"layer {label} made {x.dtype} of {dtype}, as a NumPy number such as np.sqrt(2) does")
             caches.append(cache)
-        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), x.shape)
+            shapes.append(x.shape)
+        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), tuple(shapes))
 
     def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
         _check_cache(theta.owner, cache)
@@ -114,11 +115,14 @@ class Sequential(Layer):
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
         for index in range(len(self.steps) - 1, lowest - 1, -1):
             name, layer = self.steps[index]
-            scope = None if grads is None else grads.scope(name)
+            scope, needed = None if grads is None else grads.scope(name), need_dx or index > lowest
             try:
-                dy = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=need_dx or index > lowest)
+                dx = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=needed)
             except (ValueError, TypeError) as err:
                 raise _naming(self.labels[index], err) from err
+            if needed:
+                _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
+            dy = dx
         return dy if need_dx else None
 
     def trace(
@@ -192,12 +196,21 @@ def _check_input(theta: Params, x: Array) -> None:
 def _check_backward(theta: Params, dy: Array, cache: SequentialCache, grads: Grads) -> None:
     """What would otherwise be broadcast, or added to the parameters, without a word."""
     array_module(dy, theta.flat)
-    if dy.shape != cache.out_shape:
-        raise ShapeError(f"the network gave {cache.out_shape}, so dy has that shape, got {dy.shape}")
+    if dy.shape != cache.shapes[-1]:
+        raise ShapeError(f"the network gave {cache.shapes[-1]}, so dy has that shape, got {dy.shape}")
     if dy.dtype != theta.flat.dtype:
         raise TypeError(f"the parameters are {theta.flat.dtype}, dy is {dy.dtype}: convert one of them")
     if grads is not None and grads.owner is theta:
         raise ValueError("gradients would be added to the parameters themselves: give theta.gradients()")
+
+
+def _check_dx(label: str, dx: Array | None, shape: Shape, dtype: np.dtype) -> None:
+    """NumPy would broadcast another one where it can; fast kernels would read what lies behind it."""
+    if dx is None or dx.shape != shape or dx.dtype != dtype:
+        found = "nothing" if dx is None else f"{dx.shape}, {dx.dtype}"
+        raise ShapeError(
+            f"layer {label} was given x of shape {shape}, {dtype}, so dx has that, its backward returned {found}"
+        )
 
 
 def _check_cache(theta: Params, cache: SequentialCache) -> None:

@@ -17,11 +17,16 @@ def update_average(average: Params, theta: Params, coefficients: Coefficients) -
     .. math:: \bar\theta \leftarrow d_t\, \bar\theta + (1 - d_t)\, \theta, \qquad
               d_t = \min\Big(d, \frac{1 + t}{10 + t}\Big)
 
-    Parameters: both flat vectors, and the shares (d_t, 1 - d_t) of `average_coefficients`.
+    Parameters: both flat vectors, and the shares (d_t, 1 - d_t) of `average_coefficients`. Raises ValueError for
+    vectors of two networks.
 
     The two players circle around the equilibrium; the average is nearer to it than any point of the
     orbit (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN Training"). The
     smaller d_t of the first steps lets it forget the random start (as `num_updates` of TensorFlow's
     ExponentialMovingAverage does).
     """
+    if average.flat.shape != theta.flat.shape:
+        raise ValueError(
+            f"the average has {average.flat.size} numbers, theta {theta.flat.size}: are they another network's?"
+        )
     ops.move_average(average.flat, theta.flat, coefficients)

@@ -63,13 +63,10 @@ class Optimiser:
         """Make update number t (1, 2, ...): change theta and moments in place, and set grads to zero.
 
         Caches made before it are refused by backward from now on. `coefficients` are those of t where they have been
-        worked out already; t is then not looked at. Raises ValueError for t below 1 and for moments of another rule.
+        worked out already; t is then not looked at. Raises ValueError for t below 1, for moments of another rule, and
+        for gradients or moments of another network.
         """
-        if set(moments) != set(self.moment_names) or (coefficients is None and t < 1):
-            raise ValueError(
-                f"{type(self).__name__} counts updates from 1 and takes moments {self.moment_names}, "
-                f"got update {t} and {tuple(moments)}"
-            )
+        self._check_arguments(theta, grads, moments, t if coefficients is None else 1)
         numbers = self.coefficients(t) if coefficients is None else coefficients
         if self.weight_decay:
             add_weight_decay(grads, theta, self.weight_decay, biases=self.decay_biases)
@@ -81,6 +78,17 @@ class Optimiser:
             xp = array_module(theta.flat)
             xp.clip(theta.trainable, -self.max_weight, self.max_weight, out=theta.trainable)
         theta.version += 1
+
+    def _check_arguments(self, theta: Params, grads: Params, moments: Moments, t: int) -> None:
+        if set(moments) != set(self.moment_names) or t < 1:
+            raise ValueError(
+                f"{type(self).__name__} counts updates from 1 and takes moments {self.moment_names}, "
+                f"got update {t} and {tuple(moments)}"
+            )
+        for name, vector in {"grads": grads.flat, **moments}.items():
+            if vector.shape != theta.trainable.shape:
+                sizes = f"theta has {theta.trainable.size} trainable numbers, {name} {vector.size}"
+                raise ValueError(f"{sizes}: are they another network's?")
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         """What `rule` takes from the number of the update; everything else in it stays the same through a run."""
@@ -101,6 +109,12 @@ class Change:
     optimiser: Optimiser
     names: tuple[str, ...]  # of the moments
     coefficients: Coefficients
+
+    @property
+    def rule_name(self) -> str:
+        """By which kernels know the rule: its class's name. One of somebody else, derived or not, has none for them."""
+        kind = type(self.optimiser)
+        return kind.__name__ if kind.__module__.startswith(f"{__package__}.") else ""
 
     def __call__(self, theta: Array, g: Array, *moments: Array) -> None:
         self.optimiser.rule(theta, g, dict(zip(self.names, moments, strict=True)), *self.coefficients)

@@ -13,7 +13,7 @@ from minigan.cuda import launch, pointwise
 from minigan.functional.batchnorm import BatchNormCache
 from tests import strict_cupy
 from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
-from tests.kernels.twins import ALL_TWINS, OF_GENERATORS, draw, errors
+from tests.kernels.twins import ALL_TWINS, OF_GENERATORS, draw, errors, misshapen, outcome
 from tests.strategies import normal, seeds
 from tests.strict_kernels import compiler
 
@@ -35,6 +35,23 @@ def test_fast_agrees_with_plain(name, dtype, seed, layout):
         results = on_gpu(device, name, arrays, extra, layout)
     assert all(result.dtype == dtype for result in results)
     assert max(errors(name, results, arrays, extra)) <= ALL_TWINS[name].tolerance
+
+
+@every_twin
+@given(seed=seeds)
+def test_shapes_that_plain_versions_refuse_are_refused(name, seed):
+    """A kernel would read, or write, behind an array. What NumPy broadcasts may be refused, or agrees."""
+    arrays, extra = misshapen(name, seed)
+    expected = outcome(name, {key: array.copy() for key, array in arrays.items()}, extra)
+    with small_launches(), fast_gpu() as device:
+        try:
+            found = on_gpu(device, name, arrays, extra)
+        except (ValueError, IndexError):
+            found = None
+    if expected is None:
+        assert found is None
+    elif found is not None:
+        assert max(errors(name, found, arrays, extra)) <= ALL_TWINS[name].tolerance
 
 
 @every_twin

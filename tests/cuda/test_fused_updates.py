@@ -55,6 +55,13 @@ def test_a_rule_of_one_s_own_is_followed():
     assert not np.array_equal(found[0], after_updates(SGD(LR), 3)[0])
 
 
+def test_a_rule_is_not_taken_for_ours_because_of_its_name():
+    namesake = type("SGD", (Backwards,), {})(LR)
+    with fast_gpu() as device:
+        found = after_updates(namesake, 3, device=device)
+    assert np.array_equal(found[0], after_updates(namesake, 3)[0])
+
+
 def test_moments_are_told_apart_by_name():
     """A checkpoint may bring them in another order."""
     rule = RULES["adam"]

@@ -656,6 +656,17 @@ def test_a_simultaneous_joined_round_is_refused():
         Game(LOSS, order="simultaneous", joined=True)
 
 
+def test_a_simultaneous_round_at_once_is_played_apart_where_d_mixes_samples():
+    moved = []
+    for step in (games.simultaneous_step_at_once, games.simultaneous_step):
+        g, d = players()  # with BatchNorm in D
+        assert d.net.mixes_samples
+        step(LOSS, g, d, Draws().real(0), Draws().latent_d(0), Draws().dropout(0))
+        moved.append((g.theta.flat, d.theta.flat))
+    for ours, theirs in zip(*moved, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_samples_that_are_one_batch_are_no_two_at_once():
     with pytest.raises(ValueError, match="joined and at_once exclude each other"):
         Game(LOSS, joined=True, at_once=True)

@@ -5,6 +5,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from minigan import ops
 from minigan.kernels import updates
 from minigan.kernels.loops import COMPILED
 from minigan.optim import SGD
@@ -49,6 +50,25 @@ def test_a_rule_of_one_s_own_is_followed():
     with fast(2):
         assert agree(Backwards(LR))
         assert not np.array_equal(after_updates(Backwards(LR), 3)[0], after_updates(SGD(LR), 3)[0])
+
+
+def test_a_rule_is_not_taken_for_ours_because_of_its_name():
+    """Neither one that is derived from ours under the same name."""
+    namesake = type("SGD", (Backwards,), {})
+    with fast(2):
+        assert agree(namesake(LR))
+        assert not np.array_equal(after_updates(namesake(LR), 3)[0], after_updates(SGD(LR), 3)[0])
+
+
+def test_vectors_of_another_length_are_refused():
+    def change(theta, g):
+        theta += g
+
+    with fast(2):
+        with pytest.raises(ValueError, match=r"a vector must have the shape \(3,\), got \(2,\)"):
+            ops.in_pieces(np.ones(3), np.ones(2), change=change)
+        with pytest.raises(ValueError, match=r"theta must have the shape \(3,\), got \(4,\)"):
+            ops.move_average(np.ones(3), np.ones(4), (0.5, 0.5))
 
 
 def test_moments_are_told_apart_by_name():

@@ -451,6 +451,25 @@ def draw(name: str, seed: int, dtype: Any = np.float64, layout: str = "C") -> tu
     return arrays, extra
 
 
+def misshapen(name: str, seed: int, dtype: Any = np.float64) -> tuple[Arrays, Any]:
+    """The same, but one array has one more, or one fewer, along an axis than goes with the others."""
+    arrays, extra = draw(name, seed, dtype)
+    rng = np.random.default_rng(seed)
+    key = str(rng.choice(list(arrays)))
+    axis = int(rng.integers(arrays[key].ndim))
+    there = list(range(arrays[key].shape[axis]))
+    wrong = there[:-1] if there[1:] and rng.random() < 0.5 else [*there, 0]
+    return arrays | {key: arrays[key].take(wrong, axis)}, extra
+
+
+def outcome(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray] | None:
+    """What the call gives, or None if it refuses its arrays."""
+    try:
+        return ALL_TWINS[name].call(arrays, extra)
+    except (ValueError, IndexError):
+        return None
+
+
 def plain_float64(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray]:
     """What the operation gives where nothing is fast, in double precision."""
     assert ops.kernels_in_use() == "plain kernels"

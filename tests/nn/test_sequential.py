@@ -470,6 +470,29 @@ def test_a_layer_that_leaves_the_precision_is_named():
         net.forward(theta, np.ones((4, 2), np.float32), train=True)
 
 
+@pytest.mark.parametrize(
+    ("dx", "found"),
+    [
+        (np.ones((4, 2)), r"\(4, 2\), float64"),  # NumPy would refuse it later, a fast kernel write behind it
+        (np.ones((4, 1)), r"\(4, 1\), float64"),  # NumPy would broadcast it
+        (np.ones((4, 3), np.float32), r"\(4, 3\), float32"),
+        (None, "nothing"),
+    ],
+)
+def test_a_layer_whose_gradient_does_not_fit_its_input_is_named(dx, found):
+    class Astray(Tanh):
+        def backward(self, theta, dy, cache, grads, *, need_dx=True):
+            return dx
+
+    net = Sequential(Dense(3), ReLU(), Astray(), Dense(2))
+    theta = start(net, (2,))
+    y, cache = net.forward(theta, normal(0, 4, 2), train=True)
+    with pytest.raises(
+        ShapeError, match=rf"layer astray1 was given x of shape \(4, 3\), float64, .* returned {found}$"
+    ):
+        net.backward(theta, y, cache, None)
+
+
 def test_statistics_are_not_moved_by_a_pass_that_used_them():
     net = Sequential(BatchNorm(), ReLU())
     theta = start(net, (2,))

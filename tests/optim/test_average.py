@@ -40,6 +40,11 @@ def test_the_average_is_that_of_the_formula(decay, steps):
     np.testing.assert_allclose(averaged(decay, points, start), expected, rtol=1e-12, atol=1e-13)
 
 
+def test_the_parameters_of_another_network_are_refused():
+    with pytest.raises(ValueError, match="the average has 6 numbers, theta 3: are they another network's"):
+        update_average(parameters(np.ones(SIZE)), Params(np.ones(3), {"w": (3,)}, {}, (3,)), (0.5, 0.5))
+
+
 def test_the_start_is_forgotten_soon():
     """With a decay of 0.999 alone, 0.9 of the start would still be there after 100 updates."""
     assert abs(averaged(0.999, np.zeros((100, SIZE)), np.ones(SIZE))).max() < 1e-7

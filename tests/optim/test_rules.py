@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minigan import optim
 from minigan.backend import to_host
 from minigan.games.player import Player
-from minigan.nn import Dense, Params, Sequential
+from minigan.nn import Dense, Params, Sequential, init_params
 from minigan.optim import SGD, Adam, LinearRamp, Momentum, Optimiser, RMSprop
 from reference import optimisers as loops
 from tests.strategies import error, few_examples, normal, seeds
@@ -355,6 +355,20 @@ def test_updates_are_counted_from_one_and_take_their_own_moments(rule, device):
         rule.update(theta, theta.gradients(), rule.init_moments(theta), 0)
     with pytest.raises(ValueError, match="takes moments"):
         rule.update(theta, theta.gradients(), {"other": theta.trainable}, 1)
+
+
+@every_rule
+def test_gradients_and_moments_of_another_network_are_refused(rule, device):
+    """Fast kernels would write behind the shorter one."""
+    theta = parameters(device)
+    other = init_params(Dense(2), (2,), np.random.default_rng(0), dtype=np.float64, device=device)
+    words = f"theta has {theta.trainable.size} trainable numbers, {{}} 6: are they another network's"
+    with pytest.raises(ValueError, match=words.format("grads")):
+        rule.update(theta, other.gradients(), rule.init_moments(theta), 1)
+    for name in rule.moment_names:
+        moments = rule.init_moments(theta) | {name: rule.init_moments(other)[name]}
+        with pytest.raises(ValueError, match=words.format(name)):
+            rule.update(theta, theta.gradients(), moments, 1)
 
 
 @every_rule

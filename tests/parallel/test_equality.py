@@ -43,9 +43,9 @@ def images_of(recipe):
     return np.random.default_rng(0).integers(0, 256, (COUNT, height, width, 3), dtype=np.uint8)
 
 
-def play(team: Team, recipe, device=CPU, dtype="float64", rounds=ROUNDS, stream=False):
+def play(team: Team, recipe, device=CPU, dtype="float64", rounds=ROUNDS, stream=False, **changes):
     """(means of what each round measured, all tensors at the end) in one process of a team."""
-    images, game = images_of(recipe), recipe.game()
+    images, game = images_of(recipe), dataclasses.replace(recipe.game(), **changes)
     batches = Batches(COUNT, BATCH, 0)
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype(dtype), device, team)
     source = StreamedImages(images.shape[1:], images.__getitem__, range(COUNT)) if stream else images
@@ -72,6 +72,13 @@ def test_losses_and_all_numbers_are_those_of_one_process(recipe, processes):
         assert apart(found, rows) <= BOUND
         for name, tensor in tensors.items():
             assert apart(all_of_them[name], tensor) <= BOUND, name
+
+
+@pytest.mark.parametrize("recipe", RECIPES[:3], ids=lambda recipe: recipe.name)
+def test_processes_that_share_batches_put_no_two_of_them_into_one_array(recipe):
+    _, tensors = play(ALONE, recipe)
+    for _, all_of_them in together(2, lambda team: play(team, recipe, at_once=True)):
+        assert all(apart(all_of_them[name], tensor) <= BOUND for name, tensor in tensors.items())
 
 
 @in_two_and_three
