@@ -2,6 +2,6 @@
 
 Every forward function returns its result and a cache: a small named tuple of exactly what the
 backward function needs. Nothing is kept anywhere else. A cache may hold the very array that was
-returned, so results are not to be written into. R is the number of rows (samples),
+given or returned, so neither is to be written into before backward. R is the number of rows (samples),
 N the batch size, C the channels; arrays are channels-last.
 """

@@ -21,7 +21,7 @@ Padding: TypeAlias = int | tuple[int, int] | tuple[int, int, int, int] | Literal
 
 def pair(value: Pair) -> tuple[int, int]:
     """(vertical, horizontal) of a number or a pair."""
-    return (value, value) if isinstance(value, int) else value
+    return (value, value) if isinstance(value, int | np.integer) else value
 
 
 def geometry_for(
@@ -37,7 +37,7 @@ def geometry_for(
             total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
             sides += [total // 2, total - total // 2]
         return ops.Geometry(stride, (sides[0], sides[1], sides[2], sides[3]), dilation, groups)
-    if isinstance(padding, int):
+    if isinstance(padding, int | np.integer):
         padding = (padding, padding)
     if isinstance(padding, str) or len(padding) not in (2, 4):
         raise ValueError(f'padding is a number, two, four, or "same", got {padding!r}')
@@ -127,7 +127,7 @@ class Conv2D(Layer):
 class ConvTranspose2D(Layer):
     """The input gradient of a convolution, used forwards: w (kh, kw, O/groups, I), b (O,).
 
-    The output is (H - 1) stride - padding + dilation (k - 1) + 1 + output_padding high: a
+    The output is (H - 1) stride - (padding above + below) + dilation (k - 1) + 1 + output_padding high: a
     convolution of that size would give H, and `output_padding` chooses among the sizes that do. Where
     it is larger than the padding below and on the right, the last rows and columns hold the bias alone.
     """
@@ -189,7 +189,7 @@ class ConvTranspose2D(Layer):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         y = ops.conv2d_input_grad(x, theta["w"], self._size(x.shape[1:3]), self.geometry())
         if self.bias:
-            y = y + theta["b"]  # a new array: y is a window of the padded image
+            y = y + theta["b"]  # a new array: y is a window of the padded image, whose border need not stay
         return y, x
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:

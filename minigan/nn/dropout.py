@@ -31,7 +31,7 @@ class Dropout(Layer):
 
     @property
     def scale(self) -> float:
-        """Of what is kept."""
+        """The factor on what is kept, in training."""
         return 1.0 if self.form == "classic" else 1 / (1 - self.rate)
 
     def random_numbers(self, in_shape: Shape) -> int:

@@ -37,11 +37,17 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Given values, for instance a bias computed from the data."""
+    """Given values, for instance a bias computed from the data: of the shape that is asked for, or flat.
+
+    Weights of a transposed convolution are asked for as those of a convolution from its input: (kh, kw, I/groups, O).
+    Raises ValueError for another shape.
+    """
 
     array: np.ndarray
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        if self.array.ndim != 1 and self.array.shape != shape:
+            raise ValueError(f"Values are asked for in the shape {shape}, they have {self.array.shape}")
         return self.array.reshape(shape)
 
 

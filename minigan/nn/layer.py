@@ -128,7 +128,7 @@ def _check_fit(net: Layer, in_shape: Shape) -> None:
 def fitting_sizes(net: Layer, in_shape: Shape) -> list[tuple[int, int]]:
     """The nearest heights and widths (H, W) of images that a network can take in the place of (H, W, C).
 
-    Only one of the two is changed where that is enough. None if there is nothing up to twice the size (or 64 more).
+    Only one of the two is changed where that is enough. Empty if there is nothing up to twice the size (or 64 more).
     """
     height, width, channels = in_shape
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from minigan import ops
 from minigan.nn.conv import Padding, Pair, check_image, geometry_for, pair
 from minigan.nn.layer import Cache, Layer, ShapeError
@@ -14,7 +16,7 @@ Mode = Literal["nearest", "bilinear"]
 
 def check_factor(factor: int) -> None:
     """Raises ValueError unless the factor is a whole number from 1."""
-    if not isinstance(factor, int) or factor < 1:
+    if not isinstance(factor, int | np.integer) or factor < 1:
         raise ValueError(f"the factor must be a whole number of at least 1, got {factor}")
 
 

@@ -20,7 +20,8 @@ def clip_by_norm(grads: Params, max_norm: float) -> None:
 
     .. math:: g \leftarrow g \cdot \frac{c}{\max(\lVert g \rVert_2,\, c)}
 
-    No branch on the norm, so that nothing waits for a GPU to tell it.
+    No branch on the norm, so that nothing waits for a GPU to tell it. A norm whose square the precision cannot hold
+    (from 1e19 in float32) counts as infinite, and of the gradient zeros are left.
     """
     xp = array_module(grads.flat)
     norm = xp.sqrt((grads.flat * grads.flat).sum())

@@ -58,7 +58,10 @@ class LinearRamp:
 
 @dataclass(frozen=True)
 class Cyclical:
-    """Up from `low` to `high` and down again in `period` updates, for ever (Smith 2017, triangular)."""
+    r"""Up from `low` to `high` and down again in `period` updates, for ever (Smith 2017, triangular).
+
+    .. math:: l + (h - l)(1 - |2\varphi - 1|), \qquad \varphi = \frac{k \bmod p}{p}
+    """
 
     low: float
     high: float

@@ -138,6 +138,12 @@ def test_one_number_means_both_axes_and_both_sides():
     assert MaxPool((2, 3)).geometry(image).stride == (2, 3)
 
 
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    one, two = np.int64(1), np.int64(2)
+    assert Conv2D(3, two, two, one).out_shape((8, 8, 1)) == Conv2D(3, 2, 2, 1).out_shape((8, 8, 1))
+    assert Upsample(two).out_shape((8, 8, 1)) == (16, 16, 1)
+
+
 def test_a_network_that_halves_and_doubles_ends_where_it_started():
     net = Sequential(
         Conv2D(8, 4, 2, 1), Conv2D(16, 5, 2, "same"), ConvTranspose2D(8, 5, 2, 2, 1), ConvTranspose2D(3, 4, 2, 1)

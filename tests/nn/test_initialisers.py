@@ -90,6 +90,11 @@ def test_given_values_are_taken_in_order():
         Values(values)(np.random.default_rng(0), (4,))
 
 
+def test_given_values_are_not_taken_for_others_of_as_many_numbers():
+    with pytest.raises(ValueError, match=r"asked for in the shape \(2, 3\), they have \(3, 2\)"):
+        Values(np.ones((3, 2)))(np.random.default_rng(0), (2, 3))
+
+
 @pytest.mark.parametrize("initialiser", RANDOM, ids=repr)
 @given(seed=seeds)
 def test_draws_depend_on_the_generator_alone(initialiser, seed):
