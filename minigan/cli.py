@@ -13,6 +13,8 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
 
 import tyro
@@ -71,6 +73,11 @@ def program(command: str) -> str:
     return shlex.join(["minigan", *(word for file in FILES for word in ("--with", file)), command])
 
 
+def path_word(path: Path) -> str:
+    """The path as a word for a shell, which no command takes for an option."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+
+
 def _columns() -> int:
     try:
         return shutil.get_terminal_size().columns
@@ -101,7 +108,8 @@ def parse_known(options: type[Options], argv: Sequence[str]) -> Options:
 def _condense(box: str) -> str:
     """The message of a boxed, multi-line error in one line."""
     lines = [BOX.sub(" ", line).strip() for line in box.splitlines()]
-    lines = [line for line in lines if line and "help" not in line]
+    lines = [line for line in takewhile(lambda line: not line.startswith("For full helptext"), lines) if line]
+    lines = [line for line in lines if line != "Argument helptext:"]
     title, *rest = lines or ["wrong usage"]
     text = re.sub(r"\s+", " ", " ".join(rest) or title)
     text = re.sub(r" Perhaps you meant: (--\S+).*", r"; did you mean \1?", text)

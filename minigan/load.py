@@ -2,7 +2,6 @@
 
 import json
 import operator
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +59,9 @@ def main(argv: list[str]) -> int:
     tensors = {role: read_tensors(path) for role, path in files.items() if path is not None}
     recipe, image_shape = recognise(options, tensors)
     state = filled(options, recipe, image_shape, tensors)
+    if image_shape[2] not in (1, 3):
+        raise DataError(f"{options.generator}: makes images of {image_shape[2]} colours; pictures have 1 (grey) or 3")
+    advice = how_to_train(options, recipe, image_shape)
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if folder.holds_a_run and not options.overwrite:
         raise UsageError(f"{folder.path} holds a run: choose another --out, or replace it (--overwrite)")
@@ -67,12 +69,32 @@ def main(argv: list[str]) -> int:
     height, width, channels = image_shape
     print(f"{recipe.name}, latents of {recipe.latent} numbers, images {height} x {width} x {channels}")
     print(f"run folder: {folder.path}")
-    print(f"draw samples with: python -m minigan.sample {shlex.quote(str(folder.path))}")
-    if options.discriminator:
-        print(f"train it further, on {options.data}, with: {resume_command(folder.path, recipe.steps)}")
-    else:
-        print("without its discriminator (--discriminator FILE) it cannot be trained further")
+    print(f"draw samples with: python -m minigan.sample {cli.path_word(folder.path)}")
+    print(advice or f"train it further, on {options.data}, with: {resume_command(folder.path, recipe.steps)}")
     return 0
+
+
+def how_to_train(options: Options, recipe: "Recipe", image_shape: "Shape") -> str:
+    """What to give so that it can be trained further, or "" if all is there.
+
+    Raises UsageError for images that somebody has named and that its networks do not take.
+    """
+    from minigan.data.sources import DEFAULT_SOURCE, load_images
+
+    if not options.discriminator:
+        if options.data != DEFAULT_SOURCE:
+            load_images(options.data, size=recipe.image_size)  # raises, if there are none
+        return "without its discriminator (--discriminator FILE) it cannot be trained further"
+    found = load_images(options.data, size=recipe.image_size).images.shape[1:]
+    if found == image_shape:
+        return ""
+    height, width, channels = image_shape
+    needed = f"images of {height} x {width} x {channels}"
+    if options.data != DEFAULT_SOURCE:
+        raise UsageError(
+            f"--data {options.data} gives images of {' x '.join(map(str, found))}, the networks make {needed}"
+        )
+    return f"to train it further, load it once more with --data that gives {needed}"
 
 
 def recognise(options: Options, tensors: Tensors) -> tuple["Recipe", "Shape"]:

@@ -91,12 +91,12 @@ def main(argv: list[str]) -> int:
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
     with StopRequest() as stop:
         views, measured = watch(toy, options, steps, {*shown, *moving, steps}, out / MEASURED, stop)
-        last = max(views)
-        if last < steps:  # stopped: how it was then stands in the place of what did not come
-            shown = [step for step in shown if step < last] + [last]
-        print_columns({step: measured[step] for step in dict.fromkeys(shown)})
-        draw(toy, views, shown, [step for step in moving if step <= last], out)
-    if stop.exit_code:
+    last = max(views)
+    if last < steps:  # stopped: how it was then stands in the place of what did not come
+        shown = [step for step in shown if step < last] + [last]
+    print_columns({step: measured[step] for step in dict.fromkeys(shown)})
+    draw(toy, views, shown, [step for step in moving if step <= last], out)  # whoever stops this leaves at once
+    if last < steps:
         print(f"stopped after {last} of {steps} rounds")
     return stop.exit_code
 

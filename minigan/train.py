@@ -116,7 +116,8 @@ def prepare(
     if team.leads:  # all that can be wrong with the start has been, and an older run is not lost for nothing
         if not options.resume:
             folder.clear()
-        write_config(folder, options, recipe)
+        if trainer.goal >= trainer.state.step:  # else it would tell of a run that never was
+            write_config(folder, options, recipe)
     return trainer
 
 

@@ -66,7 +66,11 @@ def everything(path):
     """All that has to be equal to the bit."""
     newest = read_checkpoint(checkpoint_files(path / "checkpoints")[0])
     tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in newest.tensors.items()}
-    return tensors, newest.facts, (path / "metrics.csv").read_bytes(), (path / "report.html").read_bytes()
+    return (
+        tensors,
+        newest.facts,
+        *((path / name).read_bytes() for name in ("metrics.csv", "progress.gif", "report.html")),
+    )
 
 
 def error_of(done):
@@ -118,8 +122,9 @@ def test_scores_along_the_way_are_announced_told_and_kept(tmp_path):
     assert (tmp_path / "run" / "scores.csv").read_text(encoding="utf-8").splitlines()[1].startswith("40,")
 
 
-def test_100_steps_and_100_more_give_the_same_bytes_as_200(whole, tmp_path):
-    train(tmp_path, "--steps", 100, "--out", "run", "--snapshot-every", 100)
+def test_90_steps_and_110_more_give_the_same_bytes_as_200(whole, tmp_path):
+    """The picture of the last one of the 90 is gone, too."""
+    train(tmp_path, "--steps", 90, "--out", "run", "--snapshot-every", 100)
     assert everything(tmp_path / "run")[0] != everything(whole[0])[0]
     resumed = run(tmp_path, "minigan.train", "--resume", "--steps", 200, "--out", "run")
     assert (resumed.returncode, resumed.stderr) == (0, "")
@@ -138,6 +143,15 @@ def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path,
     assert read_checkpoint(saved).facts["step"] == int(step)
     in_own_process(tmp_path, [sys.executable, *shlex.split(resume)])
     assert everything(tmp_path / "run") == long
+
+
+def test_a_run_that_has_played_more_rounds_than_asked_for_stays_as_it_is(tmp_path):
+    train(tmp_path, "--steps", 20, "--out", "run")
+    before = everything(tmp_path / "run"), (tmp_path / "run" / "config.toml").read_bytes()
+    resumed = run(tmp_path, "minigan.train", "--resume", "--steps", 10, "--out", "run")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert "the run is at step 20 already" in resumed.stdout
+    assert (everything(tmp_path / "run"), (tmp_path / "run" / "config.toml").read_bytes()) == before
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, long):
@@ -279,6 +293,9 @@ def plain(cwd):
         (plain, TRAIN, ["--stpes", "5"], 2, "--steps"),
         (plain, TRAIN, ["--batch", "5"], 2, "Unrecognized options: --batch, 5"),
         (plain, TRAIN, ["--steps", "many"], 2, "--steps"),
+        (plain, TRAIN, ["--kernels", "helper"], 2, "invalid choice 'helper' for argument '--kernels'. Expected one"),
+        (plain, TRAIN, ["--helpme"], 2, "Unrecognized options: --helpme (python -m minigan.train --help"),
+        (plain, TRAIN, ["--batch-size", "help"], 2, "--batch-size takes a whole number, got 'help' (python -m"),
         (plain, TRAIN, ["--config", "nothing.toml"], 2, "cannot read nothing.toml: No such file"),
         (plain, TRAIN, ["--lr-g", "0"], 2, "--lr-g 0.0 is out of range: allowed are 1e-09 to 10"),
         (plain, TRAIN, ["--seed", "-1"], 2, "--seed -1 is out of range: allowed are 0 to 4294967295"),

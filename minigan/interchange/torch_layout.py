@@ -165,6 +165,8 @@ def load_into(
         for tensor in whole.tensors:
             if not np.isfinite(tensors[tensor.name].astype(theta.flat.dtype)).all():
                 raise DataError(f"{tensor.name} holds numbers that are not finite in {theta.flat.dtype}")
+            if tensor.name.endswith("running_var") and (tensors[tensor.name] < 0).any():
+                raise DataError(f"{tensor.name} holds variances below zero")
     for tensor in whole.tensors:
         filled = np.empty(shapes[tensor.view], theta.flat.dtype)
         filled.reshape(-1)[tensor.arrange(_numbered(filled.shape))] = tensors[tensor.name]

@@ -49,12 +49,13 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool | str):
+            numbers = value if isinstance(value, tuple) else (value,)
+            if isinstance(value, bool) or not all(isinstance(number, int | float) for number in numbers):
                 continue
-            whole = isinstance(value, int | tuple)
+            whole = all(isinstance(number, int) for number in numbers)
             usual = (1, 1_000_000) if whole else (-math.inf, math.inf)
             low, high = (COMMON_LIMITS | self.limits).get(field.name, usual)
-            for number in value if isinstance(value, tuple) else (value,):
+            for number in numbers:
                 if not low <= number <= high:  # also false for NaN
                     option = "--" + field.name.replace("_", "-")
                     raise UsageError(f"{option} {number} is out of range: allowed are {low:g} to {high:g}")

@@ -18,6 +18,7 @@ runs/<recipe>-<time>/
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -107,10 +108,10 @@ class RunFolder:
         """The sample pictures so far, oldest first."""
         return step_files(self.samples, ".png")
 
-    def forget_after(self, step: int) -> None:
-        """Remove sample pictures of rounds that a resumed run will play again."""
+    def keep_samples(self, wanted: Callable[[int], bool]) -> None:
+        """Remove the sample pictures of all rounds but those."""
         for path in self.sample_files():
-            if step_of(path) > step:
+            if not wanted(step_of(path)):
                 path.unlink()
 
     def _owner(self) -> str:

@@ -1,5 +1,6 @@
 """Files that grow by a line at a time, and come back whole whatever interrupted the writing."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +27,8 @@ class LinesFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a line that there is no room for, which `write` has told of
+            self._file.close()
 
 
 def whole_lines(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from minigan.errors import UsageError
 
-MOST_THREADS = 1024
+MOST_THREADS, MOST_ROUNDS = 1024, 10**12
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class RunOptions:
     """show the traceback of an error"""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "threads", "log_every", "snapshot_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value} is out of range: the smallest is 1")
-        if self.threads is not None and self.threads > MOST_THREADS:
-            raise UsageError(f"--threads {self.threads} is out of range: the largest is {MOST_THREADS}")
-        if self.evaluate_every < 0:
-            raise UsageError(f"--evaluate-every {self.evaluate_every} is out of range: the smallest is 0, never")
+        for name in ("steps", "epochs", "threads", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every"):
+            value, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            least, words = (0, "0, never") if name == "evaluate_every" else (1, "1")
+            most = MOST_THREADS if name == "threads" else MOST_ROUNDS
+            if value is not None and value < least:
+                raise UsageError(f"{option} {value} is out of range: the smallest is {words}")
+            if value is not None and value > most:
+                raise UsageError(f"{option} {value} is out of range: the largest is {most}")
         if not self.image_memory >= 0:  # also for NaN
             raise UsageError(f"--image-memory {self.image_memory} is out of range: the smallest is 0")
         if not 0 <= self.seed < 2**32:

@@ -1,6 +1,5 @@
 """The training loop: rounds, and what is written down between them."""
 
-import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +121,9 @@ class Trainer:
         if self.scoring:
             self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
         if self.team.leads:
-            self.folder.forget_after(self.state.step)
+            self.folder.keep_samples(lambda step: self._would_be_there(step, snapshot))
         then, now = checkpoint.facts["blas"], self._arithmetic()
-        if then != now:
+        if then != now and self.state.step:  # else nothing has been computed yet
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
         return notes
 
@@ -277,4 +276,4 @@ class Trainer:
 
 def resume_command(folder: Path, goal: int) -> str:
     """What to type to go on."""
-    return f"{cli.program('train')} --resume --out {shlex.quote(str(folder))} --steps {goal}"
+    return f"{cli.program('train')} --resume --out {cli.path_word(folder)} --steps {goal}"

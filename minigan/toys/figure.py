@@ -28,8 +28,9 @@ def stages(toy: Toy, views: Sequence[View]) -> bytes:
 
 def animation_frames(toy: Toy, views: Sequence[View], held: int = 15) -> np.ndarray:
     """Pictures (N, H, W, 3) of one view each, the last one repeated `held` times."""
-    pictures = [np.asarray(Image.open(io.BytesIO(_render(toy, [view], dpi=80))).convert("RGB")) for view in views]
-    return np.stack(pictures + pictures[-1:] * held)
+    drawn = {view.step: _render(toy, [view], dpi=80) for view in {view.step: view for view in views}.values()}
+    pictures = {step: np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for step, png in drawn.items()}
+    return np.stack([pictures[view.step] for view in [*views, *[views[-1]] * held]])
 
 
 def _render(toy: Toy, views: Sequence[View], dpi: int) -> bytes:

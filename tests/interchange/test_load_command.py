@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from minigan.backend import CPU
-from minigan.interchange.torch_layout import read_facts, read_tensors
+from minigan.interchange.torch_layout import read_facts, read_tensors, state_dict, twin
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, DCGANUpsample, Recipe
 from minigan.recipes.measured import MEASURABLE, measured
 from minigan.runs import checkpoint
 from minigan.runs.saved import load_run
+from minigan.runs.state import State
 from tests.commands import run
 from tests.interchange.networks import RECIPES, first
 
@@ -43,6 +45,9 @@ def train(cwd, out, *arguments):
 def loaded(tmp_path_factory):
     """A folder with the run `g`, loaded from netG.pth, and `both`, from netG.pth and netD.pth."""
     cwd = tmp_path_factory.mktemp("loaded")
+    (cwd / "images").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(cwd / "images" / f"{number}.png")
     load(cwd, NET_G, "--out", "g")
     load(cwd, NET_G, "--discriminator", NET_D, "--data", f"folder:{cwd / 'images'}", "--out", "both")
     return cwd
@@ -72,9 +77,43 @@ def test_it_says_what_it_found_and_what_to_do_next(tmp_path):
         "without its discriminator (--discriminator FILE) it cannot be trained further",
     ]
     printed = load(tmp_path, NET_G, "--discriminator", NET_D)
-    (folder,) = (tmp_path / "runs").iterdir()
-    resume = f"python -m minigan.train --resume --out runs/{folder.name} --steps 25000"
-    assert printed.splitlines()[-1] == f"train it further, on mnist5k, with: {resume}"
+    assert printed.splitlines()[-1] == (
+        "to train it further, load it once more with --data that gives images of 64 x 64 x 3"
+    )
+
+
+def test_images_of_five_colours_are_no_pictures(tmp_path):
+    recipe = DCGAN64(latent=5, width=2)
+    state = State.start(recipe, np.zeros((1, 64, 64, 5), np.uint8), 1, 0, np.dtype("float32"), CPU)
+    save_file(state_dict(twin(state.g.net, (5,), image_out=(64, 64, 5)), state.g.theta), tmp_path / "five.safetensors")
+    done = run(tmp_path, "minigan.load", "five.safetensors", "--recipe", "dcgan-64", "--out", "b")
+    refused(done, 1, "five.safetensors: makes images of 5 colours; pictures have 1 (grey) or 3")
+
+
+def test_it_says_how_to_train_it_further(loaded):
+    printed = load(loaded, NET_G, "--discriminator", NET_D, "--data", "folder:images", "--out=-odd")
+    resume = "python -m minigan.train --resume --out ./-odd --steps 25000"
+    assert printed.splitlines()[-2:] == [
+        "draw samples with: python -m minigan.sample ./-odd",
+        f"train it further, on folder:images, with: {resume}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        ("mnits", 2, "unknown data source 'mnits'"),
+        ("folder:nowhere", 1, "nowhere"),
+        ("folder:grey", 2, "--data folder:grey gives images of 64 x 64 x 1, the networks make images of 64 x 64 x 3"),
+    ],
+)
+def test_images_that_it_cannot_learn_from_are_refused_before_anything_is_written(tmp_path, data, code, words):
+    (tmp_path / "grey").mkdir()
+    Image.new("L", (64, 64)).save(tmp_path / "grey" / "black.png")
+    refused(run(tmp_path, "minigan.load", NET_G, "--discriminator", NET_D, "--data", data, "--out", "b"), code, words)
+    if code == 1:
+        refused(run(tmp_path, "minigan.load", NET_G, "--data", data, "--out", "b"), code, words)
+    assert [path.name for path in tmp_path.iterdir()] == ["grey"]
 
 
 def test_a_loaded_run_draws_samples(loaded):
@@ -90,13 +129,10 @@ def test_without_a_discriminator_it_is_neither_trained_nor_exported(loaded):
 
 
 def test_with_both_networks_it_is_trained_further_from_their_numbers(loaded):
-    pillow = pytest.importorskip("PIL.Image")
-    (loaded / "images").mkdir()
-    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)):
-        pillow.fromarray(pixels).save(loaded / "images" / f"{number}.png")
     before = load_run(loaded / "both", CPU).state
     done = train(loaded, "both", "--resume", "--steps", "2")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "bit for bit" not in done.stdout  # nothing has been computed before
     after = load_run(loaded / "both", CPU).state
     assert (after.step, after.g.updates, after.d.updates) == (2, 2, 2)
     for role in ("g", "d"):

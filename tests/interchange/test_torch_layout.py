@@ -207,6 +207,15 @@ def test_tensors_that_do_not_fit_are_refused_with_nothing_changed(damage, messag
     assert not theta.flat.any()
 
 
+def test_variances_below_zero_are_refused_with_nothing_changed():
+    """They would make a picture without a single number in it."""
+    theta, tensors = zeros(DCGAN), tensors_of(DCGAN, DCGAN.theta())
+    tensors["2.running_var"] = -tensors["2.running_var"]
+    with pytest.raises(DataError, match=r"^2\.running_var holds variances below zero$"):
+        load_into(DCGAN.net, theta, tensors)
+    assert not theta.flat.any()
+
+
 def test_double_precision_is_read_into_single():
     theta = zeros(DCGAN)
     load_into(DCGAN.net, theta, tensors_of(DCGAN, DCGAN.theta(np.float64)))

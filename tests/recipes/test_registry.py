@@ -48,6 +48,23 @@ def test_a_registered_recipe_is_found_by_its_name():
     assert register(Mine) is Mine  # a file may be run twice
 
 
+def test_constants_may_be_of_other_kinds_than_those_of_ours():
+    @dataclass(frozen=True)
+    class Mine(MLPMnist):
+        name: ClassVar[str] = "mine"
+        limits: ClassVar[dict[str, tuple[float, float]]] = MLPMnist.limits | {"shares": (0, 1)}
+        shares: tuple[float, ...] = (0.5, 1.0)
+        temperatures: tuple[float, ...] = (-0.5, 0.0)
+        optional: float | None = None
+        words: tuple[str, ...] = ("a", "b")
+
+    assert Mine().shares == (0.5, 1.0)
+    with pytest.raises(UsageError, match=r"--shares 1\.5 is out of range: allowed are 0 to 1"):
+        Mine(shares=(1.5,))
+    with pytest.raises(UsageError, match=r"--hidden-g 0 is out of range"):
+        Mine(hidden_g=(0,))
+
+
 def test_what_is_missing_is_told():
     @dataclass(frozen=True)
     class WithoutName(MLPMnist):

@@ -126,7 +126,7 @@ def test_samples_later_than_a_step_are_forgotten(folder):
     for step in (0, 9, 10, 11, 1000):
         folder.sample_path(step).write_bytes(b"x")
     fill(folder, ["samples/step-best.png"])
-    folder.forget_after(10)
+    folder.keep_samples(lambda step: step <= 10)
     assert folder.sample_files() == [folder.sample_path(step) for step in (0, 9, 10)]
     assert (folder.samples / "step-best.png").exists()
 

@@ -279,6 +279,39 @@ def test_somebody_who_stops_it_gets_what_there_is(tmp_path: Path, capsys, monkey
         assert animation.n_frames >= 2
 
 
+def test_each_view_is_drawn_once_and_somebody_who_stops_that_leaves_at_once(tmp_path: Path, monkeypatch) -> None:
+    drawn = []
+
+    def render(toy: Any, views: Any, dpi: int) -> bytes:
+        drawn.append([view.step for view in views])
+        if len(drawn) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return real(toy, views, dpi)
+
+    real = figure._render
+    monkeypatch.setattr(figure, "_render", render)
+    words = [
+        "ring",
+        "--steps",
+        "3",
+        "--frames",
+        "40",
+        "--stages",
+        "0",
+        "1",
+        "--batch-size",
+        "20",
+        "--out",
+        str(tmp_path),
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        command.main(words)
+    assert drawn == [[0, 3], [0], [1]]
+    assert (tmp_path / "stages.png").exists()
+    assert command.main([*words, "--overwrite"]) == 0
+    assert drawn[3:] == [[0, 3], [0], [1], [2], [3]]
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused_before_it_trains(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("minigan.toys.training.rounds", None)
     (tmp_path / "file").touch()
