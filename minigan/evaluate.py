@@ -115,7 +115,7 @@ def print_diagnoses(run: Path) -> int:
         print("nothing is recorded, so nothing can be said")
         return 1
     if not found:
-        print(f"nothing wrong found{' at the end' if over else ''}")
+        print(f"nothing wrong found{' at the end' if over else ''} in how it trained, which does not judge the samples")
     for name, (first, last) in over.items():
         if name not in {diagnosis.name for diagnosis in found}:
             print(f"earlier, steps {first} to {last}: {name}")

@@ -20,8 +20,8 @@ class Options:
     """of the latents; the same seed draws the same samples"""
     columns: int | None = None
     """samples in a row of the picture; without it the picture is square"""
-    scale: int = 2
-    """how much each pixel is enlarged"""
+    scale: int | None = None
+    """how much each pixel is enlarged; without it twice, and more where --walk or --arithmetic draws few"""
     walk: int | None = None
     """an animated walk on great circles through this many of the samples, and back to the first"""
     between: int = 12
@@ -71,19 +71,21 @@ def main(argv: list[str]) -> int:
     for note in saved.notes:
         print(f"note: {note}")
     name = f"{'last-' if options.last_weights else ''}{options.seed}"
+    few = options.walk is not None or options.arithmetic
+    scale = options.scale or (max(2, 224 // saved.image_shape[0]) if few else 2)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)
     if options.walk is not None:
         out = options.out or options.run / f"walk-{name}.gif"
-        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], options.between)), options.scale)
+        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], options.between)), scale)
         what = f"a walk through {options.walk} samples"
     elif options.arithmetic:
         out = options.out or options.run / f"arithmetic-{name}.png"
         chosen = latents.arithmetic(z, options.arithmetic)
-        pictures.save_png(out, pictures.grid(saved.draw(chosen), columns=4), options.scale)
+        pictures.save_png(out, pictures.grid(saved.draw(chosen), columns=4), scale)
         what = "samples {} - {} + {}".format(*options.arithmetic)
     else:
         out = options.out or options.run / f"more-samples-{name}.png"
-        pictures.save_png(out, pictures.grid(saved.draw(z), options.columns), options.scale)
+        pictures.save_png(out, pictures.grid(saved.draw(z), options.columns), scale)
         what = f"{options.count} samples"
     weights = ", G's last weights" if options.last_weights else ""
     print(f"{what} of {saved.recipe.name}, step {saved.state.step}{weights}: {out}")

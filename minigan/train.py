@@ -105,7 +105,8 @@ def prepare(
         tell(trainer.resume())
     trainer.check_same()  # from here on nobody reads what will be replaced
     where = device.name + (f" in {team.size} processes" if team.size > 1 else "")
-    print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {trainer.goal}")
+    goal = max(trainer.goal, trainer.state.step)
+    print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {goal}")
     if trainer.goal <= trainer.state.step:
         tell([f"the run is at step {trainer.state.step} already; --steps counts all rounds, give more to go on"])
     if trainer.rounds.words:

@@ -287,7 +287,10 @@ def test_a_run_is_diagnosed_from_its_records_alone(runs, tmp_path):
     )
     done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl\nnothing wrong found\n"
+    assert done.stdout.splitlines() == [
+        "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl",
+        "nothing wrong found in how it trained, which does not judge the samples",
+    ]
     assert not (tmp_path / "run" / "evaluation.json").exists()
 
 
@@ -300,7 +303,7 @@ def test_an_older_run_is_diagnosed_by_what_there_is(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "looked at 30 rows of metrics.csv, 0 lines of vitals.jsonl",
         "note: there is no vitals.jsonl, so what it would tell is not known",
-        "nothing wrong found at the end",
+        "nothing wrong found at the end in how it trained, which does not judge the samples",
         "earlier, steps 20 to 25: D is too strong",
     ]
     (tmp_path / "metrics.csv").write_text(HEADER + "1,0.01,5,0.99,0.001,0.01\n" * 20)

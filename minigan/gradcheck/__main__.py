@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     device = select_device(options.device)
     problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]
     if not problems:
-        names = ", ".join(p.name for p in all_problems(device, options.seed))
+        names = "; ".join(p.name for p in all_problems(device, options.seed))
         raise UsageError(f"nothing is called {options.layer!r}; there are: {names}")
     print(f"four-point differences, h = {options.step:g}, float64 on {device.name}, seed {options.seed}")
     print(f"{'checked':38} {'gradient of':24} {'worst relative error':>21}  verdict")

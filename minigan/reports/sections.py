@@ -47,7 +47,8 @@ INSIDE = (
     Inside("updates", "Updates", "change of the weights in a round, relative to them, by layer", log=True,
            rule=(1e-3, "a thousandth, a rule of thumb")),
     Inside("dead", "Dead units", "share of rectifiers that no sample switches on, by layer", up=PROBABILITY),
-    Inside("saturated", "Saturation", "share of outputs where the activation is flat, by layer", up=PROBABILITY),
+    Inside("saturated", "Saturation", "share of outputs where the activation is flat; G's pixels should often be",
+           up=PROBABILITY),
 )  # fmt: skip
 
 

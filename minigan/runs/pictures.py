@@ -19,6 +19,7 @@ MAX_READ = 2**26  # of a grid of samples
 MAX_SIDE = 2**16 - 1  # of a GIF
 MAX_FRAMES = 120
 FRAME_MS, LAST_FRAME_MS = 100, 2000
+PALETTE_FRAMES = 8  # at least, that the colours of an animation are chosen from
 
 
 def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
@@ -74,8 +75,14 @@ def save_gif(path: Path, images: np.ndarray, scale: int = 1) -> None:
 
 
 def _write_gif(path: Path, pictures: Sequence[Image.Image], last: int) -> None:
-    """A colour picture gets the 256 colours that suit it best; 256 shades of grey are all there are."""
-    frames = [picture if picture.mode == "L" else picture.convert("RGB").quantize(256) for picture in pictures]
+    """Pictures in colour share the 256 colours that suit them best; 256 shades of grey are all there are."""
+    frames = list(pictures)
+    if any(picture.mode != "L" for picture in pictures):
+        coloured = [picture.convert("RGB") for picture in pictures]
+        # Of some frames side by side: what is rare in one of them may be all of another one.
+        some = coloured[:: max(1, len(coloured) // PALETTE_FRAMES)]
+        palette = Image.fromarray(np.concatenate([np.asarray(picture) for picture in some], axis=1)).quantize(256)
+        frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in coloured]
     durations = [FRAME_MS] * (len(frames) - 1) + [last]
     buffer = io.BytesIO()
     frames[0].save(
@@ -114,13 +121,15 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
     losses, probabilities = figure.subplots(2, 1, sharex=True)
     for name, label in (("loss_d", "discriminator"), ("loss_g", "generator")):
         _plot_smoothed(losses, steps, [row[name] for row in rows], label)
-    losses.set(ylabel="loss", title="Losses")
+    losses.set(ylabel="loss")
+    losses.set_title("Losses", loc="left")
     for name, label in (("d_real", "D(x), real"), ("d_fake", "D(G(z)), generated")):
         _plot_smoothed(probabilities, steps, [row[name] for row in rows], label)
     probabilities.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
-    probabilities.set(ylabel="mean probability", xlabel="step", ylim=(0, 1), title="What D thinks")
+    probabilities.set(ylabel="mean probability", xlabel="step", ylim=(0, 1))
+    probabilities.set_title("What D thinks", loc="left")
     for axes in (losses, probabilities):
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9)  # beside the title
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
     write_atomically(path, buffer.getvalue())

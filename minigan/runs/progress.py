@@ -41,7 +41,7 @@ class Bar:
         elif now - self._last >= PLAIN_SECONDS:
             self._last = now
             rate = (step - self._start) / (now - self._began)
-            self.say(f"step {step}/{self._goal}  {rate:.0f} step/s  {words()}")
+            self.say(f"step {step}/{self._goal}  {rate:.{0 if rate >= 10 else 2}f} step/s  {words()}")
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bar; if nobody reads it any more, ask to stop."""

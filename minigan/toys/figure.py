@@ -53,9 +53,7 @@ def _draw_line(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
         _draw_densities(above, toy, view)
         _draw_mapping(below, toy, view)
         above.set_title(f"after {view.step} rounds", fontsize=10)
-    handles, labels = rows[0, 0].get_legend_handles_labels()
-    columns = 5 if len(views) > 1 else 3
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    _explain(figure, rows[0, 0], columns=5 if len(views) > 1 else 3)
 
 
 def _draw_densities(axes: "Axes", toy: Toy, view: View) -> None:
@@ -111,9 +109,24 @@ def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
         axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
         axes.set_title(f"after {view.step} rounds", fontsize=10)
         axes.tick_params(labelsize=8)
-    handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    _explain(figure, row[0], columns=3)
     figure.colorbar(image, ax=row, shrink=0.6, label="$D(x)$", location="right", pad=0.02)
+
+
+def _explain(figure: "Figure", axes: "Axes", columns: int) -> None:
+    """What everything in these axes is, below the figure: an arrow as one, and points large enough to be seen."""
+    from matplotlib.colors import to_rgba_array
+    from matplotlib.lines import Line2D
+    from matplotlib.quiver import Quiver
+
+    handles, labels = axes.get_legend_handles_labels()
+    for number, handle in enumerate(handles):
+        if isinstance(handle, Quiver):
+            (colour,) = to_rgba_array(handle.get_facecolor())
+            arrow = Line2D([], [], color=tuple(colour), marker=r"$\rightarrow$", markersize=6, linestyle="none")
+            handles[number] = arrow
+    where = {"loc": "outside lower center", "ncols": columns}
+    figure.legend(handles, labels, **where, fontsize=8, frameon=False, markerscale=2.5)
 
 
 def _spread_out(count: int, wanted: int) -> np.ndarray:

@@ -147,7 +147,7 @@ def test_what_was_wrong_only_earlier_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr("minigan.reports.contents.diagnose", lambda *_: [])
     monkeypatch.setattr("minigan.reports.contents.course", lambda *_: {"D is too strong": (12, 1024)})
     text = check(render(folder)).text
-    assert "Nothing that is known to go wrong in a GAN shows in the numbers below at the end." in text
+    assert "Nothing that is known to go wrong in a GAN shows in the numbers of its training at the end;" in text
     assert "Earlier, steps 12 to 1,024: D is too strong." in text
     now = Diagnosis("D is too strong", "seen", ("mend it",))
     monkeypatch.setattr("minigan.reports.contents.diagnose", lambda *_: [now])
