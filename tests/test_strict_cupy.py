@@ -97,7 +97,10 @@ def test_every_name_of_cupy_is_there():
 
 
 def test_arrays_have_no_operator_that_cupy_lacks():
-    own = {name for name, value in vars(xp.ndarray).items() if name.startswith("__")}
+    class Nothing:
+        """What any class has."""
+
+    own = {name for name in vars(xp.ndarray) if name.startswith("__")} - set(vars(Nothing))
     assert own - set(API["operators"]) == set()
     assert {"__imatmul__", "__index__", "__round__", "__contains__"} & set(dir(xp.ndarray)) == set()
 

@@ -125,8 +125,8 @@ def _explain(figure: "Figure", axes: "Axes", columns: int) -> None:
             (colour,) = to_rgba_array(handle.get_facecolor())
             arrow = Line2D([], [], color=tuple(colour), marker=r"$\rightarrow$", markersize=6, linestyle="none")
             handles[number] = arrow
-    where = {"loc": "outside lower center", "ncols": columns}
-    figure.legend(handles, labels, **where, fontsize=8, frameon=False, markerscale=2.5)
+    looks = {"fontsize": 8, "frameon": False, "markerscale": 2.5}
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, **looks)
 
 
 def _spread_out(count: int, wanted: int) -> np.ndarray:
