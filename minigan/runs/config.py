@@ -178,14 +178,19 @@ def constants_of(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def changed_constants(recipe: Recipe, then: dict[str, Any]) -> list[str]:
-    """A note for each constant that has another value than the checkpoint was made with: config.toml can be edited.
+def fixed_options(options: RunOptions) -> dict[str, Any]:
+    """The options that a run keeps to its end, as a checkpoint tells them."""
+    return {name: getattr(options, name) for name in STORED if name not in FREE_ON_RESUME}
+
+
+def changed_settings(settings: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """A note for each setting that has another value than the checkpoint was made with: config.toml can be edited.
 
     What an older minigan did not know, or did not write down, is not compared.
     """
     return [
         f"config.toml says {name} = {now}, which is used; the checkpoint was made with {reprlib.repr(then[name])}"
-        for name, now in constants_of(recipe).items()
+        for name, now in settings.items()
         if repr(then.get(name, now)) != repr(now)  # NaN is not equal to itself
     ]
 

@@ -11,7 +11,7 @@ from minigan.errors import CheckpointError, UsageError
 from minigan.recipes import Recipe
 from minigan.recipes.cost import networks
 from minigan.runs.checkpoint import Checkpoint
-from minigan.runs.config import changed_constants, read_run_config
+from minigan.runs.config import changed_settings, constants_of, read_run_config
 from minigan.runs.folder import RunFolder
 from minigan.runs.state import State, check_layout, read_newest_state
 from minigan.typing import Array, Shape
@@ -64,7 +64,7 @@ def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False)
     if math.prod(image_shape) > MOST_NUMBERS:
         raise CheckpointError(f"{path}: images of {image_shape} are larger than any that a network here makes")
     _check_sizes(recipe, image_shape, checkpoint)
-    notes += changed_constants(recipe, facts.get("constants", {}))
+    notes += changed_settings(constants_of(recipe), facts.get("constants", {}))
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)

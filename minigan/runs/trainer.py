@@ -20,7 +20,7 @@ from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
 from minigan.runs.captured import rounds
 from minigan.runs.checkpoint import Checkpoint, write_checkpoint
-from minigan.runs.config import changed_constants, constants_of
+from minigan.runs.config import changed_settings, constants_of, fixed_options
 from minigan.runs.doctor import Diagnosis, diagnose
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -111,7 +111,8 @@ class Trainer:
             if then != mine:
                 raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
-        notes += changed_constants(self.recipe, checkpoint.facts.get("constants", {}))
+        notes += changed_settings(constants_of(self.recipe), checkpoint.facts.get("constants", {}))
+        notes += changed_settings(fixed_options(self.options), checkpoint.facts.get("run", {}))
         self.saved_step = self.state.step
         log, snapshot = self.options.log_every, self.options.snapshot_every
         if self.folder.metrics.exists():
@@ -247,8 +248,9 @@ class Trainer:
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         self.check_same()
-        made_by = {"version": __version__, "blas": self._arithmetic(), "constants": constants_of(self.recipe)}
-        facts = self.state.facts() | self._identity() | made_by
+        made_by = {"version": __version__, "blas": self._arithmetic()}
+        settings = {"constants": constants_of(self.recipe), "run": fixed_options(self.options)}
+        facts = self.state.facts() | self._identity() | made_by | settings
         if self.team.leads:
             record.sync()
             if self.scoring:

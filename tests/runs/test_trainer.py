@@ -454,7 +454,9 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, changes, mat
 def test_looking_inside_changes_no_bit_of_a_run(tmp_path, recipe):
     play(tmp_path / "seldom", recipe, snapshot_every=1000)
     play(tmp_path / "always", recipe, snapshot_every=1)
-    assert everything(tmp_path / "always")[:3] == everything(tmp_path / "seldom")[:3]
+    always, seldom = (everything(tmp_path / name)[:3] for name in ("always", "seldom"))
+    assert (always[1].pop("run")["snapshot_every"], seldom[1].pop("run")["snapshot_every"]) == (1, 1000)
+    assert always == seldom
     assert len(read_vitals(RunFolder(tmp_path / "always").vitals)) == STEPS
 
 
@@ -569,11 +571,19 @@ def test_edited_constants_are_told_by_a_run_that_goes_on_and_by_one_that_is_open
     assert play(tmp_path, edited, resume=True, steps=STEPS + 1)[2] == []
 
 
+def test_what_a_run_keeps_to_its_end_is_told_of_where_its_config_was_edited(tmp_path):
+    """The command line refuses to change it; a file can be edited."""
+    play(tmp_path, steps=8, log_every=2)
+    told = ["config.toml says log_every = 4, which is used; the checkpoint was made with 2"]
+    assert play(tmp_path, resume=True, steps=9, log_every=4)[2] == told
+    assert play(tmp_path, resume=True, steps=10, log_every=4)[2] == []
+
+
 def test_a_run_of_an_older_minigan_that_told_no_constants_is_opened_and_goes_on(tmp_path):
     _, run, _ = play(tmp_path, steps=8)
     write_config(run.folder, run.options, SMALL)
     newest = read_checkpoint(checkpoint_files(run.folder.checkpoints)[0])
-    facts = {name: fact for name, fact in newest.facts.items() if name != "constants"}
+    facts = {name: fact for name, fact in newest.facts.items() if name not in ("constants", "run")}
     write_checkpoint(run.folder.checkpoints, Checkpoint(newest.tensors, facts))
     opened = saved.load_run(tmp_path, CPU)
     assert (opened.state.step, opened.notes) == (8, [])
