@@ -46,11 +46,12 @@ extern "C" __global__ void add_up(in u, out x, BANDS) {
             real sum = 0;
             for (int h = row / stride, i = row % stride; h >= 0 && i < phases; --h, i += stride) {  // blocks with the row
                 if (h >= blocks) continue;
-                for (int b = first; b < taps && b * dilation <= column; b += next) {
+                _Pragma("unroll 2") for (int b = first; b < taps && b * dilation <= column; b += next) {
                     const int from = column - b * dilation, q = from / step;
-                    if (q >= places || q * step != from) continue;
+                    const bool seen = q < places && q * step == from;
                     const long long line = (long long)(shifted ? h * images + n : n * blocks + h) * places + q;
-                    sum += u[(((long long)group * lines + line) * phases + i) * run + b * channels + c];
+                    const real there = u[seen ? (((long long)group * lines + line) * phases + i) * run + b * channels + c : 0];
+                    sum += seen ? there : 0;
                 }
             }
             x[((long long)pixel * groups + group) * channels + c] = sum;
