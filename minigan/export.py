@@ -33,6 +33,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.names == "examples" and self.format == "onnx":
             raise UsageError("--names examples is for safetensors: ONNX has no names to choose")
+        other = ".safetensors" if self.format == "onnx" else ".onnx"
+        if self.out is not None and self.out.suffix.lower() == other:
+            raise UsageError(f"--out {self.out}: the file is {self.format}, give it another ending")
 
     @property
     def file(self) -> Path:

@@ -88,11 +88,15 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
     def refuse_to_replace(self, path: Path | None) -> None:
-        """Raises UsageError if what somebody wants to write there is a file of a run, of this or of another one."""
-        if path is None or not path.exists():
+        """Raises UsageError if what somebody wants to write there is a file of a run, of this or of another one, or
+        would be taken for one."""
+        if path is None:
             return
         for folder in (self, *map(RunFolder, path.absolute().parents[:2])):
-            if folder.config.exists() and any(made.exists() and made.samefile(path) for made in folder._made()):
+            of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
+            is_one = path.exists() and any(made.exists() and made.samefile(path) for made in of_runs)
+            passes_for_one = path.absolute().parent in (folder.checkpoints.absolute(), folder.samples.absolute())
+            if folder.config.exists() and (is_one or passes_for_one):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
 
     def _made(self) -> list[Path]:

@@ -114,7 +114,11 @@ def test_onnx_is_written_and_runs(runs, network):
         (["mlp-mnist", "--names", "examples"], 2, "for runs of dcgan-64, and mlp-mnist is one of mlp-mnist"),
         (["dcgan-64", "--names", "examples", "--format", "onnx"], 2, "--names examples is for safetensors"),
         (["mlp-mnist", "--out", "."], 1, "not a regular file"),
-        (["mlp-mnist", "--out", "no/such/folder.onnx"], 1, "No such file or directory: no/such/folder.onnx"),
+        (["mlp-mnist", "--out", "no/such/folder.pt2"], 1, "No such file or directory: no/such/folder.pt2"),
+        (["mlp-mnist", "--out", "g.onnx"], 2, "--out g.onnx: the file is safetensors, give it another ending"),
+        (["mlp-mnist", "--format", "onnx", "--out", "g.safetensors"], 2, "the file is onnx, give it another ending"),
+        (["mlp-mnist", "--out", "mlp-mnist/checkpoints/step-000000999.safetensors"], 2, "is a file of the run"),
+        (["mlp-mnist", "--out", "mlp-mnist/.lock"], 2, "is a file of the run"),
         (["mlp-mnist", "--out", "mlp-mnist/config.toml/x"], 1, "Not a directory: mlp-mnist/config.toml/x"),
     ],
 )
