@@ -279,6 +279,15 @@ def test_somebody_who_stops_it_gets_what_there_is(tmp_path: Path, capsys, monkey
         assert animation.n_frames >= 2
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where a shell has started the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_each_view_is_drawn_once_and_somebody_who_stops_that_leaves_at_once(tmp_path: Path, monkeypatch) -> None:
     drawn = []
 
@@ -290,20 +299,7 @@ def test_each_view_is_drawn_once_and_somebody_who_stops_that_leaves_at_once(tmp_
 
     real = figure._render
     monkeypatch.setattr(figure, "_render", render)
-    words = [
-        "ring",
-        "--steps",
-        "3",
-        "--frames",
-        "40",
-        "--stages",
-        "0",
-        "1",
-        "--batch-size",
-        "20",
-        "--out",
-        str(tmp_path),
-    ]
+    words = ["ring", *"--steps 3 --frames 40 --stages 0 1 --batch-size 20 --out".split(), str(tmp_path)]
     with pytest.raises(KeyboardInterrupt):
         command.main(words)
     assert drawn == [[0, 3], [0], [1]]
