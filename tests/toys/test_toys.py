@@ -299,7 +299,7 @@ def test_each_view_is_drawn_once_and_somebody_who_stops_that_leaves_at_once(tmp_
 
     real = figure._render
     monkeypatch.setattr(figure, "_render", render)
-    words = ["ring", *"--steps 3 --frames 40 --stages 0 1 --batch-size 20 --out".split(), str(tmp_path)]
+    words = ["ring", "--steps", "3", "--frames", "40", "--stages", "0", "1", "--out", str(tmp_path)]
     with pytest.raises(KeyboardInterrupt):
         command.main(words)
     assert drawn == [[0, 3], [0], [1]]
