@@ -108,6 +108,7 @@ def parse_known(options: type[Options], argv: Sequence[str]) -> Options:
 def _condense(box: str) -> str:
     """The message of a boxed, multi-line error in one line."""
     lines = [BOX.sub(" ", line).strip() for line in box.splitlines()]
+    # Without tyro's own words around the message; a user's word may be "help", too.
     lines = [line for line in takewhile(lambda line: not line.startswith("For full helptext"), lines) if line]
     lines = [line for line in lines if line != "Argument helptext:"]
     title, *rest = lines or ["wrong usage"]

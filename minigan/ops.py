@@ -259,7 +259,8 @@ def fast_kernels(threads: int) -> Iterator[None]:
 
 @cache  # to look through all libraries of the process takes milliseconds
 def thread_pools() -> ThreadpoolController:
-    """Those of NumPy's linear algebra library, to read and to set; others if they had been loaded at the first call."""
+    """How many threads the libraries of this process use, to read and to set: NumPy's linear algebra, and whatever else
+    has been loaded at the first call."""
     np.dot(np.ones((2, 2)), np.ones((2, 2)))  # make sure that it is loaded
     return ThreadpoolController()
 

@@ -25,8 +25,4 @@ def update_average(average: Params, theta: Params, coefficients: Coefficients) -
     smaller d_t of the first steps lets it forget the random start (as `num_updates` of TensorFlow's
     ExponentialMovingAverage does).
     """
-    if average.flat.shape != theta.flat.shape:
-        raise ValueError(
-            f"the average has {average.flat.size} numbers, theta {theta.flat.size}: are they another network's?"
-        )
     ops.move_average(average.flat, theta.flat, coefficients)

@@ -89,14 +89,14 @@ class RunFolder:
 
     def refuse_to_replace(self, path: Path | None) -> None:
         """Raises UsageError if what somebody wants to write there is a file of a run, of this or of another one, or
-        would be taken for one."""
+        would lie among a run's checkpoints or samples."""
         if path is None:
             return
         for folder in (self, *map(RunFolder, path.absolute().parents[:2])):
             of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
             is_one = path.exists() and any(made.exists() and made.samefile(path) for made in of_runs)
-            passes_for_one = path.absolute().parent in (folder.checkpoints.absolute(), folder.samples.absolute())
-            if folder.config.exists() and (is_one or passes_for_one):
+            lies_among_them = path.absolute().parent in (folder.checkpoints.absolute(), folder.samples.absolute())
+            if folder.config.exists() and (is_one or lies_among_them):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
 
     def _made(self) -> list[Path]:

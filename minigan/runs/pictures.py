@@ -79,9 +79,9 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], last: int) -> None:
     frames = list(pictures)
     if any(picture.mode != "L" for picture in pictures):
         coloured = [picture.convert("RGB") for picture in pictures]
-        # Of some frames side by side: what is rare in one of them may be all of another one.
-        some = coloured[:: max(1, len(coloured) // PALETTE_FRAMES)]
-        palette = Image.fromarray(np.concatenate([np.asarray(picture) for picture in some], axis=1)).quantize(256)
+        # Of all pixels of some frames, in a row: what is rare in one of them may be all of another one.
+        some = [np.asarray(picture) for picture in coloured[:: max(1, len(coloured) // PALETTE_FRAMES)]]
+        palette = Image.fromarray(np.concatenate([pixels.reshape(1, -1, 3) for pixels in some], axis=1)).quantize(256)
         frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in coloured]
     durations = [FRAME_MS] * (len(frames) - 1) + [last]
     buffer = io.BytesIO()

@@ -28,8 +28,10 @@ def stages(toy: Toy, views: Sequence[View]) -> bytes:
 
 def animation_frames(toy: Toy, views: Sequence[View], held: int = 15) -> np.ndarray:
     """Pictures (N, H, W, 3) of one view each, the last one repeated `held` times."""
-    drawn = {view.step: _render(toy, [view], dpi=80) for view in {view.step: view for view in views}.values()}
-    pictures = {step: np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for step, png in drawn.items()}
+    pictures: dict[int, np.ndarray] = {}
+    for view in views:
+        if view.step not in pictures:  # a short run shows the same view many times
+            pictures[view.step] = np.asarray(Image.open(io.BytesIO(_render(toy, [view], dpi=80))).convert("RGB"))
     return np.stack([pictures[view.step] for view in [*views, *[views[-1]] * held]])
 
 

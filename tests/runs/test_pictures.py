@@ -4,7 +4,7 @@ import errno
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from minigan.errors import DataError, UsageError
 from minigan.runs import pictures
@@ -150,3 +150,15 @@ def test_a_picture_that_cannot_be_written_is_an_os_error_with_its_name(tmp_path,
         save_png(tmp_path / name, images(1)[0])
     assert caught.value.errno in (errno.ENOENT, errno.ENOTDIR)
     assert caught.value.filename == str(tmp_path / name)
+
+
+def test_frames_in_colour_share_a_palette_that_has_the_colours_of_all(tmp_path):
+    """Also where their sizes differ, and a colour is rare but in one of them."""
+    sizes = {"red": (60, 60), "blue": (40, 60), "green": (60, 60)}
+    for number, (colour, size) in enumerate(sizes.items()):
+        Image.new("RGB", size, colour).save(tmp_path / f"{number}.png")
+    save_animation(tmp_path / "x.gif", sorted(tmp_path.glob("*.png")))
+    with Image.open(tmp_path / "x.gif") as gif:
+        for number, colour in enumerate(sizes):
+            gif.seek(number)
+            assert gif.convert("RGB").getpixel((5, 5)) == pytest.approx(ImageColor.getrgb(colour), abs=4)
