@@ -1,11 +1,12 @@
 """Make a virtual environment in which CuPy computes on a GPU made of C++, where there is none.
 
-    python -m tests.emulator FOLDER
+    python -m tests.emulator FOLDER [12 | 13]
     FOLDER/run python -m pytest -m gpu
     EMULATOR_ORDER=7 FOLDER/run python -m minigan.train --device gpu
 
 It is slow, and as strict as a GPU about what CuPy calls, captures and waits for, and about where it writes. docs/gpu.md
-tells what it finds that tests/strict_cupy.py cannot. Variables of the environment, all numbers:
+tells what it finds that tests/strict_cupy.py cannot. The number is CUDA's version, 12 without one. Variables of the
+environment, all numbers:
 
     EMULATOR_ORDER   0, the default: each operation at once. Else hardly any before somebody waits for it, and graphs in
                      orders that their edges allow, others for each number: the results must be the same
@@ -29,39 +30,61 @@ import sys
 import tarfile
 import venv
 from pathlib import Path
+from typing import NamedTuple
 
 from minigan import cli
 from minigan.errors import UsageError, UserError
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
-CUPY = "cupy-cuda12x"
-PACKAGES = (CUPY, "cython>=3.1", "setuptools", "nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12")
-LIBRARIES = (
-    "libcuda.so.1",
-    "libcudart.so.12",
-    "libcudart.so",
-    "libnvrtc.so.12",
-    "libcublas.so.12",
-    "libcublasLt.so.12",
-)
+LIBRARIES = ("libcudart", "libnvrtc", "libcublas", "libcublasLt")
 RUNTIME = "cupy_backends/cuda/api/runtime"
 PROFILER = "#include <driver_types.h>\n" + "".join(
     f'extern "C" cudaError_t cudaProfiler{what}(void);\n' for what in ("Start", "Stop")
 )
 
 
+class Cuda(NamedTuple):
+    """A version of CUDA, and what PyPI has for it."""
+
+    version: int  # 1000 for each major one, 10 for each minor one
+    cupy: str
+    packages: tuple[str, ...]  # with CUDA's headers
+    headers: tuple[str, ...]  # where they are
+
+    @property
+    def major(self) -> int:
+        return self.version // 1000
+
+
+VERSIONS = {
+    "12": Cuda(
+        12090,
+        "cupy-cuda12x",
+        ("nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12"),
+        ("nvidia/cuda_runtime/include", "nvidia/cuda_nvcc/include"),
+    ),
+    "13": Cuda(
+        13000,
+        "cupy-cuda13x",
+        ("nvidia-cuda-runtime==13.0.*", "nvidia-cuda-crt==13.0.*"),
+        ("nvidia/cu13/include",),
+    ),
+}
+
+
 def main(argv: list[str]) -> int:
-    if len(argv) != 1 or argv[0].startswith("-"):
-        raise UsageError("python -m tests.emulator FOLDER: a folder for the environment")
-    folder = Path(argv[0]).resolve()
+    if len(argv) not in (1, 2) or argv[0].startswith("-") or argv[1:] not in ([], *([name] for name in VERSIONS)):
+        raise UsageError("python -m tests.emulator FOLDER [12 | 13]: a folder for the environment, CUDA's version")
+    folder, cuda = Path(argv[0]).resolve(), VERSIONS[argv[1] if argv[1:] else "12"]
     if sys.platform != "linux" or shutil.which("g++") is None:
         raise UserError("the emulated GPU needs Linux and g++")
     shutil.rmtree(folder / "cache", ignore_errors=True)  # kernels that an earlier emulator has compiled
-    python = make_environment(folder / "env")
+    python = make_environment(folder / "env", cuda)
     packages = Path(output(python, "-c", "import cupy_backends; print(*cupy_backends.__path__)")).parent
-    compile_runtime(python, get_source(python, folder), packages, folder)
-    (packages / "nvidia/cuda_runtime/lib/libcudart.so.12").unlink(missing_ok=True)  # or it would be found first
+    compile_runtime(python, get_source(python, folder, cuda), packages, folder, cuda)
+    for library in packages.glob(f"nvidia/*/lib/libcudart.so.{cuda.major}"):
+        library.unlink()  # or it would be found first
     run = folder / "run"
     run.write_text(script(folder, python), encoding="utf-8")
     run.chmod(0o755)
@@ -69,18 +92,19 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def make_environment(place: Path) -> Path:
+def make_environment(place: Path, cuda: Cuda) -> Path:
     """A virtual environment with this checkout, CuPy and what compiles it; returns its Python."""
     if not place.exists():
         venv.create(place, with_pip=True)
     python = place / "bin/python"
-    call(python, "-m", "pip", "install", "-q", "-e", f"{CHECKOUT}[test]", *PACKAGES)
+    packages = (f"{CHECKOUT}[test]", "cython>=3.1", "setuptools", cuda.cupy, *cuda.packages)
+    call(python, "-m", "pip", "install", "-q", "-e", *packages)
     return python
 
 
-def get_source(python: Path, folder: Path) -> Path:
+def get_source(python: Path, folder: Path, cuda: Cuda) -> Path:
     """CuPy's source of the version that is installed, without what belongs to its own way of compiling."""
-    version = output(python, "-c", f"from importlib.metadata import version; print(version('{CUPY}'))")
+    version = output(python, "-c", f"from importlib.metadata import version; print(version('{cuda.cupy}'))")
     source = folder / f"cupy-{version}"
     if not source.exists():
         options = ["--no-deps", "--no-binary", "cupy", "-d", str(folder)]
@@ -92,40 +116,42 @@ def get_source(python: Path, folder: Path) -> Path:
     return source
 
 
-def compile_runtime(python: Path, source: Path, packages: Path, folder: Path) -> None:
+def compile_runtime(python: Path, source: Path, packages: Path, folder: Path, cuda: Cuda) -> None:
     """The emulator's library under the names of CUDA's, and CuPy's runtime module on top of it."""
     place = folder / "lib"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    for name in LIBRARIES:
+    for name in ("libcuda.so.1", "libcudart.so", *(f"{name}.so.{cuda.major}" for name in LIBRARIES)):
         (place / name).symlink_to("libemulator.so")
-    objects = compile_library(folder)
-    link(objects, place, missing=set())
+    objects = compile_library(folder, cuda)
+    link(objects, place, cuda, missing=set())
     (folder / "cuda_profiler_api.h").write_text(PROFILER, encoding="utf-8")
-    headers = [packages / f"nvidia/{name}/include" for name in ("cuda_runtime", "cuda_nvcc")]
-    call(python, HERE / "compile_runtime.py", folder, place, *headers, cwd=source)
+    headers = [packages / name for name in cuda.headers]
+    call(python, HERE / "compile_runtime.py", str(cuda.version), folder, place, *headers, cwd=source)
     made = next((folder / "built" / RUNTIME).parent.glob("runtime.*.so"))
     needed = [made, *(packages / "cupy_backends/cuda/libs").glob("cublas.*.so")]
-    link(objects, place, missing=set().union(*map(undefined, needed)))
+    link(objects, place, cuda, missing=set().union(*map(undefined, needed)))
     shutil.copy(made, packages / RUNTIME.rpartition("/")[0])
 
 
-def compile_library(folder: Path) -> list[Path]:
+def compile_library(folder: Path, cuda: Cuda) -> list[Path]:
     """The object files of the emulator."""
     objects = []
     for source in sorted(HERE.glob("*.cpp")):
         objects.append(folder / f"{source.stem}.o")
-        call("g++", "-std=c++17", "-O3", "-march=native", "-Wall", "-fPIC", "-c", source, "-o", objects[-1])
+        options = ("-std=c++17", "-O3", "-march=native", "-Wall", "-fPIC", f"-DCUDA_VERSION={cuda.version}")
+        call("g++", *options, "-c", source, "-o", objects[-1])
     return objects
 
 
-def link(objects: list[Path], place: Path, missing: set[str]) -> None:
+def link(objects: list[Path], place: Path, cuda: Cuda, missing: set[str]) -> None:
     """The library; functions that CuPy can call, and the emulator does not have, give cudaErrorNotSupported."""
     library, stubs = place / "libemulator.so", place / "stubs.cpp"
     there = set().union(*map(defined, objects))
     functions = [f'extern "C" int {name}() {{ return 801; }}\n' for name in sorted(missing - there)]
     stubs.write_text("".join(functions), encoding="utf-8")
-    call("g++", "-shared", "-fPIC", "-Wl,-soname,libcudart.so.12", *objects, stubs, "-o", library, "-ldl")
+    name = f"-Wl,-soname,libcudart.so.{cuda.major}"
+    call("g++", "-shared", "-fPIC", name, *objects, stubs, "-o", library, "-ldl")
 
 
 def undefined(library: Path) -> set[str]:

@@ -5,7 +5,7 @@ import sys
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-folder, place, *headers = sys.argv[1:]
+version, folder, place, *headers = sys.argv[1:]
 module = Extension(
     "cupy_backends.cuda.api.runtime",
     ["cupy_backends/cuda/api/runtime.pyx"],
@@ -21,7 +21,7 @@ constants = {
     "CUPY_USE_CUDA_PYTHON": False,
     "CUPY_CUFFT_STATIC": False,
     "CUPY_CYTHON_VERSION": "3",
-    "CUPY_CUDA_VERSION": 12090,
+    "CUPY_CUDA_VERSION": int(version),
     "CUPY_HIP_VERSION": 0,
 }
 modules = cythonize([module], language_level=3, quiet=True, compiler_directives=options, compile_time_env=constants)

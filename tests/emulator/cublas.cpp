@@ -132,8 +132,8 @@ FOR_TYPE(D, double)
 
 API int cublasCreate_v2(Handle** made) { return *made = new Handle{&default_stream, false, nullptr, 0}, FINE; }
 API int cublasDestroy_v2(Handle*) { return FINE; }
-API int cublasGetVersion_v2(Handle*, int* version) { return *version = 120900, FINE; }
-API int cublasGetProperty(int which, int* value) { return *value = which == 0 ? 12 : which == 1 ? 9 : 0, FINE; }
+API int cublasGetVersion_v2(Handle*, int* version) { return *version = 10 * CUDA_VERSION, FINE; }
+API int cublasGetProperty(int which, int* value) { return *value = which == 0 ? CUDA_VERSION / 1000 : which == 1 ? CUDA_VERSION / 10 % 100 : 0, FINE; }
 
 API int cublasSetStream_v2(Handle* handle, void* stream) {
     handle->stream = stream_of(stream);

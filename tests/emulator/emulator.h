@@ -2,7 +2,7 @@
 //
 // runtime.cpp, streams.cpp, graphs.cpp, driver.cpp, nvrtc.cpp and cublas.cpp are those entry points of CUDA's libraries
 // that CuPy calls, in one library. Types and numbers of the interface: NVIDIA, CUDA Runtime API, Driver API, NVRTC and
-// cuBLAS, version 12.9.
+// cuBLAS, versions 12.9 and 13.0.
 
 #pragma once
 #include <stddef.h>
@@ -11,6 +11,10 @@
 #include <mutex>
 #include <set>
 #include <vector>
+
+#ifndef CUDA_VERSION
+#define CUDA_VERSION 12090  // 1000 for the major one, 10 for the minor one
+#endif
 
 #define API extern "C" __attribute__((visibility("default")))
 

@@ -74,7 +74,7 @@ API int nvrtcGetPTXSize(Program*, size_t* size) { return *size = sizeof PTX, 0; 
 API int nvrtcGetPTX(Program*, char* to) { return memcpy(to, PTX, sizeof PTX), 0; }
 
 API const char* nvrtcGetErrorString(int) { return "NVRTC_ERROR_COMPILATION"; }
-API int nvrtcVersion(int* major, int* minor) { return *major = 12, *minor = 9, 0; }
+API int nvrtcVersion(int* major, int* minor) { return *major = CUDA_VERSION / 1000, *minor = CUDA_VERSION / 10 % 100, 0; }
 API int nvrtcGetNumSupportedArchs(int* count) { return *count = 1, 0; }
 API int nvrtcGetSupportedArchs(int* archs) { return *archs = 90, 0; }
 API int nvrtcAddNameExpression(Program*, const char*) { return 0; }

@@ -115,7 +115,7 @@ API int cudaMemset(void* start, int value, size_t size) { return cudaMemsetAsync
 
 // -- The device ------------------------------------------------------------------------------------------
 
-const int VERSION = 12090, PROCESSORS = 8;
+const int PROCESSORS = 8;
 
 struct Properties { char name[256], uuid[16], luid[8]; unsigned mask; size_t memory; };  // how cudaDeviceProp begins
 
@@ -123,6 +123,11 @@ API int cudaGetDeviceProperties_v2(Properties* properties, int) {
     strcpy(properties->name, "emulated GPU");
     properties->memory = TOTAL;
     return SUCCESS;
+}
+
+// Its name in CUDA 13, where less follows.
+API int cudaGetDeviceProperties(Properties* properties, int device) {
+    return cudaGetDeviceProperties_v2(properties, device);
 }
 
 API int cudaDeviceGetAttribute(int* value, int which, int) {
@@ -136,8 +141,8 @@ API int cudaDeviceGetAttribute(int* value, int which, int) {
     return SUCCESS;
 }
 
-API int cudaDriverGetVersion(int* version) { return *version = VERSION, SUCCESS; }
-API int cudaRuntimeGetVersion(int* version) { return *version = VERSION, SUCCESS; }
+API int cudaDriverGetVersion(int* version) { return *version = CUDA_VERSION, SUCCESS; }
+API int cudaRuntimeGetVersion(int* version) { return *version = CUDA_VERSION, SUCCESS; }
 API int cudaGetDeviceCount(int* count) { return *count = 1, SUCCESS; }
 API int cudaGetDevice(int* device) { return *device = 0, SUCCESS; }
 API int cudaSetDevice(int device) { return device ? fails(INVALID_VALUE, "there is one device") : SUCCESS; }
