@@ -18,8 +18,8 @@ from minigan.backend import CPU, Device
 from minigan.nn.params import Grads, Params, Views
 from minigan.typing import Array, Rng, Shape
 
-# What one layer's forward hands to its backward: a small named tuple, documented beside the
-# operation. It also tells backward in which mode forward ran.
+# What one layer's forward hands to its backward: a small named tuple, documented beside the operation, or the input
+# itself; None where backward needs nothing. It also tells backward in which mode forward ran.
 Cache: TypeAlias = Any
 
 PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))  # with fewer digits, the moments of an optimiser vanish

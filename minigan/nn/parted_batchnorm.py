@@ -43,6 +43,8 @@ class PartedBatchNorm(BatchNorm):
         return dx if need_dx else None
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
+        if isinstance(cache, ops.BatchNormLeakyCache):
+            self._whole().update_statistics(theta, cache)  # raises
         ops.update_parted_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
     def fused(self, after: Layer) -> Layer | None:

@@ -26,6 +26,7 @@ class Adam(Optimiser):
 
     moment_names: ClassVar[tuple[str, ...]] = ("m", "v")
     shares: ClassVar[tuple[str, ...]] = ("beta1", "beta2")
+    positive: ClassVar[tuple[str, ...]] = (*Optimiser.positive, "eps")  # 0 / 0 where there is no gradient
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         # The two corrections are numbers, so they are taken out of the vectors.

@@ -28,7 +28,8 @@ class Optimiser:
     max_weight: limit every parameter to [-c, c] after the update, which keeps the critic of a WGAN Lipschitz
     (Arjovsky et al. 2017, Algorithm 1).
 
-    Raises ValueError for numbers with which a rule would not descend.
+    Raises ValueError for numbers that no rule can use: negative or not finite, 1 or more for a running average, 0 where
+    it would divide by it.
     """
 
     weight_decay: float = 0.0

@@ -23,6 +23,7 @@ class RMSprop(Optimiser):
 
     moment_names: ClassVar[tuple[str, ...]] = ("v",)
     shares: ClassVar[tuple[str, ...]] = ("rho",)
+    positive: ClassVar[tuple[str, ...]] = (*Optimiser.positive, "eps")  # 0 / 0 where there is no gradient
 
     def coefficients(self, t: int) -> tuple[float, ...]:
         return (at(self.lr, t),)

@@ -256,6 +256,19 @@ def test_nothing_in_between_is_computed_in_double_precision(case, train, strict)
             setting.layer.update_statistics(setting.theta, cache)
 
 
+@every_layer
+def test_a_batch_that_was_not_measured_moves_no_statistics(case, device):
+    setting = Setting(case, device)
+    _, cache = setting.forward(train=False)
+    before = setting.theta.flat.copy()
+    if setting.case.statistics:
+        with pytest.raises(ValueError, match="train=False"):
+            setting.layer.update_statistics(setting.theta, cache)
+    else:
+        setting.layer.update_statistics(setting.theta, cache)
+    assert_equal([setting.theta.flat], [before])
+
+
 # What is changed and what is not ------------------------------------------------------------------------
 
 
