@@ -26,7 +26,7 @@ class Options:
     toy: tyro.conf.Positional[Name] = "gaussian-1d"
     """gaussian-1d (the figure of the 2014 paper), ring (8 Gaussians), grid (25 Gaussians) or swiss-roll"""
     setting: Literal["a", "b", "pacgan"] | None = None
-    """published constants. Of gaussian-1d: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5) with Adam. Of ring and
+    """published constants. Of gaussian-1d: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5^2) with Adam. Of ring and
     grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds"""
     steps: int | None = None
     """rounds; without it the toy's own number"""

@@ -80,8 +80,8 @@ def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:
 def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
-    A loss of 100 nats means a probability of e^-100, which float32 cannot even hold. The usual update is about a
-    thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
+    A loss of 100 nats means a probability of e^-100, of which float32 holds a digit or two at most. The usual update is
+    about a thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
     gradient has been followed far beyond where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
     """
     remedies = ("lower the learning rates", "lower the momentum")

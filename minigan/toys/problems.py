@@ -116,9 +116,9 @@ def _gaussian_a() -> Toy:
 
 
 def _gaussian_b() -> Toy:
-    """N(4, 0.5); G has 4 softplus units, D two layers of 8 rectifiers."""
+    """N(4, 0.5^2); G has 4 softplus units, D two layers of 8 rectifiers."""
     return Toy(
-        about="N(4, 0.5); G with 4 softplus units, D with 8 and 8 rectifiers, Adam",
+        about="N(4, 0.5^2); G with 4 softplus units, D with 8 and 8 rectifiers, Adam",
         dimensions=1, real=partial(normal_samples, mean=4.0, std=0.5),
         latent=1, latents=partial(stratified, reach=8.0),
         generator=_network((4,), Softplus(), 1, std=1.0),
