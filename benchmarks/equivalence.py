@@ -33,17 +33,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tyro
 
-from benchmarks.layers import Task, drawing, tasks
+from benchmarks.operations import Task, drawing, tasks
 from benchmarks.report import Output, Report, table, without_outputs
 from benchmarks.rounds import chosen, digits, not_captured, start
 from minigan import cli, nn
-from minigan.backend import CPU, Device, GPUUnavailable, select_device, to_host
+from minigan.backend import CPU, Device, GPUUnavailable, array_module, select_device, to_host
 from minigan.errors import UsageError
 from minigan.games import OwnRound
 from minigan.games.player import Player
+from minigan.nn.params import Grads, Views
 from minigan.recipes import Recipe
 from minigan.runs.blas import compute
 from minigan.runs.captured import WARM_UP
+from minigan.typing import Array, Rng, Shape
 
 TF32 = "CUPY_TF32"  # CuPy reads it before its first product in float32, and never again
 Precision = Literal["float64", "float32", "TF32"]
@@ -71,6 +73,8 @@ class Options(Output):
     """NAME=VALUE: other constants of the recipes, such as width=16"""
     threads: int = 1
     """threads that compute on the CPU"""
+    without_cpu: bool = False
+    """on a GPU: compare its sides alone with the reference"""
 
     def __post_init__(self) -> None:
         if self.rounds <= WARM_UP:  # the first rounds are not captured
@@ -114,7 +118,7 @@ def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m benchmarks.equivalence", description=__doc__ or "")
     recipes = chosen(options.recipes, options.set, options.batch_size)
     report = Report("equivalence", argv, options, timed=False)
-    reference, *others = sides(options.threads)
+    reference, *others = sides(options.threads, options.without_cpu)
     rows = [row for found in compare(recipes, reference, others, options.rounds) for row in found]
     if any(side.device.xp is not np for side in others) and not is_tf32():
         rows += in_tf32(argv)
@@ -122,9 +126,10 @@ def main(argv: list[str]) -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def sides(threads: int) -> list[Side]:
-    """The reference, and what there is to compare with it; with TF32 switched on, that alone."""
-
+def sides(threads: int, without_cpu: bool = False) -> list[Side]:
+    """The reference, and what there is to compare with it; with TF32 switched on, that alone. Raises UsageError if that
+    is nothing.
+    """
     plain, fast = partial(compute, "plain", threads, 0), partial(compute, "fast", threads, 0)
     reference = Side("plain float64", CPU, plain, "float64")
     others = [
@@ -134,11 +139,14 @@ def sides(threads: int) -> list[Side]:
     ]
     try:
         gpu = select_device("gpu")
-    except GPUUnavailable:
+    except GPUUnavailable as err:
+        if without_cpu:
+            raise UsageError(f"--without-cpu leaves nothing to compare: {err}") from err
         return [reference, *others]
     if is_tf32():
         return [reference, *on_gpu(gpu, fast, "TF32")]
-    return [reference, *others, *on_gpu(gpu, fast, "float64"), *on_gpu(gpu, fast, "float32")]
+    there = [*on_gpu(gpu, fast, "float64"), *on_gpu(gpu, fast, "float32")]
+    return [reference, *there] if without_cpu else [reference, *others, *there]
 
 
 def on_gpu(gpu: Device, fast: Kernels, precision: Precision) -> list[Side]:
@@ -262,10 +270,28 @@ def weights(state: Any) -> np.ndarray:
 
 
 def smoothed(layer: nn.Layer) -> nn.Layer:
-    """The network with tanh in the place of rectifiers; it has the same parameters. Maxout stays as it is."""
+    """The network with tanh in the place of rectifiers, and of maxout's largest pieces; it has the same parameters."""
     if isinstance(layer, nn.Sequential):
         return nn.Sequential(*map(smoothed, layer.layers))
+    if isinstance(layer, nn.Maxout):
+        return nn.Sequential(Mean(layer.pieces), nn.Tanh())
     return nn.Tanh() if isinstance(layer, nn.ReLU | nn.LeakyReLU) else layer
+
+
+@dataclass(frozen=True)
+class Mean(nn.Layer):
+    """The mean of the pieces in the place of the largest."""
+
+    pieces: int
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return (in_shape[0] // self.pieces,)
+
+    def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, None]:
+        return x.reshape(len(x), -1, self.pieces).mean(axis=2), None
+
+    def backward(self, theta: Views, dy: Array, cache: Any, grads: Grads, *, need_dx: bool = True) -> Array:
+        return array_module(dy).repeat(dy / self.pieces, self.pieces, axis=1) if need_dx else None
 
 
 def distance(y: np.ndarray, r: np.ndarray) -> float:

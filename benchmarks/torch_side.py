@@ -7,7 +7,7 @@ logits, D's parameters without gradients in G's step, fused updates, no graph of
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from minigan.recipes import Recipe, ToolboxMLP
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
 
+TRIAL = 10  # rounds in each layout of images, to see which is the faster one
 UNIFORM = {"mlp-2014": math.sqrt(3), "dcgan-28": 1.0}  # z is U(-a, a) there; else N(0, 1)
 
 
@@ -38,6 +39,11 @@ class Variant:
 
     tuned: bool
     compiled: bool = False
+    channels_last: bool = True  # where it is tuned
+
+    @property
+    def layout(self) -> str:
+        return "channels last" if self.tuned and self.channels_last else "channels first"
 
 
 VARIANTS = {"published": Variant(False), "tuned": Variant(True), "compiled": Variant(True, compiled=True)}
@@ -88,7 +94,9 @@ class Drawn:
         self._pixels = pixels.to(device)
 
     def real(self, k: int) -> Tensor:
-        indices = torch.from_numpy(self._batches.indices(self._number)).to(self._device)
+        indices = torch.from_numpy(self._batches.indices(self._number))
+        if self._device.type == "cuda":  # without page-locked memory the host would wait for the GPU in each round
+            indices = indices.pin_memory().to(self._device, non_blocking=True)
         self._number += 1
         x = self._pixels[indices].to(torch.float32)
         x.mul_((self._recipe.high - self._recipe.low) / 255).add_(self._recipe.low)
@@ -123,7 +131,7 @@ class TorchMatch:
     ) -> None:
         state = start(recipe, images, CPU, precision).state
         self.g, self.d = (net_of(player).to(device) for player in (state.g, state.d))
-        if variant.tuned:
+        if variant.tuned and variant.channels_last:
             channels_last(self.g, self.d)
         self._rule_g, self._rule_d = (
             Rule(player.optimiser, net.parameters(), variant.tuned)
@@ -253,7 +261,7 @@ class TorchSide:
     def first_losses(self) -> list[float]:
         """Losses of D and G in the first rounds, on minigan's batches and without dropout."""
         recipe = without_dropout(self._recipe)
-        match = self._match(recipe)
+        match = self._match(recipe, self._variant)
         images = recipe.training_part(self._images)
         real = feed(images, Batches(len(images), recipe.batch_size, SEED), CPU)
         losses: list[float] = []
@@ -264,14 +272,23 @@ class TorchSide:
 
     @cached_property
     def _play(self) -> Callable[[], object]:
-        match = self._match(self._recipe)
-        source = Drawn(self._recipe, self._images, self._device, self._variant.tuned)
+        """Rounds as they are timed; of eager ones on a GPU, those in the layout that is the faster one there."""
+        if self._device.type == "cuda" and not self._variant.compiled:
+            ways = [replace(self._variant, channels_last=last) for last in (True, False)]
+            trials = {way: seconds_a_round(self._rounds(way), TRIAL, self._synchronize) for way in ways}
+            self._variant = min(trials, key=lambda way: trials[way])
+        return self._rounds(self._variant)
+
+    def _rounds(self, variant: Variant) -> Callable[[], object]:
+        match = self._match(self._recipe, variant)
+        last = variant.tuned and variant.channels_last
+        source = Drawn(self._recipe, self._images, self._device, last)
         return lambda: match.play(source)
 
-    def _match(self, recipe: Recipe) -> "TorchMatch | ToolboxMatch":
+    def _match(self, recipe: Recipe, variant: Variant) -> "TorchMatch | ToolboxMatch":
         if isinstance(recipe, ToolboxMLP):
-            return ToolboxMatch(recipe, self._images, self._variant.tuned)
-        return TorchMatch(recipe, self._images, self._variant, self._device)
+            return ToolboxMatch(recipe, self._images, variant.tuned)
+        return TorchMatch(recipe, self._images, variant, self._device)
 
     def seconds_a_round(self, rounds: int) -> float:
         return seconds_a_round(self._play, rounds, self._synchronize)
@@ -285,4 +302,5 @@ class TorchSide:
         what = f"PyTorch {torch.__version__} x{torch.get_num_threads()}"
         if self._device.type == "cuda":
             what = f"PyTorch {torch.__version__} on {torch.cuda.get_device_name(self._device)}, TF32 {self._tf32}"
+            what += f", {self._variant.layout}"
         return {"computed_by": what, "precision": "float32", "largest_bytes": largest()}

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from minigan.backend import CPU, Device, GPUUnavailable, select_device
 from minigan.kernels import loops
+from tests.strict_kernels import compiler
 
 # No deadlines: the machine may be busy. The same examples in each run, so that a red run can be repeated.
 settings.register_profile(
@@ -28,6 +29,15 @@ if loops.COMPILED:
 
     assert (compiled.LANES, compiled.UNROLLED) == (16, 64)
     compiled.LANES, compiled.UNROLLED = 2, 9
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What carries `emulated` is skipped without g++, but for tests that a real GPU is for."""
+    if compiler() is not None:
+        return
+    for item in items:
+        if item.get_closest_marker("emulated") and not item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no g++, which stands in for the compiler of CUDA sources"))
 
 
 def pytest_collection_finish() -> None:

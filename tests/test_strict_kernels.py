@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests import strict_cupy
-from tests.strict_kernels import BadLaunch, CompileError, compiler, merged
+from tests.strict_kernels import BadLaunch, CompileError, merged
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 xp = strict_cupy.MODULE
 
 SOURCE = """

@@ -1,7 +1,9 @@
 """What a toy has learnt, drawn: the figure of the 2014 paper for one dimension, a map of D for two."""
 
 import io
+import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +24,7 @@ GREEN, BLUE, RED, GREY = "tab:green", "tab:blue", "tab:red", "0.55"
 
 
 def stages(toy: Toy, views: Sequence[View]) -> bytes:
-    """A PNG of some views side by side."""
+    """A PNG of some views, in rows."""
     return _render(toy, views, dpi=110)
 
 
@@ -38,7 +40,8 @@ def animation_frames(toy: Toy, views: Sequence[View], held: int = 15) -> np.ndar
 def _render(toy: Toy, views: Sequence[View], dpi: int) -> bytes:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(views), 4.6), layout="constrained")
+    rows, columns = _grid(len(views))
+    figure = Figure(figsize=(4.2 * columns, 4.2 * rows + 0.4), layout="constrained")
     if toy.dimensions == 1:
         _draw_line(figure, toy, views)
     else:
@@ -50,12 +53,16 @@ def _render(toy: Toy, views: Sequence[View], dpi: int) -> bytes:
 
 def _draw_line(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
     """Above: densities, D, D*, and where the gradient pushes samples; below: from z to x = G(z)."""
-    rows = figure.subplots(2, len(views), squeeze=False, height_ratios=(3, 1))
-    for (above, below), view in zip(rows.T, views, strict=True):
+    rows, columns = _grid(len(views))
+    lines = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(3, 1) * rows)
+    for above, below, view in zip_longest(lines[::2].flat, lines[1::2].flat, views):
+        if view is None:  # the last row is not full
+            above.axis("off"), below.axis("off")
+            continue
         _draw_densities(above, toy, view)
         _draw_mapping(below, toy, view)
         above.set_title(f"after {view.step} rounds", fontsize=10)
-    _explain(figure, rows[0, 0], columns=5 if len(views) > 1 else 3)
+    _explain(figure, lines[0, 0], columns=5 if len(views) > 1 else 3)
 
 
 def _draw_densities(axes: "Axes", toy: Toy, view: View) -> None:
@@ -95,8 +102,11 @@ def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
     """D as colour, data as grey points, samples as green ones, each with its arrow."""
     real = toy.real(np.random.default_rng(0), REAL)
     extent = (-toy.window, toy.window, -toy.window, toy.window)
-    row = figure.subplots(1, len(views), squeeze=False)[0]
-    for axes, view in zip(row, views, strict=True):
+    places = figure.subplots(*_grid(len(views)), squeeze=False)
+    for axes, view in zip_longest(places.flat, views):
+        if view is None:
+            axes.axis("off")
+            continue
         surface = view.d.reshape(SURFACE, SURFACE)
         image = axes.imshow(surface, extent=extent, origin="lower", cmap="RdBu", vmin=0, vmax=1, alpha=0.6)
         axes.scatter(*real.T, s=2, color="0.25", linewidths=0, label="data")
@@ -111,8 +121,14 @@ def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
         axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
         axes.set_title(f"after {view.step} rounds", fontsize=10)
         axes.tick_params(labelsize=8)
-    _explain(figure, row[0], columns=3)
-    figure.colorbar(image, ax=row, shrink=0.6, label="$D(x)$", location="right", pad=0.02)
+    _explain(figure, places[0, 0], columns=3)
+    figure.colorbar(image, ax=places, shrink=0.6, label="$D(x)$", location="right", pad=0.02)
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Rows and columns for so many pictures: up to three side by side, more in as many rows as columns."""
+    columns = count if count < 4 else math.ceil(math.sqrt(count))
+    return math.ceil(count / columns), columns
 
 
 def _explain(figure: "Figure", axes: "Axes", columns: int) -> None:

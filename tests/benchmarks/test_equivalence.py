@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 
 from benchmarks import equivalence
-from benchmarks.equivalence import Row, cosine, distance, last_places, sides, smoothed
+from benchmarks.equivalence import Mean, Row, cosine, distance, last_places, sides, smoothed
 from minigan import nn, ops
+from minigan.backend import GPUUnavailable
+from minigan.errors import UsageError
+from minigan.gradcheck import TOLERANCE, check_layer
 from tests import strict_graph
+
+WAYS = ("CuPy", "fused", "captured")
 
 SMALL = ["dcgan-28", "mlp-mnist", "--batch-size", "4", "--rounds", "3",
          "--set", "width=4", "width_d=3", "units=16", "hidden_g=8,8", "hidden_d=8,8", "latent=5"]  # fmt: skip
@@ -168,11 +173,31 @@ def test_measures_of_difference() -> None:
     assert last_places(y, r) == 0.5
 
 
+@pytest.mark.usefixtures("strict")
+def test_the_cpu_is_left_out_on_request_but_for_the_reference() -> None:
+    names = [side.name for side in sides(1, without_cpu=True)]
+    assert names == ["plain float64", *(f"{way} {of}" for of in ("float64", "float32") for way in WAYS)]
+
+
+def test_without_a_gpu_and_without_the_cpu_there_is_nothing_to_compare(monkeypatch) -> None:
+    def none(_: str) -> None:
+        raise GPUUnavailable("no GPU")
+
+    monkeypatch.setattr(equivalence, "select_device", none)
+    with pytest.raises(UsageError, match="nothing to compare: no GPU"):
+        sides(1, without_cpu=True)
+
+
 def test_smooth_networks_have_the_same_parameters_and_no_rectifiers() -> None:
     net = nn.Sequential(nn.Dense(3), nn.ReLU(), nn.Sequential(nn.Dense(4), nn.LeakyReLU(0.2), nn.Maxout(2)))
     smooth = smoothed(net)
     assert smooth.param_shapes((2,)) == net.param_shapes((2,))
-    assert repr(smooth) == repr(net).replace("ReLU()", "Tanh()").replace("LeakyReLU(slope=0.2)", "Tanh()")
+    same = repr(net).replace("ReLU()", "Tanh()").replace("LeakyReLU(slope=0.2)", "Tanh()")
+    assert repr(smooth) == same.replace("Maxout(pieces=2)", "Sequential(Mean(pieces=2), Tanh())")
+
+
+def test_the_gradient_of_the_mean_of_pieces_is_right() -> None:
+    assert max(row.error for row in check_layer(Mean(3), (6,))) <= TOLERANCE
 
 
 def test_impossible_numbers_are_refused() -> None:

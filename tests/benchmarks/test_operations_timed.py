@@ -6,24 +6,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from benchmarks import layers
-from benchmarks.layers import (
-    ON_GPU,
-    TOLERANCE,
-    best_of,
-    contexts,
-    drawing,
-    first_array,
-    limits_of,
-    measure,
-    tasks,
-    update,
-)
+from benchmarks import layers, timing
+from benchmarks.layers import ON_GPU, best_of, contexts, first_array, limits_of, measure
+from benchmarks.operations import TOLERANCE, drawing, tasks, update
 from benchmarks.rounds import chosen
 from minigan import ops
-from minigan.backend import CPU
+from minigan.backend import GPUUnavailable
 from minigan.cuda import cublas, launch
-from minigan.errors import UserError
+from minigan.errors import UsageError, UserError
 from minigan.optim import Adam
 from minigan.recipes.cost import cost
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
@@ -37,10 +27,11 @@ PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "den
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "ENOUGH", 1e-4)
+    monkeypatch.setattr(timing, "ENOUGH", 1e-4)
+    monkeypatch.setattr(timing, "IN_A_GRAPH", 2)
     monkeypatch.setattr(layers, "SETTLE", 0.0)
-    monkeypatch.setattr(layers, "LARGE", 1 << 16)
-    monkeypatch.setattr(layers, "SQUARES", (64,))
+    monkeypatch.setattr(layers, "COPIED", (1 << 16,))
+    monkeypatch.setattr(layers, "SIDES", (64,))
 
 
 def test_all_primitives_are_there_and_each_case_once() -> None:
@@ -71,8 +62,8 @@ def test_they_compute_the_same_everywhere(name, settings, strict) -> None:
     assert list(places) == ["plain", "fast", "CuPy", "fused"]
     for task in tasks(chosen([name], settings, 8)):  # of two samples BatchNorm's gradient is nearly 0
         assert [len(times) for times in measure(task, places, 2).values()] == [2, 2, 2, 2]
-        for kernels in (places[name][1] for name in ON_GPU):
-            with kernels():
+        for name in ON_GPU:
+            with places[name].kernels():
                 call = task.prepare(drawing(strict))
                 with forbid_synchronisation(), forbid_dtype("float64"):
                     call()
@@ -82,7 +73,7 @@ def test_places_on_a_gpu_compute_differently(strict) -> None:
     """Products by CuPy's cuBLAS or by our own calls of it."""
     places, used = contexts(1), {}
     for name in ON_GPU:
-        with places[name][1](), patch.object(cublas, "_launch") as launch:
+        with places[name].kernels(), patch.object(cublas, "_launch") as launch:
             ops.dense(strict.put(np.ones((2, 3), np.float32)), strict.put(np.ones((3, 4), np.float32)))
         used[name] = launch.called
     assert used == {"CuPy": False, "fused": True}
@@ -99,6 +90,46 @@ def test_both_ways_of_a_convolution_in_tf32_are_timed(strict, capsys, monkeypatc
     told = capsys.readouterr().out
     assert all(word in told for word in ("fused: ms", "bands: ms", "looked up: ms", "conv2d_weight_grad", "TF32"))
     assert "batchnorm" not in told
+
+
+def test_a_gpu_plays_fused_kernels_from_a_graph_and_the_host_starts_plain_operations(strict) -> None:
+    """Twice to warm up and once for each call in the graph; after that nothing but launches of it."""
+    places, calls = contexts(1), []
+    x = strict.put(np.ones((2, 3), np.float32))
+
+    def call() -> None:
+        calls.append(ops.relu(x))
+
+    for name, first, more in [("fused", 2 + timing.IN_A_GRAPH, 0), ("CuPy", 2, 1)]:
+        calls.clear()
+        with places[name].kernels():
+            run = timing.timer(call, places[name])
+            assert len(calls) == first
+            assert run() > 0
+        assert (len(calls) > first) == bool(more)
+
+
+def test_a_call_that_cannot_be_captured_ends_the_capture(strict) -> None:
+    place = contexts(1)["fused"]
+    with pytest.raises(RuntimeError):
+        timing.timer(lambda: strict.put(np.ones(3)).get(), place)
+    with place.stream:
+        assert not place.stream.is_capturing()
+
+
+@pytest.mark.parametrize("words", [["--without-cpu"], ["--tf32"]])
+def test_without_a_gpu_and_without_the_cpu_there_is_nothing_to_time(words, monkeypatch) -> None:
+    def none(_: str) -> None:
+        raise GPUUnavailable("no GPU")
+
+    monkeypatch.setattr(layers, "select_device", none)
+    with pytest.raises(UsageError, match="no GPU"):
+        layers.main([*SMALL, *words])
+
+
+@pytest.mark.usefixtures("strict")
+def test_the_cpu_is_left_out_on_request() -> None:
+    assert list(contexts(1, without_cpu=True)) == list(ON_GPU)
 
 
 def test_the_limit_is_the_better_of_both_kernels_of_a_processor() -> None:
@@ -135,7 +166,7 @@ def test_of_a_result_with_a_cache_the_result_is_compared() -> None:
 
 
 def test_limits_are_of_products_and_copies() -> None:
-    limits = limits_of(CPU, contexts(1)["plain"][1], 1)
+    limits = limits_of(contexts(1)["plain"], 1)
     assert limits.keys() == {"gflops", "gbytes"}
     assert min(limits.values()) > 0
 

@@ -14,6 +14,8 @@ def library() -> ctypes.CDLL | None:
     """Of a package, or of a CUDA that is installed; None without one."""
     for name in _names():
         try:
+            for needed in Path(name).parent.glob("libnvrtc-builtins.so.*"):  # which it looks for by its name alone
+                ctypes.CDLL(str(needed), ctypes.RTLD_GLOBAL)
             return ctypes.CDLL(name)
         except OSError:
             continue

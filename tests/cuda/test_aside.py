@@ -20,9 +20,8 @@ from tests.cuda.test_fused_rounds import RECIPES
 from tests.planted_bugs import Bug, planted
 from tests.runs.test_captured import play, players, same
 from tests.strict_graph import CUDARuntimeError
-from tests.strict_kernels import compiler
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 
 def add_to_weights(xp, x, dy):

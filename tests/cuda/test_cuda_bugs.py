@@ -16,9 +16,9 @@ from tests.cuda.test_fused_updates import RULES, after_updates, arrays
 from tests.cuda.test_pcg64 import agree, drops, parts_agree
 from tests.kernels.twins import ALL_TWINS, draw, errors
 from tests.strategies import error
-from tests.strict_kernels import BadLaunch, compiler
+from tests.strict_kernels import BadLaunch
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 
 class Bug(NamedTuple):

@@ -15,9 +15,8 @@ from tests import strict_cupy
 from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
 from tests.kernels.twins import ALL_TWINS, OF_GENERATORS, draw, errors, misshapen, outcome
 from tests.strategies import normal, seeds
-from tests.strict_kernels import compiler
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 TWINS = sorted(ops._twins_in("cuda", ops.GPU_ROOMS).keys() - OF_GENERATORS)
 every_twin = pytest.mark.parametrize("name", TWINS)

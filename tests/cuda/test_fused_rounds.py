@@ -11,9 +11,8 @@ from tests import strict_graph
 from tests.runs.test_captured import play, players
 from tests.strategies import error
 from tests.strict_cupy import forbid_dtype
-from tests.strict_kernels import compiler
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 RECIPES = {
     "mlp-mnist": MLPMnist(batch_size=4, latent=3, hidden_g=(8,), hidden_d=(8,), average=0.9),

@@ -9,9 +9,8 @@ from minigan.optim import SGD
 from tests.cuda.gpu import fast_gpu, small_launches
 from tests.optim.updates import LR, RULES, Backwards, after_updates
 from tests.strategies import normal
-from tests.strict_kernels import compiler
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 

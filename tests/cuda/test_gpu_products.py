@@ -24,9 +24,9 @@ from tests.kernels.test_fast_training import BOUND, BOUND_OF_BIASES, RECIPES, we
 from tests.kernels.twins import draw, errors, plain_float64
 from tests.planted_bugs import Bug, planted
 from tests.strategies import assert_agrees, convolutions, many_examples, normal, seeds, windows
-from tests.strict_kernels import BadLaunch, compiler
+from tests.strict_kernels import BadLaunch
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 NAMES = [
     "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "conv2d_bias_grad",

@@ -14,9 +14,8 @@ from tests.kernels.twins import ALL_TWINS, draw, errors
 from tests.planted_bugs import Bug, planted
 from tests.runs.test_captured import RECIPES, players
 from tests.strategies import normal
-from tests.strict_kernels import compiler
 
-compiled = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+compiled = pytest.mark.emulated
 
 shapes = st.lists(st.integers(0, 4), min_size=1, max_size=4).map(tuple)
 lies = st.sampled_from(["C", "Fortran", "every other", "backwards", "batch last", "rows first"])

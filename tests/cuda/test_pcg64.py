@@ -12,9 +12,8 @@ from minigan.randomness import parted, state_words
 from tests.cuda.gpu import fast_gpu, small_launches
 from tests.strategies import normal, seeds
 from tests.strict_cupy import counting
-from tests.strict_kernels import compiler
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="no g++, which stands in for the compiler of CUDA sources")
+pytestmark = pytest.mark.emulated
 
 SIZES = st.lists(st.integers(0, 70), max_size=5)
 
