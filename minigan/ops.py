@@ -4,7 +4,8 @@ Behind each name stands the plain version, the one to study. Within ``with fast_
 have a faster twin, tested against the plain one: in kernels/ for NumPy's arrays, in cuda/ for those of a GPU.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial, wraps
 from importlib import import_module
@@ -66,6 +67,7 @@ Twins = dict[str, Callable[..., Any]]
 _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
+NUMBERS = frozenset({np.dtype(np.float32), np.dtype(np.float64), None})  # what twins know; a generator has no dtype
 HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
 GPU_ROOMS = ("aside", "batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
 
@@ -77,13 +79,23 @@ def _twins_for(first: Any) -> Twins:
     return _gpu_twins
 
 
-def _door(plain: Operation) -> Operation:
-    """The operation; its twin for arrays of that kind, if one is in use that does not answer NotImplemented."""
+def with_twins(array: Array) -> bool:
+    """Whether fast kernels are in use for arrays of this kind."""
+    return bool(_twins_for(array))
+
+
+def _door(plain: Operation, known: Container[np.dtype | None] = NUMBERS) -> Operation:
+    """The operation; its twin for arrays of that kind, if one is in use that does not answer NotImplemented.
+
+    Of numbers that the twin does not know, such as integers, the plain operation makes what NumPy makes.
+    """
     WITH_TWINS.append(plain.__name__)
 
     @wraps(plain)
     def call(first: Any, *others: Any, **options: Any) -> Any:
         twin = _twins_for(first).get(plain.__name__)
+        if twin is not None and getattr(first, "dtype", None) not in known:
+            twin = None
         result = NotImplemented if twin is None else twin(first, *others, **options)
         return plain(first, *others, **options) if result is NotImplemented else result
 
@@ -209,7 +221,7 @@ def concatenate(first: Array, second: Array) -> Array:
     return array_module(first, second).concatenate([first, second])
 
 
-@_door
+@partial(_door, known={np.dtype(np.uint8)})
 def scaled_pixels(pixels: Array, chosen: Array | None, scale: float, shift: float, dtype: np.dtype) -> Array:
     """The chosen ones (N,), or all, of some images (M, ...), as numbers scale pixel + shift: (N, ...)."""
     pixels = pixels if chosen is None else pixels[chosen]
@@ -232,10 +244,35 @@ def fast_kernels(threads: int) -> Iterator[None]:
     """Use the faster twins, on so many threads with BLAS on one in each of them; everywhere in the process.
 
     Those of a GPU are used if one has been selected before (`minigan.backend.select_device`). Raises ValueError
-    for fewer threads than one.
+    for fewer threads than one, and RuntimeError while another thread is in such a block: enter it once, and let threads
+    that compute side by side begin and end within.
     """
     if threads < 1:
         raise ValueError(f"fast kernels need at least one thread, got {threads}")
+    with _one_thread(), _twins_in_use(threads):
+        yield
+
+
+_entered: list[int] = []  # the thread that is in a block, once for each that it is in
+_entering = threading.Lock()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Blocks of two threads would not end in the order in which they began, and leave what the other one has set."""
+    with _entering:
+        if _entered and _entered[-1] != threading.get_ident():
+            raise RuntimeError("another thread uses fast kernels: enter the block once, and start threads in it")
+        _entered.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _entering:
+            _entered.pop()
+
+
+@contextmanager
+def _twins_in_use(threads: int) -> Iterator[None]:
     from minigan.kernels import kept, memory, subnormals, workers  # not before: compiled loops take time to load
 
     before, threads_before = (dict(_host_twins), dict(_gpu_twins)), workers.threads()

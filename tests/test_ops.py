@@ -1,6 +1,7 @@
 """The door: every name with a fast twin gives what the plain version gives, however arrays lie, on any threads."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import numpy as np
@@ -322,6 +323,45 @@ def test_without_a_place_for_compiled_code_the_loops_are_numpys(monkeypatch):
 
     monkeypatch.setattr(module, "import_module", refuse)
     assert module.choose().__name__ == "minigan.kernels.blocks"
+
+
+def test_a_second_thread_cannot_enter_and_threads_within_compute_the_same():
+    x, w = normal(0, 40, 30).astype(np.float32), normal(1, 30, 20).astype(np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        with ops.fast_kernels(2):
+            ys = list(pool.map(lambda _: ops.dense(x, w)[0], range(8)))
+            with pytest.raises(RuntimeError, match="another thread uses fast kernels"):
+                pool.submit(ops.fast_kernels(1).__enter__).result()
+            assert ops.kernels_in_use().endswith("x2")
+        assert all(np.array_equal(y, ys[0]) for y in ys)
+        assert ops.kernels_in_use() == "plain kernels"
+        assert pool.submit(kernels_within).result().endswith("x1")
+
+
+def kernels_within() -> str:
+    with ops.fast_kernels(1):
+        return ops.kernels_in_use()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.uint8, ">f4"])
+def test_of_numbers_that_twins_do_not_know_fast_is_plain(dtype):
+    x = np.array([[-3, 5, -4], [2, 0, 1]]).astype(dtype)
+    calls = [
+        lambda: ops.leaky_relu(x, 0.2)[0], lambda: ops.dropout(x, x > 0, 1 / 0.6)[0], lambda: ops.tanh(x)[0],
+        lambda: ops.batchnorm(x, np.ones(3), np.zeros(3), 0.1)[0], lambda: ops.dense(x, np.ones((3, 2)))[0],
+    ]  # fmt: skip
+    for call in calls:
+        expected = call()
+        with ops.fast_kernels(1):
+            found = call()
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+
+
+def test_a_single_vector_is_no_batch_of_rows():
+    x, w = normal(0, 4).astype(np.float32), normal(1, 4, 3).astype(np.float32)
+    with ops.fast_kernels(1):
+        assert ops.dense(x, w)[0].shape == (3,)
 
 
 def test_no_threads_compute_nothing():

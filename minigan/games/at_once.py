@@ -19,7 +19,8 @@ from minigan.typing import Array
 def discriminator_step_at_once(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
     """`discriminator_step` with both batches in one array: the same update, up to rounding.
 
-    Unequal ones go apart, and so do all where D mixes samples in a way of its own, or processes share the batches.
+    Unequal ones go apart, and so do all where D mixes or measures samples in a way of its own, or processes share the
+    batches.
     """
     if len(real) != len(fake) or d.team.size > 1 or not takes_parts(d.net):
         return discriminator_step(loss, d, real, fake, rng)
@@ -33,9 +34,9 @@ def simultaneous_step_at_once(
     """`simultaneous_step` with both batches in one array: the same updates, up to rounding.
 
     One way back through D gives its own gradients, and what reaches the generated samples (GANLoss.both). Unequal
-    batches go apart, and so do all where D mixes samples, or processes share the batches.
+    batches go apart, and so do all where D mixes or measures samples, or processes share the batches.
     """
-    if len(real) != len(z) or d.team.size > 1 or d.net.mixes_samples:
+    if len(real) != len(z) or d.team.size > 1 or d.net.mixes_samples or d.net.measures_batches:
         return simultaneous_step(loss, g, d, real, z, rng)
     fake, cache_g = generate(g, z, rng)
     net, rng = _for_both(d, real, fake, rng)

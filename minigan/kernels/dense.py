@@ -11,6 +11,8 @@ PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, DenseCache]:
     """See `minigan.functional.dense.dense`."""
+    if x.ndim != 2:
+        return NotImplemented
     if b is not None:
         expect_shape("b", b, w.shape[1:])
     y = np.empty((len(x), w.shape[1]), x.dtype)

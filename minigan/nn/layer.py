@@ -37,6 +37,11 @@ class Layer:
         """Whether in training the output for one sample depends on the others in the batch."""
         return False
 
+    @property
+    def measures_batches(self) -> bool:
+        """Whether it has statistics that `update_statistics` moves: by two batches otherwise than by one of both."""
+        return type(self).update_statistics is not Layer.update_statistics
+
     def out_shape(self, in_shape: Shape) -> Shape:
         """Shape of one output sample. Raises ShapeError if the layer cannot take `in_shape`."""
         return in_shape

@@ -69,7 +69,8 @@ Grads: TypeAlias = Views | None
 class Params(Views):
     """One flat vector, its views, and a version that tells when it changed.
 
-    Attributes: flat (P + S,), P trainable numbers and then S statistics; in_shape, the input of
+    Attributes: flat (P + S,), P trainable numbers and then S statistics, where ``theta.flat = loaded`` copies the
+    numbers into it; in_shape, the input of
     the network they belong to; version, raised by every optimiser update and every assignment to a
     view, ``theta["dense1.w"] = w`` or ``theta["dense1.w"] *= 2``. A network (`Sequential`) refuses caches of
     an older version in backward. What is written into `flat`, or into a view under another name
@@ -85,7 +86,7 @@ class Params(Views):
             raise ValueError(f"the views need {needed} numbers, the vector has {flat.size}")
         self.trainable_shapes, self.statistic_shapes = trainable, statistics
         self.in_shape = in_shape
-        self.flat = flat
+        self._flat = flat
         self.version = version
         views, start = {}, 0
         for name, shape in shapes.items():
@@ -93,6 +94,19 @@ class Params(Views):
             views[name] = flat[start:stop].reshape(shape)
             start = stop
         super().__init__(views, self)
+
+    @property
+    def flat(self) -> Array:
+        return self._flat
+
+    @flat.setter
+    def flat(self, numbers: Array) -> None:
+        """Another vector would leave the views behind. Raises ValueError if it has another shape."""
+        if numbers is not self._flat:  # after ``theta.flat *= 2`` it is
+            if numbers.shape != self._flat.shape:
+                raise ValueError(f"the vector has shape {self._flat.shape}, got {numbers.shape}")
+            self._flat[...] = numbers
+        self.version += 1
 
     @property
     def trainable_size(self) -> int:

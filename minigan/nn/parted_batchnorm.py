@@ -58,17 +58,17 @@ class PartedBatchNorm(BatchNorm):
 
 
 def takes_parts(net: Layer) -> bool:
-    """Whether `in_parts` knows a way for every layer that mixes samples."""
+    """Whether `in_parts` knows a way for every layer that mixes samples, or measures them."""
     if isinstance(net, Sequential):
         return all(map(takes_parts, net.layers))
-    return not net.mixes_samples or type(net) in (BatchNorm, PartedBatchNorm)
+    return type(net) in (BatchNorm, PartedBatchNorm) or not (net.mixes_samples or net.measures_batches)
 
 
 def in_parts(net: Layer, parts: int) -> Layer:
     """The network for so many batches in one array: it computes what it would for each alone, dropout aside.
 
     Each of them may have parts of its own already. Parameters keep their names. Raises ValueError where processes share
-    the batches, and for another layer that mixes samples.
+    the batches, and for another layer that mixes samples or measures them.
     """
     if isinstance(net, Sequential):
         return net.replaced(partial(in_parts, parts=parts))
@@ -77,7 +77,7 @@ def in_parts(net: Layer, parts: int) -> Layer:
     if isinstance(net, PartedBatchNorm):
         return replace(net, parts=parts * net.parts)
     if not takes_parts(net):
-        raise ValueError(f"a {type(net).__name__} mixes samples in a way of its own, also those of several batches")
+        raise ValueError(f"a {type(net).__name__} mixes or measures the samples of several batches in a way of its own")
     if isinstance(net, BatchNorm):
         return PartedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
     return net

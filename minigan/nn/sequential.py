@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan import ops
 from minigan.backend import array_module
 from minigan.nn.layer import Cache, Layer, ShapeError
 from minigan.nn.params import Grads, Params, Views
@@ -15,6 +16,7 @@ from minigan.typing import Array, Rng, Shape
 class SequentialCache(NamedTuple):
     owner: Params  # the parameters that forward used
     version: int  # their version at that time
+    kernels: bool  # whether fast kernels were in use, whose caches may be of other kinds
     steps: tuple[Cache, ...]  # one cache a step
     shapes: tuple[Shape, ...]  # of the whole batch: of what went into each step, and of what came out of the last one
 
@@ -59,6 +61,10 @@ class Sequential(Layer):
     def mixes_samples(self) -> bool:
         return any(layer.mixes_samples for layer in self.layers)
 
+    @property
+    def measures_batches(self) -> bool:
+        return any(layer.measures_batches for layer in self.layers)
+
     def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
         """(name, layer, input shape, output shape) of each layer, for one sample.
 
@@ -100,16 +106,17 @@ class Sequential(Layer):
         for (name, layer), label in zip(self.steps, self.labels, strict=True):
             try:
                 x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
-            except (ValueError, TypeError) as err:
+            except (ValueError, TypeError, KeyError) as err:
                 raise _naming(label, err) from err
             if x.dtype != dtype:  # and so would be everything after it
                 raise TypeError(f"layer {label} made {x.dtype} of {dtype}, as a NumPy number such as np.sqrt(2) does")
             caches.append(cache)
             shapes.append(x.shape)
-        return x, SequentialCache(theta.owner, theta.owner.version, tuple(caches), tuple(shapes))
+        fast = ops.with_twins(x)
+        return x, SequentialCache(theta.owner, theta.owner.version, fast, tuple(caches), tuple(shapes))
 
     def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
-        _check_cache(theta.owner, cache)
+        _check_cache(theta.owner, cache, ops.with_twins(dy))
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, grads)
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
@@ -118,7 +125,7 @@ class Sequential(Layer):
             scope, needed = None if grads is None else grads.scope(name), need_dx or index > lowest
             try:
                 dx = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=needed)
-            except (ValueError, TypeError) as err:
+            except (ValueError, TypeError, KeyError) as err:
                 raise _naming(self.labels[index], err) from err
             if needed:
                 _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
@@ -163,11 +170,11 @@ def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tup
     return tuple(steps), tuple(labels)
 
 
-def _naming(label: str, err: ValueError | TypeError) -> ValueError | TypeError:
-    """The error with the layer in front; classes derived from these two may take other arguments than a text."""
-    kinds = (ShapeError, TypeError, ValueError)
+def _naming(label: str, err: ValueError | TypeError | KeyError) -> ValueError | TypeError | KeyError:
+    """The error with the layer in front; classes derived from these may take other arguments than a text."""
+    kinds = (ShapeError, TypeError, ValueError, KeyError)
     kind = next(kind for kind in kinds if isinstance(err, kind))
-    return kind(f"layer {label}: {err}")
+    return kind(f"layer {label}: {err.args[0] if kind is KeyError and err.args else err}")
 
 
 def _is_ours(layer: Layer) -> bool:
@@ -200,8 +207,14 @@ def _check_backward(theta: Params, dy: Array, cache: SequentialCache, grads: Gra
         raise ShapeError(f"the network gave {cache.shapes[-1]}, so dy has that shape, got {dy.shape}")
     if dy.dtype != theta.flat.dtype:
         raise TypeError(f"the parameters are {theta.flat.dtype}, dy is {dy.dtype}: convert one of them")
-    if grads is not None and grads.owner is theta:
+    if grads is None:
+        return
+    if not isinstance(grads, Views):
+        raise TypeError(f"backward adds to gradients with names: give theta.gradients(), got {type(grads).__name__}")
+    if grads.owner is theta:
         raise ValueError("gradients would be added to the parameters themselves: give theta.gradients()")
+    if grads.owner.trainable_shapes != theta.trainable_shapes or grads.owner.flat.dtype != theta.flat.dtype:
+        raise ValueError("these are gradients of another network, or in another precision: give theta.gradients()")
 
 
 def _check_dx(label: str, dx: Array | None, shape: Shape, dtype: np.dtype) -> None:
@@ -213,7 +226,7 @@ def _check_dx(label: str, dx: Array | None, shape: Shape, dtype: np.dtype) -> No
         )
 
 
-def _check_cache(theta: Params, cache: SequentialCache) -> None:
+def _check_cache(theta: Params, cache: SequentialCache, fast: bool) -> None:
     if not isinstance(cache, SequentialCache):
         raise TypeError(f"backward takes the cache that forward returned, got {type(cache).__name__}")
     if cache.owner is not theta:
@@ -223,3 +236,5 @@ def _check_cache(theta: Params, cache: SequentialCache) -> None:
             f"this cache was made with parameters of version {cache.version}, they are now at version "
             f"{theta.version}: run forward again after an update"
         )
+    if cache.kernels != fast:
+        raise ValueError("forward and backward belong into one `with fast_kernels(...)`, or both outside of it")

@@ -37,12 +37,12 @@ class SharedBatchNorm(BatchNorm):
 def share_batchnorm(net: Layer, gather: ops.Gather) -> Layer:
     """The network with a SharedBatchNorm in place of each BatchNorm, under the same names.
 
-    Raises ValueError for other layers that mix samples, which know nothing of those of other processes.
+    Raises ValueError for other layers that mix samples or measure them, which know nothing of those of other processes.
     """
     if isinstance(net, Sequential):
         return net.replaced(partial(share_batchnorm, gather=gather))
     if type(net) is BatchNorm:
         return SharedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, gather=gather)
-    if net.mixes_samples:
+    if net.mixes_samples or net.measures_batches:
         raise ValueError(f"processes cannot share the batches of a {type(net).__name__}")
     return net

@@ -724,9 +724,39 @@ def test_where_d_mixes_samples_in_a_way_of_its_own_batches_go_apart(order):
         moved.append((g.theta.flat, d.theta.flat))
     for ours, theirs in zip(*moved, strict=True):
         assert np.array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="a Centred mixes samples in a way of its own"):
+    with pytest.raises(ValueError, match="a Centred mixes or measures the samples of several batches"):
         in_parts(d.net, 2)
     with pytest.raises(ValueError, match="processes cannot share the batches of a Centred"):
+        share_batchnorm(d.net, ALONE.gather)
+
+
+class Watched(Tanh):
+    """It looks at each sample by itself, and measures the batches."""
+
+    def statistic_shapes(self, in_shape):
+        return {"mean": in_shape}
+
+    def forward(self, theta, x, *, train, rng=None):
+        return super().forward(theta, x, train=train)
+
+    def update_statistics(self, theta, cache):
+        theta["mean"] *= 0.9
+        theta["mean"] += 0.1 * cache.y.mean(axis=0)
+
+
+@pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
+def test_where_d_measures_batches_in_a_way_of_its_own_they_go_apart(order):
+    moved = []
+    for at_once in (True, False):
+        g, d = players(d_net=Sequential(Dense(4), Watched(), Dense(1)))
+        play_round(Game(LOSS, order=order, at_once=at_once), g, d, Draws())
+        assert (d.theta["watched1.mean"] != 0).all()
+        moved.append((g.theta.flat, d.theta.flat))
+    for ours, theirs in zip(*moved, strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="a Watched mixes or measures the samples of several batches"):
+        in_parts(d.net, 2)
+    with pytest.raises(ValueError, match="processes cannot share the batches of a Watched"):
         share_batchnorm(d.net, ALONE.gather)
 
 

@@ -261,6 +261,20 @@ def test_the_views_of_a_copy_lie_in_its_own_vector(duplicate):
     other.gradients()
 
 
+def test_another_vector_is_copied_into_the_one_that_the_views_share():
+    theta = nn.init_params(Sequential(Dense(3)), (2,), np.random.default_rng(0))
+    vector, view = theta.flat, theta["dense1.w"]
+    loaded = np.arange(9, dtype=np.float32)
+    theta.flat = loaded
+    assert theta.flat is vector
+    assert (theta.version, view.tolist()) == (1, [[0, 1, 2], [3, 4, 5]])
+    theta.flat *= 2
+    assert (theta.version, view[1, 2]) == (2, 10)
+    assert loaded[5] == 5
+    with pytest.raises(ValueError, match=r"shape \(9,\), got \(1,\)"):
+        theta.flat = np.ones(1, np.float32)
+
+
 def test_what_was_shared_is_shared_in_a_deep_copy():
     theta = nn.init_params(Dense(3), (2,), np.random.default_rng(0))
     first, second = copy.deepcopy([theta, theta])

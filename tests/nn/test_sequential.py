@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan import nn
+from minigan import nn, ops
 from minigan.backend import to_host
 from minigan.nn import BatchNorm, Dense, Dropout, Flatten, Maxout, ReLU, Reshape, Sequential, ShapeError, Tanh
 from minigan.nn.initialisers import Constant
@@ -395,6 +395,38 @@ def test_gradients_are_not_added_to_the_parameters():
     with pytest.raises(ValueError, match=r"give theta\.gradients\(\)"):
         net.backward(theta, y, cache, theta)
     assert np.array_equal(theta.flat, before)
+
+
+@pytest.mark.parametrize(
+    ("grads", "error"),
+    [
+        (lambda theta: theta.gradients().flat, TypeError),
+        (lambda theta: theta.astype(np.float32).gradients(), ValueError),
+        (lambda _: nn.init_params(Sequential(Dense(9)), (2,), np.random.default_rng(0), dtype=np.float64), ValueError),
+    ],
+)
+def test_gradients_of_something_else_are_refused(grads, error):
+    net = Sequential(Dense(3))
+    theta = nn.init_params(net, (2,), np.random.default_rng(0), dtype=np.float64)
+    y, cache = net.forward(theta, np.ones((4, 2)), train=True)
+    with pytest.raises(error, match=r"give theta\.gradients\(\)"):
+        net.backward(theta, y, cache, grads(theta))
+
+
+def test_forward_and_backward_belong_into_one_block_of_fast_kernels():
+    net = Sequential(Dense(3), BatchNorm(), ReLU())
+    theta = nn.init_params(net, (2,), np.random.default_rng(0))
+    with ops.fast_kernels(1):
+        y, cache = net.forward(theta, np.ones((4, 2), np.float32), train=True)
+        net.backward(theta, y, cache, None)
+    with pytest.raises(ValueError, match="belong into one"):
+        net.backward(theta, y, cache, None)
+
+
+def test_parameters_that_a_layer_does_not_find_are_told_with_its_name():
+    net, other = Sequential(BatchNorm()), Sequential(Dense(2))
+    with pytest.raises(KeyError, match="layer batchnorm1: no parameter 'gamma'"):
+        net.forward(nn.init_params(other, (2,), np.random.default_rng(0)), np.ones((4, 2), np.float32), train=True)
 
 
 def test_a_cache_of_something_else_is_refused():
