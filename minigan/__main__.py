@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from minigan import __version__, cli
-from minigan.errors import UsageError, did_you_mean
+from minigan.errors import UsageError, UserError, did_you_mean
 
 COMMANDS = {
     "train": ("minigan.train", "train a recipe"),
@@ -65,7 +65,13 @@ def _import(file: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and help look for the source
     sys.path.insert(0, str(path.parent))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as err:
+        if isinstance(err, UserError):
+            raise
+        where = cli.line_of(err, [file]) or file
+        raise UsageError(f"--with {file}: {type(err).__name__} in {where}: {err}") from err
     cli.FILES.append(file)
 
 

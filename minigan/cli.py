@@ -205,4 +205,13 @@ def _one_line(err: Exception) -> str:
         return f"error: {text}: {err.filename}" if err.filename else f"error: {text}"
     if words := machine_failure(err):
         return f"error: {words}"
+    if line := line_of(err, FILES):
+        return f"error in {line}: {type(err).__name__}: {text}"
     return f"internal error: {type(err).__name__}: {text} (--debug shows where)"
+
+
+def line_of(err: BaseException, files: Sequence[str]) -> str:
+    """In which line of somebody's own files an error arose, as "FILE, line N"; empty if in none of them."""
+    paths = {str(Path(file).absolute()) for file in files}
+    calls = reversed(traceback.extract_tb(err.__traceback__))
+    return next((f"{Path(call.filename).name}, line {call.lineno}" for call in calls if call.filename in paths), "")

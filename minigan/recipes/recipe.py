@@ -10,7 +10,7 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import array_module
-from minigan.errors import UsageError
+from minigan.errors import UsageError, UserError
 from minigan.games import Game, OwnRound
 from minigan.nn.layer import Layer
 from minigan.optim import Optimiser
@@ -85,19 +85,22 @@ class Recipe:
 
     def generator(self, images: Images) -> Layer:
         """G for images (N, H, W, C) of this kind; it may measure them for its initialisation."""
-        raise NotImplementedError
+        raise self._without("generator")
 
     def discriminator(self, images: Images) -> Layer:
         """D for images of this kind."""
-        raise NotImplementedError
+        raise self._without("discriminator")
 
     def optimisers(self, batches_per_epoch: int) -> tuple[Optimiser, Optimiser]:
         """The update rules of G and of D."""
-        raise NotImplementedError
+        raise self._without("optimisers")
 
     def game(self) -> Game | OwnRound:
         """The losses, the order of moves, the number of moves."""
-        raise NotImplementedError
+        raise self._without("game")
+
+    def _without(self, method: str) -> UserError:
+        return UserError(f"the recipe {self.name} has no method {method}(), which a recipe needs")
 
     def sample_shape(self, image_shape: Shape) -> Shape:
         """Shape of one image as the networks see it."""

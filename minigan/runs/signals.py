@@ -3,6 +3,7 @@ at once.
 """
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
@@ -14,13 +15,16 @@ if HANGUP is not None:
 
 class StopRequest:
     """A context in which these signals only set `exit_code`, but for a terminal that nobody minds (nohup); what was set
-    before is put back.
+    before is put back. In another thread than the main one, which alone hears signals, it changes nothing.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0  # not 0 once somebody has asked
 
     def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is not threading.main_thread():
+            self._before = {}
+            return self
         unheard = {number for number in EXIT_CODES if number == HANGUP and signal.getsignal(number) is signal.SIG_IGN}
         self._before = {number: signal.signal(number, self._ask) for number in EXIT_CODES if number not in unheard}
         return self

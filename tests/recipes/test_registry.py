@@ -120,9 +120,38 @@ def test_without_it_the_way_is_told(tmp_path):
 def test_what_goes_wrong_in_the_file_is_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "bad.py").write_text("import nowhere_at_all\n")
     monkeypatch.setattr(sys, "argv", ["minigan", "--with", str(tmp_path / "bad.py"), "info"])
-    assert command.main() == 1
+    assert command.main() == 2
     shown = capsys.readouterr().err
-    assert "No module named 'nowhere_at_all'" in shown
+    assert "ModuleNotFoundError in bad.py, line 1: No module named 'nowhere_at_all'" in shown
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ("def game(self): return None\n    game = Recipe.game", "the recipe broken has no method game()"),
+        ("def game(self): return games.HINGE", "game() must return a Game or an OwnRound, got GANLoss"),
+        (
+            "def optimisers(self, _): return optim.SGD(0.1)",
+            "must return two update rules, of G and of D, got SGD(",
+        ),
+        ("def generator(self, _): return nn.Dense(5)", "samples of shape (5,), but the images that D sees are (784,)"),
+        ("def game(self): return games.Gam()", "error in broken.py, line 10: AttributeError: module"),
+        ("raise SystemExit(3)", "SystemExit in broken.py, line 10: 3"),
+    ],
+)
+def test_a_recipe_whose_parts_do_not_fit_is_one_line(methods, words, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "broken.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom minigan import games, nn, optim\n"
+        "from minigan.recipes import MLPMnist, Recipe, register\n@register\n@dataclass(frozen=True)\n"
+        f"class Broken(MLPMnist):\n    name: ClassVar[str] = 'broken'\n\n    {methods}\n"
+    )
+    words_of_command = ["minigan", "--with", str(file), "train", "broken", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", words_of_command)
+    assert command.main() in (1, 2)
+    shown = capsys.readouterr().err
+    assert words in shown
     assert shown.count("\n") == 1
 
 
@@ -169,5 +198,5 @@ def test_help_and_mistakes_are_those_of_any_recipe(tmp_path, capsys):
 def test_two_files_with_one_name_are_refused(tmp_path):
     for name in ("one.py", "two.py"):
         (tmp_path / name).write_text(MINE)
-    with pytest.raises(ValueError, match="there is a recipe 'mine' already"):
+    with pytest.raises(UsageError, match="there is a recipe 'mine' already"):
         command.dispatch(["--with", str(tmp_path / "one.py"), "--with", str(tmp_path / "two.py"), "train", "--list"])

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM ask; only a second Ctrl-C tears."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,6 +24,17 @@ def test_a_signal_only_sets_the_exit_code(number, code):
         assert stop.exit_code == 0
         signal.raise_signal(number)
         assert stop.exit_code == code
+
+
+def test_another_thread_than_the_main_one_hears_none_and_needs_none():
+    def within() -> int:
+        with StopRequest() as stop:
+            return stop.exit_code
+
+    before = signal.getsignal(SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(within).result() == 0
+    assert signal.getsignal(SIGTERM) is before
 
 
 @pytest.mark.parametrize("first", [SIGINT, SIGTERM, SIGHUP])
