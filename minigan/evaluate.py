@@ -88,6 +88,8 @@ def main(argv: list[str]) -> int:
         print(f"written to {folder.evaluation}")
         if "copies" in names:
             save_neighbours(folder.neighbours, samples, real)
+        else:
+            folder.neighbours.unlink(missing_ok=True)  # of other samples than those of evaluation.json
     print(f"and on the run's page: {write_report(folder)}")
     return 0
 

@@ -5,7 +5,7 @@ import operator
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import tyro
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from minigan.recipes import Recipe
     from minigan.runs.folder import RunFolder
+    from minigan.runs.options import RunOptions
     from minigan.runs.state import State
     from minigan.typing import Shape
 
@@ -53,6 +54,7 @@ def main(argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.interchange.torch_layout import read_tensors
     from minigan.runs.folder import RunFolder, new_run_path
+    from minigan.runs.options import RunOptions
     from minigan.runs.trainer import resume_command
 
     files = {"generator": options.generator, "discriminator": options.discriminator}
@@ -65,11 +67,12 @@ def main(argv: list[str]) -> int:
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if folder.holds_a_run and not options.overwrite:
         raise UsageError(f"{folder.path} holds a run: choose another --out, or replace it (--overwrite)")
-    write(options, recipe, state, image_shape, folder)
+    run = RunOptions(data=options.data, precision=precision(options, tensors))
+    write(run, options, recipe, state, image_shape, folder)
     height, width, channels = image_shape
     print(f"{recipe.name}, latents of {recipe.latent} numbers, images {height} x {width} x {channels}")
     print(f"run folder: {folder.path}")
-    print(f"draw samples with: python -m minigan.sample {cli.path_word(folder.path)}")
+    print(f"draw samples with: {cli.program('sample')} {cli.path_word(folder.path)}")
     print(advice or f"train it further, on {options.data}, with: {resume_command(folder.path, recipe.steps)}")
     return 0
 
@@ -155,7 +158,8 @@ def filled(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Te
 
     try:
         check_sizes(options, recipe, image_shape, tensors)
-        state = State.start(recipe, np.zeros((1, *image_shape), np.uint8), 1, 0, np.dtype("float32"), CPU)
+        blank, dtype = np.zeros((1, *image_shape), np.uint8), np.dtype(precision(options, tensors))
+        state = State.start(recipe, blank, 1, 0, dtype, CPU)
     except (ShapeError, ValueError) as err:
         raise DataError(f"{options.generator}: its constants make no network ({err})") from err
     players = {
@@ -173,6 +177,16 @@ def filled(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Te
     return state
 
 
+def precision(options: Options, tensors: Tensors) -> Literal["float32", "float64"]:
+    """That of the run whose networks minigan.export wrote; float32 for those of others."""
+    from minigan.interchange.torch_layout import read_facts
+
+    kinds = {
+        str(tensor.dtype) for tensor in tensors["generator"].values() if tensor.dtype.kind == "f"
+    }  # counts are not
+    return "float64" if kinds == {"float64"} and "recipe" in read_facts(options.generator) else "float32"
+
+
 def check_sizes(options: Options, recipe: "Recipe", image_shape: "Shape", tensors: Tensors) -> None:
     """Raises DataError where constants claim networks far larger than what is there, before memory is taken."""
     import math
@@ -186,16 +200,16 @@ def check_sizes(options: Options, recipe: "Recipe", image_shape: "Shape", tensor
             raise DataError(f"{options.generator}: its constants ask for {needed} numbers, the files hold {there}")
 
 
-def write(options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder") -> None:
+def write(
+    run: "RunOptions", options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder"
+) -> None:
     """A run of no rounds yet."""
     from minigan import __version__
     from minigan.runs.atomic import TEMPORARY, remove_stale
     from minigan.runs.blas import blas_facts
     from minigan.runs.checkpoint import Checkpoint, write_checkpoint
     from minigan.runs.config import constants_of, write_config
-    from minigan.runs.options import RunOptions
 
-    run = RunOptions(data=options.data)
     facts = state.facts() | {
         "recipe": recipe.name, "constants": constants_of(recipe), "seed": run.seed, "image_shape": list(image_shape),
         "version": __version__, "blas": blas_facts(), "lacks": [] if options.discriminator else ["discriminator"],

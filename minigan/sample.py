@@ -24,8 +24,8 @@ class Options:
     """how much each pixel is enlarged; without it twice, and more where --walk or --arithmetic draws few"""
     walk: int | None = None
     """an animated walk on great circles through this many of the samples, and back to the first"""
-    between: int = 12
-    """pictures from one sample of the walk to the next"""
+    between: int | None = None
+    """pictures from one sample of the walk to the next; without it 12"""
     arithmetic: tuple[int, ...] = ()
     """A B C, numbers of samples counted from 0: draws A, B, C and A - B + C"""
     out: Path | None = None
@@ -50,6 +50,10 @@ class Options:
             raise UsageError(f"--arithmetic takes three numbers from 0 to {self.count - 1}")
         if self.arithmetic and self.walk is not None:
             raise UsageError("--walk and --arithmetic make different pictures: give one of them")
+        if self.columns is not None and (self.arithmetic or self.walk is not None):
+            raise UsageError("--columns is for a picture of samples: --walk and --arithmetic have a form of their own")
+        if self.between is not None and self.walk is None:
+            raise UsageError("--between is about --walk: give both")
         ending = ".png" if self.walk is None else ".gif"
         if self.out is not None and self.out.suffix.lower() not in ("", ending):
             raise UsageError(f"--out {self.out}: the picture is a {ending[1:].upper()}, give it the ending {ending}")
@@ -73,10 +77,15 @@ def main(argv: list[str]) -> int:
     name = f"{'last-' if options.last_weights else ''}{options.seed}"
     few = options.walk is not None or options.arithmetic
     scale = options.scale or (max(2, 224 // saved.image_shape[0]) if few else 2)
+    (height, width, _), between = saved.image_shape, options.between or 12
+    if options.walk is not None:  # found out now rather than after all has been drawn
+        pictures.check_gif(options.walk * between, (height, width), scale)
+    elif not options.arithmetic:
+        pictures.check_png(pictures.grid_size(options.count, (height, width), options.columns), scale)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)
     if options.walk is not None:
         out = options.out or options.run / f"walk-{name}.gif"
-        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], options.between)), scale)
+        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], between)), scale)
         what = f"a walk through {options.walk} samples"
     elif options.arithmetic:
         out = options.out or options.run / f"arithmetic-{name}.png"

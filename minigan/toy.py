@@ -87,7 +87,8 @@ def main(argv: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     steps = options.steps or toy.steps
     shown = [round(share * steps) for share in sorted(options.stages)]
-    moving = [round(steps * frame / max(options.frames - 1, 1)) for frame in range(options.frames)]
+    intervals = options.frames - 1
+    moving = [round(steps * frame / intervals) if intervals else steps for frame in range(options.frames)]
     print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
     with StopRequest() as stop:
         views, measured = watch(toy, options, steps, {*shown, *moving, steps}, out / MEASURED, stop)

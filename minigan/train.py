@@ -36,12 +36,16 @@ def train_with(team: "Team", argv: list[str]) -> int:
         return list_recipes()
     # Imported here, so that --help answers at once.
     from minigan.errors import UsageError
+    from minigan.runs.checkpoint import checkpoint_files
     from minigan.runs.folder import RunFolder, new_run_path
     from minigan.runs.together import device_of
 
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if team.leads and folder.holds_a_run and not (options.resume or options.overwrite):
-        raise UsageError(f"{folder.path} holds a run: go on with it (--resume) or replace it (--overwrite)")
+        ways = "go on with it (--resume) or replace it (--overwrite)"
+        if not checkpoint_files(folder.checkpoints):
+            ways = "it has no checkpoint yet, so begin anew in its place (--overwrite)"
+        raise UsageError(f"{folder.path} holds a run: {ways}")
     with switched("CUPY_TF32", on=options.tf32):  # before CuPy's first product
         device = device_of(options.device, team)
         if options.tf32 and device.name == "cpu":

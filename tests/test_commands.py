@@ -282,6 +282,12 @@ def older_run(cwd):
     return cwd
 
 
+def resumable_run(cwd):
+    (older_run(cwd) / "old" / "checkpoints").mkdir()
+    (cwd / "old" / "checkpoints" / "step-000000500.safetensors").write_bytes(b"")
+    return cwd
+
+
 def plain(cwd):
     (cwd / "file").write_text("x")
     return cwd
@@ -307,7 +313,8 @@ def plain(cwd):
         (plain, TRAIN, ["--batch-size", "5001"], 1, "the largest batch allowed is 5000"),
         (plain, TRAIN, [*NARROW, "--batch-size", "1"], 2, "gives a batch of one image: layer batchnorm1"),
         (plain, TRAIN, ["--latent", "99999999999999"], 2, "allowed are 1 to 1e+06"),
-        (older_run, TRAIN, ["--out", "old"], 2, "go on with it (--resume) or replace it (--overwrite)"),
+        (resumable_run, TRAIN, ["--out", "old"], 2, "go on with it (--resume) or replace it (--overwrite)"),
+        (older_run, TRAIN, ["--out", "old"], 2, "it has no checkpoint yet, so begin anew in its place (--overwrite)"),
         (older_run, TRAIN, ["--out", "old", "--resume"], 1, "no checkpoint in old/checkpoints"),
         (plain, TRAIN, ["--out", "file/run"], 1, "cannot write to file/run: Not a directory; choose another --out"),
         (plain, TRAIN, ["--out", "file"], 1, "cannot write to file"),
@@ -505,6 +512,26 @@ def test_an_animation_of_too_many_pixels_is_refused(finished):
     done = run(finished, "minigan.sample", "run", "--walk", "50", "--between", "100", "--scale", "64")
     assert done.returncode == 2
     assert "5000 pictures of 1792 x 1792 pixels make too large an animation" in error_of(done)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_anything_is_drawn(finished):
+    done = run(finished, "minigan.sample", "run", "--count", "100000", "--scale", "3")
+    assert done.returncode == 2
+    assert "a picture of 28524 x 28434 pixels is too large" in error_of(done)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--walk", "3", "--columns", "2"], "--columns is for a picture of samples"),
+        (["--arithmetic", "1", "2", "3", "--columns", "2"], "--columns is for a picture of samples"),
+        (["--between", "3"], "--between is about --walk: give both"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(finished, words, told):
+    done = run(finished, "minigan.sample", "run", *words)
+    assert done.returncode == 2
+    assert told in error_of(done)
 
 
 def test_a_walk_needs_two_samples(finished):

@@ -235,6 +235,8 @@ def test_a_picture_shows_samples_above_their_neighbours(runs):
     assert "distance to training images" in (runs / "split" / "report.html").read_text()
     with Image.open(runs / "split" / "neighbours.png") as picture:
         assert picture.size == (2 * (10 * 28 + 9 * 2), 2 * (4 * 28 + 3 * 2))
+    evaluate(runs, "split", "--samples", 30, "--metric", "frechet")  # of other samples: the page would show both
+    assert not (runs / "split" / "neighbours.png").exists()
 
 
 def test_the_command_knows_every_metric():

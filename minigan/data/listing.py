@@ -163,7 +163,8 @@ def _list_zip(path: Path) -> Listing:
     archive = _open_zip(path)
     lock = Lock()  # a ZipFile counts its readers without one
     members = list(_members(archive, listing))
-    _check_sizes(members, os.path.getsize(path), listing.where)
+    images = [member for member in members if member.filename.lower().endswith(EXTENSIONS)]  # all that will be read
+    _check_sizes(images, os.path.getsize(path), listing.where)
     for member in members:
         listing.add(_member_parts(member), partial(_read_member, archive, member, lock))
     return listing

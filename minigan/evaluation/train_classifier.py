@@ -59,13 +59,17 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     if not options.out.parent.is_dir():  # found out now rather than after the training
         raise UsageError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a folder: give the name of a file")
     # Imported here, so that --help answers at once.
     from minigan.data.sources import load_images
-    from minigan.evaluation.classifier import IMAGE_SHAPE, read_weights, write_weights
+    from minigan.evaluation.classifier import CLASSES, IMAGE_SHAPE, read_weights, write_weights
 
     training, test = load_images(options.data), load_images(options.data, split="test")
     if training.labels is None or training.images.shape[1:] != IMAGE_SHAPE:
         raise UsageError(f"{options.data}: the classifier is for images of {IMAGE_SHAPE} with labels")
+    if (largest := max(data.labels.max() for data in (training, test) if data.labels is not None)) >= CLASSES:
+        raise UsageError(f"{options.data}: there is a label {largest}, the classifier knows 0 to {CLASSES - 1}")
     rounded = read_weights(write_weights(train(options, training)))
     share = accuracy(rounded, test)
     given = [f"--{name.replace('_', '-')} {getattr(options, name)}" for name in SHOWN] + ["--flip"] * options.flip

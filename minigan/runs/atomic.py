@@ -36,12 +36,30 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what interrupted writes left behind. Only for the owner of the folder's lock."""
+    """Remove what interrupted writes left behind. Only for the owner of the folder's lock.
+
+    What belongs to another process that is there stays: a score, say, that is just being written.
+    """
     for path in folder.glob(f"{TEMPORARY}*"):
+        if _writes(path.name.removeprefix(TEMPORARY).partition("-")[0]):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _writes(process: str) -> bool:
+    """Whether another process of this number is there."""
+    if os.name != "posix" or not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)  # no signal
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -177,11 +177,16 @@ class Gauge:
 
     @cached_property
     def _shown(self) -> Array:
-        return self.device.put(np.asarray(self.images[:LOOKED_AT]))
+        return self.device.put(evenly(self.images, LOOKED_AT))
 
     @cached_property
     def _data_spread(self) -> float:
-        return spread(np.asarray(self.images[:SPREAD_OF]))
+        return spread(evenly(self.images, SPREAD_OF))
+
+
+def evenly(images: Images, count: int) -> np.ndarray:
+    """So many of them, from all parts: those of a folder come class by class."""
+    return np.asarray(images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)])
 
 
 def spread(images: np.ndarray) -> float:

@@ -18,8 +18,8 @@ def is_finite(array: Array) -> bool:
     return bool(array_module(array).isfinite(array).all())
 
 
-def first_not_finite(state: State, z: Array, rng: np.random.Generator) -> str:
-    """The first place with a NaN or an infinity: a parameter, or a layer's output for these z."""
+def first_not_finite(state: State, z: Array, rng: np.random.Generator, otherwise: str = "loss") -> str:
+    """The first place with a NaN or an infinity: a parameter, or a layer's output for these z; or the one given."""
     for role, player in (("generator", state.g), ("discriminator", state.d)):
         for name, view in player.theta.items():
             if not is_finite(view):
@@ -27,7 +27,7 @@ def first_not_finite(state: State, z: Array, rng: np.random.Generator) -> str:
     x, place = _first_output(state.g.net, state.g.theta, z, rng)
     if place is None:
         _, place = _first_output(state.d.net, state.d.theta, x, rng)
-        return f"output of discriminator layer {place}" if place else "loss"
+        return f"output of discriminator layer {place}" if place else otherwise
     return f"output of generator layer {place}"
 
 

@@ -31,8 +31,17 @@ class MetricsFile(LinesFile):
         self.write(self._line(row))
 
     def _line(self, row: Row) -> str:
-        """Nine digits give every float32 back exactly."""
-        return ",".join(f"{row[name]:.9g}" for name in self._columns) + "\n"
+        return ",".join(_digits(row[name]) for name in self._columns) + "\n"
+
+
+def _digits(number: float) -> str:
+    """Nine of them give every float32 back exactly."""
+    return f"{number:.9g}"
+
+
+def as_read(row: Row) -> Row:
+    """The row that will come back from the file: a resumed run draws the curves of one that was never stopped."""
+    return {name: float(_digits(value)) for name, value in row.items()}
 
 
 def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Row]:

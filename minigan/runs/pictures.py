@@ -26,12 +26,33 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
     """Put images (N, H, W, C) of bytes into one picture, row by row; square unless `columns` is given."""
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
-    rows = math.ceil(count / columns)
-    picture = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.uint8)
+    picture = np.zeros((*grid_size(count, (height, width), columns, gap), channels), np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         picture[top : top + height, left : left + width] = image
     return picture
+
+
+def grid_size(count: int, size: tuple[int, int], columns: int | None = None, gap: int = 2) -> tuple[int, int]:
+    """Height and width of a `grid` of so many images of size (H, W)."""
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    return math.ceil(count / columns) * (size[0] + gap) - gap, columns * (size[1] + gap) - gap
+
+
+def check_png(size: tuple[int, int], scale: int) -> None:
+    """Raises UsageError if a picture of size (H, W) with pixels enlarged to scale x scale has more than MAX_PIXELS."""
+    height, width = size[0] * scale, size[1] * scale
+    if height * width > MAX_PIXELS:
+        raise UsageError(f"a picture of {width} x {height} pixels is too large: fewer samples, or a smaller --scale")
+
+
+def check_gif(count: int, size: tuple[int, int], scale: int) -> None:
+    """Raises UsageError if so many pictures have more than MAX_PIXELS in all, or MAX_SIDE on a side."""
+    height, width = size[0] * scale, size[1] * scale
+    if count * height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise UsageError(
+            f"{count} pictures of {width} x {height} pixels make too large an animation: a smaller --scale"
+        )
 
 
 def save_png(path: Path, picture: np.ndarray, scale: int = 1) -> None:
@@ -39,9 +60,7 @@ def save_png(path: Path, picture: np.ndarray, scale: int = 1) -> None:
 
     Raises UsageError if that makes more than MAX_PIXELS, OSError if it cannot be written.
     """
-    height, width = picture.shape[0] * scale, picture.shape[1] * scale
-    if height * width > MAX_PIXELS:
-        raise UsageError(f"a picture of {width} x {height} pixels is too large: fewer samples, or a smaller --scale")
+    check_png((picture.shape[0], picture.shape[1]), scale)
     large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
     _as_image(large).save(buffer, format="PNG")
@@ -65,11 +84,7 @@ def save_gif(path: Path, images: np.ndarray, scale: int = 1) -> None:
 
     Raises UsageError for more than MAX_PIXELS in all, or MAX_SIDE on a side.
     """
-    count, height, width = len(images), images.shape[1] * scale, images.shape[2] * scale
-    if count * height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
-        raise UsageError(
-            f"{count} pictures of {width} x {height} pixels make too large an animation: a smaller --scale"
-        )
+    check_gif(len(images), (images.shape[1], images.shape[2]), scale)
     large = images.repeat(scale, axis=1).repeat(scale, axis=2)
     _write_gif(path, [_as_image(image) for image in large], last=FRAME_MS)
 

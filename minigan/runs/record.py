@@ -1,7 +1,7 @@
 """What a run measures, as lists in memory and as files in its folder."""
 
 from minigan.runs.folder import RunFolder
-from minigan.runs.metrics import MetricsFile, Row
+from minigan.runs.metrics import MetricsFile, Row, as_read
 from minigan.runs.vitals import Vitals, VitalsFile
 
 
@@ -14,7 +14,7 @@ class Record:
 
     def add_row(self, row: Row) -> None:
         self._metrics.append(row)
-        self.rows.append(row)
+        self.rows.append(as_read(row))
 
     def add_vitals(self, vitals: Vitals) -> None:
         self._vitals.append(vitals)
@@ -37,7 +37,7 @@ class NoRecord(Record):
         self.rows, self.vitals = rows, vitals
 
     def add_row(self, row: Row) -> None:
-        self.rows.append(row)
+        self.rows.append(as_read(row))
 
     def add_vitals(self, vitals: Vitals) -> None:
         self.vitals.append(vitals)

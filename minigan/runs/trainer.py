@@ -244,8 +244,9 @@ class Trainer:
         if self.state.step == self.saved_step:
             return
         tensors = self.state.tensors()
-        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-            place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT))
+        bad = next((name for name, tensor in tensors.items() if not np.isfinite(tensor).all()), None)
+        if bad is not None:
+            place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT), bad)
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         self.check_same()
         made_by = {"version": __version__, "blas": self._arithmetic()}

@@ -564,6 +564,15 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     refusal(path, r"is encrypted \('a.png'\): give one without a password")
 
 
+def test_what_is_no_image_in_a_zip_may_be_of_any_kind(tmp_path):
+    """It is not read, as in a folder."""
+    path = zip_with(tmp_path / "a.zip", ("a.png", encode(RGB, "PNG")), ("b.png", encode(RGB, "PNG")))
+    with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("readme.txt", b"text")
+        archive.writestr("movie.mp4", b"0" * 1000)
+    assert len(load(path).images) == 2
+
+
 def test_a_zip_packed_by_a_method_without_bounds_is_refused(tmp_path):
     for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
         path = zip_with(tmp_path / "a.zip", ("a.png", encode(RGB, "PNG")), compression=method)

@@ -87,6 +87,7 @@ def test_half_of_the_images_are_mirrored_if_asked_for():
         (("mnist:/none", "--out", "x"), DataError, "No such file or directory"),
         (("mnist:/none",), UsageError, "--out"),
         (("mnist:/none", "--out", "/none/x"), UsageError, "there is no folder /none"),
+        (("mnist:/none", "--out", "/"), UsageError, "--out / is a folder"),
         (("mnist:/none", "--out", "x", "--epochs", "0"), UsageError, "--epochs 0 is out of range"),
         (("mnist:/none", "--out", "x", "--epoch", "3"), UsageError, "did you mean --epochs"),
     ],

@@ -284,6 +284,34 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
     )
 
 
+def test_a_network_keeps_the_precision_that_minigan_wrote_it_in(tmp_path):
+    words = [
+        "mlp-mnist",
+        "--steps",
+        "2",
+        "--hidden-g",
+        "8",
+        "--hidden-d",
+        "8",
+        "--batch-size",
+        "8",
+        "--precision",
+        "float64",
+        "--threads",
+        "1",
+    ]
+    for module, *arguments in (
+        ("minigan.train", "mlp-mnist", *small, "--precision", "float64", "--out", "run"),
+        ("minigan.export", "run", "--out", "g.safetensors"),
+        ("minigan.load", "g.safetensors", "--out", "again"),
+        *(("minigan.sample", name, "--count", "4", "--out", f"{name}.png") for name in ("run", "again")),
+    ):  # fmt: skip
+        done = run(tmp_path, module, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert 'precision = "float64"' in (tmp_path / "again" / "config.toml").read_text()
+    assert (tmp_path / "run.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+
+
 def test_constants_that_claim_far_more_than_the_file_holds_are_refused_before_there_is_memory(tmp_path):
     facts = {
         "recipe": "mlp-mnist", "constants": json.dumps({"hidden_g": [60000, 60000]}), "image_shape": "[28, 28, 1]",

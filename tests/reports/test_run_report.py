@@ -214,7 +214,7 @@ def test_few_rows_make_a_page(run, rows):
     write_metrics(run, rows)
     parsed = check(render(run))
     assert ("No measurements" in parsed.text) == (not rows)
-    assert ("repeats the run" in parsed.text) == bool(rows)
+    assert ("plays it again from the start" in parsed.text) == bool(rows)
 
 
 def test_not_a_number_is_no_point_of_a_path(run):

@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -25,6 +27,19 @@ def fail(*_args):
 
 def interrupt(*_args):
     raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are asked for in another way")
+def test_what_another_process_writes_stays_and_what_nobody_writes_goes(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        kept = tmp_path / f"{TEMPORARY}{other.pid}-evaluation.json"
+        for name in (kept.name, f"{TEMPORARY}{os.getpid()}-x", f"{TEMPORARY}{2**31 - 2}-x", f"{TEMPORARY}{10**30}-x"):
+            (tmp_path / name).touch()
+        remove_stale(tmp_path)
+        assert temporaries(tmp_path) == [kept]
+        other.communicate(b"\n")
+    remove_stale(tmp_path)
+    assert temporaries(tmp_path) == []
 
 
 def temporaries(folder):

@@ -89,7 +89,8 @@ def test_a_file_in_the_way_of_a_subfolder_is_an_error(tmp_path, blocked):
 
 
 def test_opening_removes_what_interrupted_writes_left(folder):
-    stale = [f"{TEMPORARY}1-config.toml", f"samples/{TEMPORARY}1-x.png", f"checkpoints/{TEMPORARY}1-x.safetensors"]
+    gone = 2**31 - 2  # no process has such a number
+    stale = [f"{TEMPORARY}{gone}-config.toml", f"samples/{TEMPORARY}{gone}-x.png", f"checkpoints/{TEMPORARY}load"]
     fill(folder, [*stale, *MADE, *FOREIGN])
     folder.close()
     second = RunFolder(folder.path)

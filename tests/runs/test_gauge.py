@@ -16,7 +16,7 @@ from minigan.recipes import MLPMnist, ToolboxMLP
 from minigan.runs import gauge
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
-from minigan.runs.gauge import Activity, Gauge, Watch, norms, spread
+from minigan.runs.gauge import Activity, Gauge, Watch, evenly, norms, spread
 from minigan.runs.state import State
 from minigan.runs.vitals import BINS, Vitals
 from tests.games.test_gan import GAMES, Draws, players
@@ -116,6 +116,14 @@ def test_the_toolbox_is_watched_too_and_its_copy_of_d_is_not_taken_for_d():
     moved = np.linalg.norm(d.theta.flat - before) / np.linalg.norm(d.theta.flat)
     parts = [watch.updates["D"][layer] * watch.weights["D"][layer] for layer in ("dense1", "dense2")]
     np.testing.assert_allclose(np.hypot(*parts) / np.linalg.norm(d.theta.flat), moved, rtol=1e-12)
+
+
+def test_images_are_looked_at_from_all_parts():
+    """Those of a folder come class by class."""
+    images = np.repeat(np.array([10, 200], np.uint8), 60)[:, None, None, None]
+    assert spread(evenly(images, 50)) == spread(images) == 95
+    assert np.array_equal(evenly(images, 500), images)
+    assert evenly(images, 1).shape == (1, 1, 1, 1)
 
 
 def test_a_layer_of_zeros_has_not_moved_by_0_over_0():

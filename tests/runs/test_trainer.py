@@ -50,10 +50,14 @@ FOUR = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp"]
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
 
 
+def write_rows(path, rows):
+    path.write_text("\n".join(repr(sorted(row.items())) for row in rows))
+
+
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    """Curves and the classifier take longer than the training here."""
-    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
+    """Curves and the classifier take longer than the training here; the rows stand in the place of their picture."""
+    monkeypatch.setattr(pictures, "save_curves", write_rows)
     monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
 
 
@@ -81,7 +85,8 @@ def everything(path):
     checkpoint, notes = read_newest(folder.checkpoints)
     assert notes == []
     tensors = {name: (t.dtype, t.shape, t.tobytes()) for name, t in checkpoint.tensors.items()}
-    return tensors, checkpoint.facts, folder.metrics.read_bytes(), folder.vitals.read_bytes()
+    files = folder.metrics, folder.vitals, folder.curves, folder.animation, folder.last_samples
+    return tensors, checkpoint.facts, *(file.read_bytes() if file.exists() else b"" for file in files)
 
 
 def samples(path):
@@ -354,6 +359,14 @@ def test_the_first_place_that_is_not_finite_is_found(tmp_path, role, name, value
         assert first_not_finite(run.state, run.fixed_latents, stream(0, Purpose.DROPOUT)) == place
 
 
+def test_a_moment_that_is_not_finite_is_told_as_one(tmp_path):
+    def poison(trainer):
+        trainer.state.g.moments["v"][3] = np.inf  # the update is 0 there
+
+    with pytest.raises(NotFiniteError, match=r"step 8: generator\.v is not finite; no checkpoint was made yet"):
+        play(tmp_path, before=poison)
+
+
 @pytest.mark.parametrize("stage", ["fsync", "replace"])
 def test_a_full_disk_is_told_with_the_last_good_checkpoint(tmp_path, monkeypatch, stage):
     def full(*_args):
@@ -503,7 +516,7 @@ def test_a_deleted_metrics_file_costs_only_its_rows(tmp_path):
     play(tmp_path / "parts", steps=8)
     (tmp_path / "parts" / "metrics.csv").unlink()
     play(tmp_path / "parts", resume=True)
-    tensors, _, metrics, _ = everything(tmp_path / "parts")
+    tensors, _, metrics, *_ = everything(tmp_path / "parts")
     assert tensors == everything(tmp_path / "whole")[0]
     assert [row["step"] for row in read_metrics(tmp_path / "parts" / "metrics.csv")] == [10, 15, 20]
     assert metrics.splitlines()[1:] == everything(tmp_path / "whole")[2].splitlines()[2:]
