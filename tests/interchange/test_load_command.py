@@ -285,21 +285,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, number):
 
 
 def test_a_network_keeps_the_precision_that_minigan_wrote_it_in(tmp_path):
-    words = [
-        "mlp-mnist",
-        "--steps",
-        "2",
-        "--hidden-g",
-        "8",
-        "--hidden-d",
-        "8",
-        "--batch-size",
-        "8",
-        "--precision",
-        "float64",
-        "--threads",
-        "1",
-    ]
+    small = ["--steps", "2", "--hidden-g", "8", "--hidden-d", "8", "--batch-size", "8", "--threads", "1"]
     for module, *arguments in (
         ("minigan.train", "mlp-mnist", *small, "--precision", "float64", "--out", "run"),
         ("minigan.export", "run", "--out", "g.safetensors"),
