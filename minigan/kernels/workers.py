@@ -89,7 +89,10 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     """
     parts = max(1, min(threads(), count // smallest))
     if parts == 1 or hasattr(_local, "in_pool"):
-        return [work(0, count)]
+        try:
+            return [work(0, count)]
+        except SystemError as err:
+            raise _meant(err) from None
     bounds = [count * part // parts for part in range(parts + 1)]
     waiting = iter(range(1, parts))  # Python's lock gives each number to one thread only
     ended: SimpleQueue[int] = SimpleQueue()
@@ -100,7 +103,7 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
         try:
             values[part] = work(bounds[part], bounds[part + 1])
         except BaseException as err:
-            errors.append(err)
+            errors.append(_meant(err))
         ended.put(part)
         _done[0] += 1
 
@@ -121,6 +124,14 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     if errors:
         raise errors[0]
     return values
+
+
+def _meant(err: BaseException) -> BaseException:
+    """The error, or the Ctrl-C that came just when numba handed over to a loop: it makes SystemErrors of that."""
+    cause: BaseException | None = err
+    while isinstance(cause, SystemError):
+        cause = cause.__cause__ or cause.__context__
+    return cause if isinstance(cause, KeyboardInterrupt) else err
 
 
 def _accept(offer: list[Callable[[], None]]) -> None:

@@ -1,5 +1,6 @@
 """Activation layers; see functional.activations for the formulas."""
 
+import math
 from dataclasses import dataclass
 
 from minigan import ops
@@ -42,8 +43,8 @@ class LeakyReLU(Activation):
     slope: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.slope < 0:  # backward tells the side of x from the sign of y
-            raise ValueError(f"the slope of LeakyReLU must not be negative, got {self.slope}")
+        if not 0 <= self.slope < math.inf:  # backward tells the side of x from the sign of y
+            raise ValueError(f"the slope of LeakyReLU must be finite and not negative, got {self.slope}")
 
     def apply(self, x: Array) -> tuple[Array, Cache]:
         return ops.leaky_relu(x, self.slope)

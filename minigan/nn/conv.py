@@ -1,6 +1,7 @@
 """Convolution and transposed convolution as layers; see functional.conv for the mathematics."""
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -56,7 +57,7 @@ def check_image(layer: object, in_shape: Shape) -> None:
 
 def check_channels(channels: int) -> None:
     """Raises ValueError unless there is at least one channel."""
-    if channels < 1:
+    if operator.index(channels) < 1:
         raise ValueError(f"an image has at least one channel, got {channels}")
 
 

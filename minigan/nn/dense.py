@@ -1,5 +1,6 @@
 """The dense layer; see functional.dense for the mathematics."""
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class Dense(Layer):
     b_init: Initialiser = Constant(0.0)
 
     def __post_init__(self) -> None:
-        if self.units < 1:
+        if operator.index(self.units) < 1:
             raise ValueError(f"a dense layer has at least one unit, got {self.units}")
 
     def out_shape(self, in_shape: Shape) -> Shape:

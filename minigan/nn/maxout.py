@@ -1,5 +1,6 @@
 """Maxout as a layer; see functional.maxout for the mathematics."""
 
+import operator
 from dataclasses import dataclass
 
 from minigan import ops
@@ -15,7 +16,7 @@ class Maxout(Layer):
     pieces: int
 
     def __post_init__(self) -> None:
-        if self.pieces < 1:
+        if operator.index(self.pieces) < 1:
             raise ValueError(f"maxout takes the largest of at least one piece, got {self.pieces}")
 
     def out_shape(self, in_shape: Shape) -> Shape:

@@ -34,6 +34,19 @@ def threads(request, monkeypatch, watch):
     workers.set_threads(1)
 
 
+@pytest.mark.parametrize("cause", [KeyboardInterrupt(), None])
+@pytest.mark.usefixtures("threads")
+def test_ctrl_c_within_a_compiled_loop_is_one(cause):
+    def work(*_):
+        try:
+            raise SystemError("<function _numba_unpickle> returned a result with an exception set") from cause
+        except SystemError:
+            raise SystemError("CPUDispatcher(<function>) returned a result with an exception set")  # noqa: B904
+
+    with pytest.raises(SystemError if cause is None else KeyboardInterrupt):
+        share(work, 6)
+
+
 @pytest.fixture
 def two_threads(monkeypatch, watch):
     monkeypatch.setattr(workers, "_watcher", lambda _: watch)

@@ -216,6 +216,21 @@ def test_a_shape_that_is_none_is_refused(shape):
         Reshape(shape)
 
 
+@pytest.mark.parametrize("layer", [nn.Dense, lambda n: nn.Conv2D(n, 3), lambda n: nn.ConvTranspose2D(n, 3), nn.Maxout])
+def test_units_channels_and_pieces_are_whole_numbers_of_at_least_one(layer):
+    layer(np.int64(2))
+    with pytest.raises(ValueError, match="at least one"):
+        layer(0)
+    with pytest.raises(TypeError, match="integer"):
+        layer(2.5)
+
+
+@pytest.mark.parametrize("slope", [-0.1, float("nan"), float("inf")])
+def test_a_slope_is_finite_and_not_negative(slope):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        nn.LeakyReLU(slope)
+
+
 @pytest.mark.parametrize("factor", [1.5, 0, -2])
 def test_a_factor_is_a_whole_number(factor):
     with pytest.raises(ValueError, match="a whole number of at least 1"):
