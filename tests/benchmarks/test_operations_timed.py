@@ -28,7 +28,7 @@ PRIMITIVES = {"conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "den
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "ENOUGH", 1e-4)
-    monkeypatch.setattr(timing, "IN_A_GRAPH", 2)
+    monkeypatch.setattr(timing, "IN_A_GRAPH", 1)
     monkeypatch.setattr(layers, "SETTLE", 0.0)
     monkeypatch.setattr(layers, "COPIED", (1 << 16,))
     monkeypatch.setattr(layers, "SIDES", (64,))

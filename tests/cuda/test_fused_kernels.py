@@ -178,9 +178,12 @@ def test_a_cache_of_the_plain_version_can_go_back_fast():
         assert np.array_equal(ours.get(), plain)
 
 
-def test_other_precisions_are_refused():
-    with fast_gpu() as device, pytest.raises(TypeError, match="float32 and float64, not in float16"):
-        ops.relu(device.put(np.ones(3, np.float16)))
+def test_other_precisions_are_left_to_plain_operations_and_refused_by_kernels():
+    with fast_gpu() as device:
+        x = device.put(np.array([-1, 2], np.float16))
+        assert ops.relu(x)[0].get().tolist() == [0, 2]
+        with pytest.raises(TypeError, match="float32 and float64, not in float16"):
+            pointwise.relu(x)
 
 
 def test_masks_of_other_shapes_take_the_plain_way():
