@@ -186,7 +186,21 @@ def softmax_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
     return ops.softmax_cross_entropy(logits, targets.argmax(axis=1))
 
 
-@pytest.mark.skipif("MINIGAN_DATA" not in os.environ, reason="needs full MNIST in MINIGAN_DATA")
+@pytest.fixture(scope="module")
+def normalised_digits() -> tuple[np.ndarray, ...]:
+    """Training and test images by mean and deviation of each training pixel, and the labels of both."""
+    if "MINIGAN_DATA" not in os.environ:
+        pytest.skip("needs full MNIST in MINIGAN_DATA")
+    folder = Path(os.environ["MINIGAN_DATA"]) / "mnist"
+    training, test = (load_images(f"mnist:{folder}", split=split) for split in ("train", "test"))
+    x, x_test = (np.asarray(d.images).reshape(len(d.images), -1).astype(np.float32) / 255 for d in (training, test))
+    mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0, ddof=1), np.finfo(np.float32).eps)
+    for each in (x, x_test):
+        each -= mean
+        each /= deviation
+    return x, x_test, training.labels, test.labels
+
+
 @pytest.mark.parametrize(
     ("net", "lr", "decay", "loss", "epochs", "bound"),
     [
@@ -198,15 +212,11 @@ def softmax_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
     ],
 )
 def test_it_classifies_digits_as_well_as_the_toolbox_asks_of_itself(
-    net: Callable, lr: float, decay: float, loss: Callable, epochs: int, bound: float
+    net: Callable, lr: float, decay: float, loss: Callable, epochs: int, bound: float, normalised_digits: tuple
 ) -> None:
-    """One epoch of batches of 100 (five of 1000 for softmax), inputs normalised by mean and deviation of each pixel."""
-    folder = Path(os.environ["MINIGAN_DATA"]) / "mnist"
-    training, test = (load_images(f"mnist:{folder}", split=split) for split in ("train", "test"))
-    x, x_test = (np.asarray(d.images).reshape(len(d.images), -1).astype(np.float32) / 255 for d in (training, test))
-    mean, deviation = x.mean(axis=0), np.maximum(x.std(axis=0, ddof=1), np.finfo(np.float32).eps)
-    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
-    targets = np.eye(10, dtype=np.float32)[training.labels]
+    """One epoch of batches of 100 (five of 1000 for softmax)."""
+    x, x_test, labels, test_labels = normalised_digits
+    targets = np.eye(10, dtype=np.float32)[labels]
     errors = []
     for seed in range(3):  # one run differs from the next by 0.003, and by rounding alone nearly as much
         rule = Momentum(lr=lr, momentum=0.5, weight_decay=decay)
@@ -215,6 +225,6 @@ def test_it_classifies_digits_as_well_as_the_toolbox_asks_of_itself(
             minibatch = 1000 if epochs > 1 else 100
             train_epoch(player, x, targets, loss, minibatch, np.random.default_rng([1, seed, epoch]))
         logits, _ = player.net.forward(player.theta, x_test, train=False)
-        errors.append((logits.argmax(axis=1) != test.labels).mean())
+        errors.append((logits.argmax(axis=1) != test_labels).mean())
     print("test errors of three seeds, %:", *(f"{100 * error:.2f}" for error in errors))  # seen with pytest -rP
     assert np.median(errors) < bound
