@@ -31,16 +31,17 @@ def timer(call: Play, place: Place) -> Callable[[], float]:
     A GPU is faster with a small array than the host with a launch, so what the host starts takes as long as the host
     needs, and only a graph shows what the GPU does. RuntimeError if CUDA refuses to capture the call.
     """
-    device, play, at_once = place.device, call, 1
+    play, wait, at_once = call, place.device.synchronize, 1
     if place.stream is not None:
+        wait = place.stream.synchronize  # the device's own stream waits for no other
         play, at_once = Replay.of(call, place.device.xp.cuda, place.stream).launch, IN_A_GRAPH
 
     def seconds(turns: int) -> float:
-        device.synchronize()
+        wait()
         began = time.perf_counter()
         for _ in range(turns):
             play()
-        device.synchronize()
+        wait()
         return (time.perf_counter() - began) / (turns * at_once)
 
     seconds(1)  # compiles, allocates

@@ -273,10 +273,12 @@ class TorchSide:
     @cached_property
     def _play(self) -> Callable[[], object]:
         """Rounds as they are timed; of eager ones on a GPU, those in the layout that is the faster one there."""
-        if self._device.type == "cuda" and not self._variant.compiled:
-            ways = [replace(self._variant, channels_last=last) for last in (True, False)]
-            trials = {way: seconds_a_round(self._rounds(way), TRIAL, self._synchronize) for way in ways}
-            self._variant = min(trials, key=lambda way: trials[way])
+        if self._device.type == "cuda" and self._variant.tuned and not self._variant.compiled:
+            ways = {replace(self._variant, channels_last=last): math.inf for last in (True, False)}
+            plays = {way: self._rounds(way) for way in ways}
+            for way in [*ways, *ways]:  # twice in turns, as who is first warms the process up
+                ways[way] = min(ways[way], seconds_a_round(plays[way], TRIAL, self._synchronize))
+            self._variant = min(ways, key=lambda way: ways[way])
         return self._rounds(self._variant)
 
     def _rounds(self, variant: Variant) -> Callable[[], object]:

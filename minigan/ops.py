@@ -261,6 +261,8 @@ _entering = threading.Lock()
 def _one_thread() -> Iterator[None]:
     """Blocks of two threads would not end in the order in which they began, and leave what the other one has set."""
     with _entering:
+        alive = {thread.ident for thread in threading.enumerate()}
+        _entered[:] = [ident for ident in _entered if ident in alive]  # one that has ended left no block behind
         if _entered and _entered[-1] != threading.get_ident():
             raise RuntimeError("another thread uses fast kernels: enter the block once, and start threads in it")
         _entered.append(threading.get_ident())

@@ -92,7 +92,9 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
         try:
             return [work(0, count)]
         except SystemError as err:
-            raise _meant(err) from None
+            if (meant := _meant(err)) is err:
+                raise
+            raise meant from None
     bounds = [count * part // parts for part in range(parts + 1)]
     waiting = iter(range(1, parts))  # Python's lock gives each number to one thread only
     ended: SimpleQueue[int] = SimpleQueue()

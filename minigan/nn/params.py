@@ -103,6 +103,7 @@ class Params(Views):
     def flat(self, numbers: Array) -> None:
         """Another vector would leave the views behind. Raises ValueError if it has another shape."""
         if numbers is not self._flat:  # after ``theta.flat *= 2`` it is
+            numbers = array_module(self._flat).asarray(numbers)  # what was loaded from a file lies on the host
             if numbers.shape != self._flat.shape:
                 raise ValueError(f"the vector has shape {self._flat.shape}, got {numbers.shape}")
             self._flat[...] = numbers

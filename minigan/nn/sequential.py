@@ -112,11 +112,11 @@ class Sequential(Layer):
                 raise TypeError(f"layer {label} made {x.dtype} of {dtype}, as a NumPy number such as np.sqrt(2) does")
             caches.append(cache)
             shapes.append(x.shape)
-        fast = ops.with_twins(x)
+        fast = ops.with_twins(theta.owner.flat)
         return x, SequentialCache(theta.owner, theta.owner.version, fast, tuple(caches), tuple(shapes))
 
     def backward(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool = True) -> Array:
-        _check_cache(theta.owner, cache, ops.with_twins(dy))
+        _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, grads)
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)

@@ -44,5 +44,8 @@ def share_batchnorm(net: Layer, gather: ops.Gather) -> Layer:
     if type(net) is BatchNorm:
         return SharedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, gather=gather)
     if net.mixes_samples or net.measures_batches:
-        raise ValueError(f"processes cannot share the batches of a {type(net).__name__}")
+        raise ValueError(
+            f"processes cannot share the batches of a {type(net).__name__}: "
+            "its mixes_samples or measures_batches says that it looks at more than one sample at a time"
+        )
     return net

@@ -14,7 +14,7 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
     rules, game, wrong = recipe.optimisers(1), recipe.game(), ""
     if (made := g.out_shape(g_in)) != d_in:
         wrong = f"G makes samples of shape {made}, but the images that D sees are {d_in} (see sample_shape)"
-    elif not (isinstance(rules, tuple) and [isinstance(rule, Optimiser) for rule in rules] == [True, True]):
+    elif not (isinstance(rules, tuple | list) and [isinstance(rule, Optimiser) for rule in rules] == [True, True]):
         wrong = f"optimisers() must return two update rules, of G and of D, got {rules!r}"
     elif not isinstance(game, Game | OwnRound):
         wrong = f"game() must return a Game or an OwnRound, got {type(game).__name__}"

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from pathlib import Path
 
+DAY = 24 * 3600  # seconds: no write takes as long
 TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
 
 
@@ -41,7 +43,7 @@ def remove_stale(folder: Path) -> None:
     What belongs to another process that is there stays: a score, say, that is just being written.
     """
     for path in folder.glob(f"{TEMPORARY}*"):
-        if _writes(path.name.removeprefix(TEMPORARY).partition("-")[0]):
+        if _is_being_written(path):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -49,17 +51,21 @@ def remove_stale(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _writes(process: str) -> bool:
-    """Whether another process of this number is there."""
+def _is_being_written(path: Path) -> bool:
+    """Whether another process of the number in its name is there, and the file is not older than any write takes."""
+    process = path.name.removeprefix(TEMPORARY).partition("-")[0]
     if os.name != "posix" or not process.isdecimal() or int(process) == os.getpid():
         return False
     try:
         os.kill(int(process), 0)  # no signal
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True
+    except PermissionError:
+        pass  # it is there, and somebody else's
+    try:
+        return time.time() - path.stat().st_mtime < DAY
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

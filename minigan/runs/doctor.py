@@ -30,7 +30,7 @@ SWING = 12**-0.5  # deviation of D(G(z)); that of random numbers from [0, 1]
 SWINGS = 4  # times in a window that it changes sides
 NO_GAP = 0.02  # D(x) - D(G(z)) of a D that sees no difference
 PATIENCE = 500  # rounds that this may last
-MOMENTS = 4000  # of a run, at most twice as many, for which `course` makes diagnoses
+MOMENTS = 4000  # of a run, at most so many and at least half of them, for which `course` makes diagnoses
 
 
 class Diagnosis(NamedTuple):

@@ -109,6 +109,27 @@ def test_a_gpu_plays_fused_kernels_from_a_graph_and_the_host_starts_plain_operat
         assert (len(calls) > first) == bool(more)
 
 
+def test_the_clock_stops_when_the_graph_s_own_stream_has_ended(strict, monkeypatch) -> None:
+    place, waited = contexts(1)["fused"], []
+    monkeypatch.setattr(type(place.stream), "synchronize", lambda stream: waited.append(stream))
+    x = strict.put(np.ones((2, 3), np.float32))
+    with place.kernels():
+        run = timing.timer(lambda: ops.relu(x), place)
+        waited.clear()
+        run()
+    assert waited == [place.stream] * 2
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_computed_what_has_been_timed(gpu) -> None:
+    place = contexts(1, without_cpu=True)["fused"]
+    x = gpu.xp.ones((2000, 2000), np.float32)
+    with place.kernels():
+        run = timing.timer(lambda: ops.dense(x, x), place)
+        run()
+        assert place.stream.done
+
+
 def test_a_call_that_cannot_be_captured_ends_the_capture(strict) -> None:
     place = contexts(1)["fused"]
     with pytest.raises(RuntimeError):

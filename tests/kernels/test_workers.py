@@ -34,7 +34,7 @@ def threads(request, monkeypatch, watch):
     workers.set_threads(1)
 
 
-@pytest.mark.parametrize("cause", [KeyboardInterrupt(), None])
+@pytest.mark.parametrize("cause", [KeyboardInterrupt(), MemoryError(), None])
 @pytest.mark.usefixtures("threads")
 def test_ctrl_c_within_a_compiled_loop_is_one(cause):
     def work(*_):
@@ -43,8 +43,11 @@ def test_ctrl_c_within_a_compiled_loop_is_one(cause):
         except SystemError:
             raise SystemError("CPUDispatcher(<function>) returned a result with an exception set")  # noqa: B904
 
-    with pytest.raises(SystemError if cause is None else KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt if isinstance(cause, KeyboardInterrupt) else SystemError) as found:
         share(work, 6)
+    if isinstance(cause, MemoryError):
+        assert found.value.__context__.__cause__ is cause
+        assert not found.value.__suppress_context__
 
 
 @pytest.fixture

@@ -37,6 +37,10 @@ def test_what_another_process_writes_stays_and_what_nobody_writes_goes(tmp_path)
             (tmp_path / name).touch()
         remove_stale(tmp_path)
         assert temporaries(tmp_path) == [kept]
+        os.utime(kept, (0, 0))  # from before this process began, surely
+        remove_stale(tmp_path)
+        assert temporaries(tmp_path) == []
+        kept.touch()
         other.communicate(b"\n")
     remove_stale(tmp_path)
     assert temporaries(tmp_path) == []
