@@ -66,7 +66,7 @@ class Listing:
 
     def add(self, parts: Parts, read: Callable[[], bytes]) -> None:
         """Take a file in, by its extension."""
-        if parts[-1].lower().endswith(EXTENSIONS):
+        if _is_image(parts):
             self.files.append(File(parts, read))
         else:
             self.others.append("/".join(parts))
@@ -95,6 +95,10 @@ def list_images(path: Path) -> Listing:
         )
     listing.files.sort(key=lambda file: file.parts)
     return listing
+
+
+def _is_image(parts: Parts) -> bool:
+    return parts[-1].lower().endswith(EXTENSIONS)
 
 
 def _hidden(name: str) -> bool:
@@ -163,7 +167,7 @@ def _list_zip(path: Path) -> Listing:
     archive = _open_zip(path)
     lock = Lock()  # a ZipFile counts its readers without one
     members = list(_members(archive, listing))
-    images = [member for member in members if member.filename.lower().endswith(EXTENSIONS)]  # all that will be read
+    images = [member for member in members if _is_image(_member_parts(member))]  # all that will be read
     _check_sizes(images, os.path.getsize(path), listing.where)
     for member in members:
         listing.add(_member_parts(member), partial(_read_member, archive, member, lock))

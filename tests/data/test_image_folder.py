@@ -573,6 +573,12 @@ def test_what_is_no_image_in_a_zip_may_be_of_any_kind(tmp_path):
     assert len(load(path).images) == 2
 
 
+@pytest.mark.parametrize("name", ["a.PNG", "a.png/..", "a.png/.", "../a.png", "x\\a.png"])
+def test_whatever_counts_as_an_image_is_checked_before_it_is_read(tmp_path, name):
+    path = zip_with(tmp_path / "a.zip", (name, encode(RGB, "PNG")), compression=zipfile.ZIP_BZIP2)
+    refusal(path, "is packed by method 12")
+
+
 def test_a_zip_packed_by_a_method_without_bounds_is_refused(tmp_path):
     for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
         path = zip_with(tmp_path / "a.zip", ("a.png", encode(RGB, "PNG")), compression=method)
