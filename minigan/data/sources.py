@@ -80,8 +80,12 @@ def load_images(
 
 def fingerprint(images: Images) -> str:
     """SHA-256 of the pixels of 64 images from all over the set (all of a smaller one), by which others are noticed."""
-    some = np.linspace(0, len(images) - 1, min(64, len(images))).astype(np.int64)
-    return hashlib.sha256(np.ascontiguousarray(images[some]).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(evenly(images, 64)).tobytes()).hexdigest()
+
+
+def evenly(images: Images, count: int) -> np.ndarray:
+    """So many images from all over the set, all of a smaller one: those of a folder come class by class."""
+    return np.asarray(images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)])
 
 
 def has_test_split(source: str) -> bool:

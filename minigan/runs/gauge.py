@@ -14,6 +14,7 @@ import numpy as np
 from minigan import ops
 from minigan.backend import Device, array_module, to_host
 from minigan.data.resize import fit
+from minigan.data.sources import evenly
 from minigan.games.player import Player
 from minigan.nn import LeakyReLU, Params, ReLU, ScaledTanh, Sequential, Sigmoid, Tanh
 from minigan.nn.activations import Activation
@@ -182,11 +183,6 @@ class Gauge:
     @cached_property
     def _data_spread(self) -> float:
         return spread(evenly(self.images, SPREAD_OF))
-
-
-def evenly(images: Images, count: int) -> np.ndarray:
-    """So many of them, from all parts: those of a folder come class by class."""
-    return np.asarray(images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)])
 
 
 def spread(images: np.ndarray) -> float:

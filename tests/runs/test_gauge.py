@@ -7,6 +7,7 @@ import pytest
 
 from minigan.backend import CPU, to_host
 from minigan.data.batches import Batches
+from minigan.data.sources import evenly
 from minigan.games import play_round
 from minigan.games.player import Player
 from minigan.games.toolbox import LOSSES, ToolboxGame
@@ -16,7 +17,7 @@ from minigan.recipes import MLPMnist, ToolboxMLP
 from minigan.runs import gauge
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
-from minigan.runs.gauge import Activity, Gauge, Watch, evenly, norms, spread
+from minigan.runs.gauge import Activity, Gauge, Watch, norms, spread
 from minigan.runs.state import State
 from minigan.runs.vitals import BINS, Vitals
 from tests.games.test_gan import GAMES, Draws, players
