@@ -1,6 +1,6 @@
 """Each operation of the recipes alone: time, work and traffic, beside the most that the machine can do.
 
-    python -m benchmarks.layers [RECIPE ...] [--threads T] [--tf32] [--json FILE] [--write docs/benchmarks.md]
+    python -m benchmarks.layers [RECIPE ...] [--without-cpu] [--tf32] [--json FILE] [--write docs/benchmarks.md]
 
 Plain and fast kernels take turns; where there is a GPU its plain operations (CuPy) and its fused kernels join. The
 limits are measured first: the best matrix product and the copy of large arrays, by whichever kernels of that

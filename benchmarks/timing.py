@@ -11,18 +11,18 @@ from minigan.backend import Device
 ENOUGH = 0.02  # seconds that one measurement takes at least
 IN_A_GRAPH = 20  # calls
 
-
 Play = Callable[[], object]
 
 
 class Place(NamedTuple):
-    """Where something is computed, by which kernels, and how it is started."""
+    """Where something is computed, by which kernels, and how it is started.
+
+    stream: of a GPU, for calls that are captured into a graph, as rounds are; without it the host starts each.
+    """
 
     device: Device
     kernels: Callable[[], AbstractContextManager[None]]
-    stream: Any = (
-        None  # of a GPU: calls on it are captured into a graph, as rounds are; without it the host starts each
-    )
+    stream: Any = None
 
 
 def timer(call: Play, place: Place) -> Callable[[], float]:

@@ -67,9 +67,9 @@ def _import(file: str) -> None:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
+    except UserError:
+        raise
     except (Exception, SystemExit) as err:
-        if isinstance(err, UserError):
-            raise
         where = cli.line_of(err, [file]) or file
         raise UsageError(f"--with {file}: {type(err).__name__} in {where}: {err}") from err
     cli.FILES.append(file)

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
     if folder.holds_a_run and not options.overwrite:
         raise UsageError(f"{folder.path} holds a run: choose another --out, or replace it (--overwrite)")
     run = RunOptions(data=options.data, precision=precision(options, tensors))
-    write(run, options, recipe, state, image_shape, folder)
+    write(run, recipe, state, image_shape, folder, lacks=[] if options.discriminator else ["discriminator"])
     height, width, channels = image_shape
     print(f"{recipe.name}, latents of {recipe.latent} numbers, images {height} x {width} x {channels}")
     print(f"run folder: {folder.path}")
@@ -181,9 +181,7 @@ def precision(options: Options, tensors: Tensors) -> Literal["float32", "float64
     """That of the run whose networks minigan.export wrote; float32 for those of others."""
     from minigan.interchange.torch_layout import read_facts
 
-    kinds = {
-        str(tensor.dtype) for tensor in tensors["generator"].values() if tensor.dtype.kind == "f"
-    }  # counts are not
+    kinds = {str(array.dtype) for array in tensors["generator"].values() if array.dtype.kind == "f"}
     return "float64" if kinds == {"float64"} and "recipe" in read_facts(options.generator) else "float32"
 
 
@@ -201,7 +199,7 @@ def check_sizes(options: Options, recipe: "Recipe", image_shape: "Shape", tensor
 
 
 def write(
-    run: "RunOptions", options: Options, recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder"
+    run: "RunOptions", recipe: "Recipe", state: "State", image_shape: "Shape", folder: "RunFolder", lacks: list[str]
 ) -> None:
     """A run of no rounds yet."""
     from minigan import __version__
@@ -212,7 +210,7 @@ def write(
 
     facts = state.facts() | {
         "recipe": recipe.name, "constants": constants_of(recipe), "seed": run.seed, "image_shape": list(image_shape),
-        "version": __version__, "blas": blas_facts(), "lacks": [] if options.discriminator else ["discriminator"],
+        "version": __version__, "blas": blas_facts(), "lacks": lacks,
     }  # fmt: skip
     folder.open()
     try:

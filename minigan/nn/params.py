@@ -69,11 +69,11 @@ Grads: TypeAlias = Views | None
 class Params(Views):
     """One flat vector, its views, and a version that tells when it changed.
 
-    Attributes: flat (P + S,), P trainable numbers and then S statistics, where ``theta.flat = loaded`` copies the
-    numbers into it; in_shape, the input of
-    the network they belong to; version, raised by every optimiser update and every assignment to a
-    view, ``theta["dense1.w"] = w`` or ``theta["dense1.w"] *= 2``. A network (`Sequential`) refuses caches of
-    an older version in backward. What is written into `flat`, or into a view under another name
+    Attributes: flat (P + S,), P trainable numbers and then S statistics; in_shape, the input of
+    the network they belong to; version, raised by every optimiser update and every assignment,
+    ``theta["dense1.w"] = w``, ``theta["dense1.w"] *= 2``, or ``theta.flat = loaded``, which copies the
+    numbers into the vector. A network (`Sequential`) refuses caches of
+    an older version in backward. What is written into ``flat[...]``, or into a view under another name
     (``w = theta["dense1.w"]; w *= 2``), nobody sees: raise `version` yourself then.
     """
 

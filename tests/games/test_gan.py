@@ -715,21 +715,6 @@ class Centred(Tanh):
         return super().backward(theta, dy - dy.mean(axis=0), cache, grads, need_dx=need_dx)
 
 
-@pytest.mark.parametrize("order", ["discriminator-first", "simultaneous"])
-def test_where_d_mixes_samples_in_a_way_of_its_own_batches_go_apart(order):
-    moved = []
-    for at_once in (True, False):
-        g, d = players(d_net=Sequential(Dense(4), Centred(), Dense(1)))
-        play_round(Game(LOSS, order=order, at_once=at_once), g, d, Draws())
-        moved.append((g.theta.flat, d.theta.flat))
-    for ours, theirs in zip(*moved, strict=True):
-        assert np.array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="a Centred mixes or measures the samples of several batches"):
-        in_parts(d.net, 2)
-    with pytest.raises(ValueError, match="processes cannot share the batches of a Centred"):
-        share_batchnorm(d.net, ALONE.gather)
-
-
 class Watched(Tanh):
     """It looks at each sample by itself, and measures the batches."""
 
@@ -745,18 +730,19 @@ class Watched(Tanh):
 
 
 @pytest.mark.parametrize("order", ["discriminator-first", "generator-first", "simultaneous"])
-def test_where_d_measures_batches_in_a_way_of_its_own_they_go_apart(order):
-    moved = []
+@pytest.mark.parametrize("layer", [Centred(), Watched()], ids=["mixes", "measures"])
+def test_where_d_mixes_or_measures_samples_in_a_way_of_its_own_batches_go_apart(layer, order):
+    moved, name = [], type(layer).__name__
     for at_once in (True, False):
-        g, d = players(d_net=Sequential(Dense(4), Watched(), Dense(1)))
+        g, d = players(d_net=Sequential(Dense(4), layer, Dense(1)))
         play_round(Game(LOSS, order=order, at_once=at_once), g, d, Draws())
-        assert (d.theta["watched1.mean"] != 0).all()
+        assert all((d.theta[view] != 0).all() for view in d.theta.statistic_shapes)
         moved.append((g.theta.flat, d.theta.flat))
     for ours, theirs in zip(*moved, strict=True):
         assert np.array_equal(ours, theirs)
-    with pytest.raises(ValueError, match="a Watched mixes or measures the samples of several batches"):
+    with pytest.raises(ValueError, match=f"a {name} mixes or measures the samples of several batches"):
         in_parts(d.net, 2)
-    with pytest.raises(ValueError, match="processes cannot share the batches of a Watched"):
+    with pytest.raises(ValueError, match=f"processes cannot share the batches of a {name}"):
         share_batchnorm(d.net, ALONE.gather)
 
 
