@@ -54,7 +54,7 @@ def _read_array(file: BinaryIO, name: str, ndim: int) -> np.ndarray:
     try:
         shape = _read_sizes(file, name, ndim)
         expected = math.prod(shape)
-        data = _read_at_most(file, expected + 1)  # one more: shows trailing bytes, and gzip its checksum
+        data = read_at_most(file, expected + 1)  # one more: shows trailing bytes, and gzip its checksum
     except (gzip.BadGzipFile, EOFError, zlib.error) as err:
         raise DataError(f"{name} is damaged at byte {file.tell()} of the unpacked data: {err}") from err
     if len(data) != expected:
@@ -83,7 +83,7 @@ def _read_sizes(file: BinaryIO, name: str, ndim: int) -> Shape:
     return shape
 
 
-def _read_at_most(file: BinaryIO, limit: int) -> bytearray:
+def read_at_most(file: BinaryIO, limit: int) -> bytearray:
     data = bytearray()
     while len(data) < limit and (piece := file.read(min(PIECE, limit - len(data)))):
         data += piece

@@ -180,7 +180,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     except OSError as err:
         raise DataError(f"{shown(path)} cannot be read: {err.strerror or err}") from err
     except Exception as err:  # a damaged directory gives BadZipFile, but also struct.error, ValueError and more
-        raise DataError(f"{shown(path)} is neither a folder nor a zip file that can be read: {_line(err)}") from err
+        raise DataError(f"{shown(path)} is neither a folder nor a zip file that can be read: {one_line(err)}") from err
 
 
 def _members(archive: zipfile.ZipFile, listing: Listing) -> Iterator[zipfile.ZipInfo]:
@@ -223,10 +223,10 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, lock: Lock) 
         with lock:
             return archive.read(member)  # no more than the size that was checked
     except Exception as err:  # damaged members give BadZipFile, zlib.error, EOFError, struct.error and more
-        raise Unreadable(f"damaged: {_line(err)}") from err
+        raise Unreadable(f"damaged: {one_line(err)}") from err
 
 
-def _line(err: Exception) -> str:
+def one_line(err: Exception) -> str:
     """What an error says, fit for one line."""
     text = repr(str(err))[1:-1]
     return text[:100] or type(err).__name__

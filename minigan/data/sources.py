@@ -1,5 +1,5 @@
 """Where images come from: ``load_images("mnist5k")``, ``"mnist:DIR"``, ``"fashion:DIR"``, ``"stacked:DIR"``,
-``"folder:PATH"``.
+``"folder:PATH"``, ``"numpy:FILE"``.
 
 Pixels stay bytes (uint8) here. How they become numbers, [0, 1] or [-1, 1], belongs to a system's
 recipe. Nothing is ever downloaded.
@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from minigan.data.idx import folder_contents, read_idx, shown
+from minigan.data.numpy_file import read_numpy_file
 from minigan.data.resize import MEMORY, RULE, Size, fit, streaming, times
 from minigan.data.stacked import stack_digits
 from minigan.data.stream import StreamedImages
@@ -27,7 +28,10 @@ from minigan.typing import Images
 Split = Literal["train", "test"]
 
 DEFAULT_SOURCE = "mnist5k"
-KNOWN = "mnist5k (embedded), mnist:DIR, fashion:DIR, stacked, stacked:DIR, folder:PATH (folder or zip file of images)"
+KNOWN = (
+    "mnist5k (embedded), mnist:DIR, fashion:DIR, stacked, stacked:DIR, folder:PATH (folder or zip file of images), "
+    "numpy:FILE (.npy or .npz)"
+)
 MNIST5K_SHA256 = "36ae894615c73396de14d2207d45ce6983403bbfcb414f71b9b2855ed960e33f"  # of the file
 
 
@@ -62,6 +66,8 @@ def load_images(
       ``stacked``: three of mnist5k, without a test split (see `minigan.data.stacked`).
     * ``folder:PATH``: the image files in a folder, flat or one folder a class, or in a zip file of such a
       folder (rules: `minigan.data.folder`); no test split.
+    * ``numpy:FILE``: an array of bytes in an ``.npy`` file, or in an ``.npz`` file under ``images`` (rules:
+      `minigan.data.numpy_file`); no test split.
 
     Parameters: size, the (H, W) that all images get, cropped and resized by the rule of
     `minigan.data.resize.fit`; None for their own, which then has to be one and the same. memory, bytes: what
@@ -70,12 +76,23 @@ def load_images(
     """
     kind, _, path = source.partition(":")
     if kind not in KINDS:
-        raise UsageError(f"unknown data source {source!r}{did_you_mean(kind.lower(), KINDS)}; known are {KNOWN}")
+        raise UsageError(f"unknown data source {source!r}{_perhaps(source)}; known are {KNOWN}")
     if split not in get_args(Split):
         raise UsageError(f"unknown split {split!r}: choose train or test")
-    if kind == "folder":
-        return _load_folder(path, split, size, memory)
+    if kind in _OWN:
+        if split != "train":
+            raise UsageError(f"{kind}: has no test split: give the test images themselves, as {kind}:...")
+        return _OWN[kind](Path(os.path.expanduser(path)) if path else None, size, memory)
     return _resized(_LOADERS[kind](path, split), size, memory)
+
+
+def _perhaps(source: str) -> str:
+    """The kind that was left out before a path, or the one that is spelt nearly like this."""
+    path = os.path.expanduser(source)
+    if source and os.path.exists(path):
+        kind = "numpy" if path.lower().endswith((".npy", ".npz")) else "folder"
+        return f"; did you mean {f'{kind}:{source}'!r}?"
+    return did_you_mean(source.partition(":")[0].lower(), KINDS)
 
 
 def fingerprint(images: Images) -> str:
@@ -147,18 +164,28 @@ _LOADERS: dict[str, Callable[[str, Split], Dataset]] = {
     "fashion": _load_fashion,
     "stacked": _load_stacked,
 }
-KINDS = (*_LOADERS, "folder")
 
 
-def _load_folder(path: str, split: Split, size: Size | None, memory: float) -> Dataset:
+def _load_folder(path: Path | None, size: Size | None, memory: float) -> Dataset:
     from minigan.data.folder import read_folder  # not needed for the digits, and Pillow takes a while
 
-    if not path:
+    if path is None:
         raise UsageError("folder: give a folder or a zip file with images as folder:PATH")
-    if split != "train":
-        raise UsageError("folder: has no test split: give the folder with the test images itself")
-    images, labels, notices = read_folder(Path(os.path.expanduser(path)), size, memory)
+    images, labels, notices = read_folder(path, size, memory)
     return Dataset(images, labels, "folder", notices)
+
+
+def _load_numpy(path: Path | None, size: Size | None, memory: float) -> Dataset:
+    if path is None:
+        raise UsageError("numpy: give an .npy or .npz file with images as numpy:FILE")
+    images, labels = read_numpy_file(path, memory)
+    kind = "grey" if images.shape[3] == 1 else "RGB"
+    notice = f"{shown(path)}: {len(images)} {kind} images, height x width {times(images.shape[1:3])}"
+    return _resized(Dataset(images, labels, "numpy", (notice,)), size, memory)
+
+
+_OWN: dict[str, Callable[[Path | None, Size | None, float], Dataset]] = {"folder": _load_folder, "numpy": _load_numpy}
+KINDS = (*_LOADERS, *_OWN)
 
 
 def _folder(kind: str, given: str, default: str) -> Path:

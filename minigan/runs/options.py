@@ -15,8 +15,8 @@ class RunOptions:
 
     data: str = "mnist5k"
     """mnist5k (5,000 digits that come with minigan), mnist:DIR or fashion:DIR (IDX files), stacked (three of those
-    digits as red, green and blue) or stacked:DIR (the same of IDX files), or folder:PATH (image files in a folder,
-    flat or one folder a class, or in a zip file)"""
+    digits as red, green and blue) or stacked:DIR (the same of IDX files), folder:PATH (image files in a folder, flat
+    or one folder a class, or in a zip file), or numpy:FILE (an array of bytes in an .npy or .npz file)"""
     steps: int | None = None
     """rounds in all, those before a --resume included; without it the recipe's own number"""
     epochs: int | None = None

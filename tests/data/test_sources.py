@@ -105,6 +105,16 @@ def test_an_unknown_source_is_answered_with_the_known_ones(source, message):
         load_images(source)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.npz", "numpy"), ("a.NPY", "numpy"), ("photos", "folder"), ("a.zip", "folder")]
+)
+def test_a_path_alone_is_answered_with_its_kind(tmp_path, monkeypatch, name, kind):
+    (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=rf"unknown data source '{name}'; did you mean '{kind}:{name}'\?; known are"):
+        load_images(name)
+
+
 def test_splits():
     with pytest.raises(UsageError, match="mnist5k has no test split"):
         load_images("mnist5k", split="test")
