@@ -71,11 +71,11 @@ def _read_zip(file: BinaryIO, name: str, memory: float) -> tuple[Images, np.ndar
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
         images, labels = _names(list(members), name)
         with _open(archive, members[images], name) as array:
-            pixels = _read_images(array, f"{name}: {images}", memory)
+            pixels = _read_images(array, f"{name}: {images!r}", memory)
         if labels not in members:
             return pixels, None
         with _open(archive, members[labels], name) as array:
-            return pixels, _read_labels(array, f"{name}: {labels}", len(pixels))
+            return pixels, _read_labels(array, f"{name}: {labels!r}", len(pixels))
 
 
 def _names(found: list[str], where: str) -> tuple[str, str]:

@@ -131,7 +131,7 @@ class Harmful:
     ],
 )
 def test_a_wrong_file_is_named_and_explained(scratch, zipped, data, message):
-    scratch.write_bytes(npz_bytes(images=data) if zipped else data)
+    scratch.write_bytes(npz_bytes(**{"line\nbreak": data}) if zipped else data)
     with pytest.raises(DataError, match=message) as caught:
         read_numpy_file(scratch)
     assert str(scratch) in str(caught.value)
@@ -142,11 +142,11 @@ def test_a_wrong_file_is_named_and_explained(scratch, zipped, data, message):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.arange(4), r"labels has numbers of type int64 and shape \(4,\); labels are 5 whole numbers"),
-        (np.arange(5.0), "labels has numbers of type float64"),
-        (np.arange(5) - 1, "labels: classes are counted from 0, found -1 to 3"),
+        (np.arange(4), r"'labels' has numbers of type int64 and shape \(4,\); labels are 5 whole numbers"),
+        (np.arange(5.0), "'labels' has numbers of type float64"),
+        (np.arange(5) - 1, "'labels': classes are counted from 0, found -1 to 3"),
         (np.arange(5).astype("u8") + 2**63, "found 9223372036854775808 to"),
-        (np.array(list("abcde")), "labels has numbers of type <U1"),
+        (np.array(list("abcde")), "'labels' has numbers of type <U1"),
     ],
 )
 def test_labels_that_are_none_are_refused(scratch, labels, message):
