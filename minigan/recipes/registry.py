@@ -1,6 +1,9 @@
 """The recipes that commands know, by name: those that come with the package, and your own."""
 
 import dataclasses
+import hashlib
+import sys
+from pathlib import Path
 from typing import Any, TypeVar
 
 from minigan.errors import UsageError, did_you_mean
@@ -40,3 +43,15 @@ def recipe_class(name: Any) -> type[Recipe]:
         hint = did_you_mean(str(name), RECIPES)
         raise UsageError(f"unknown recipe {name!r}{hint}; there are {', '.join(RECIPES)}{'' if hint else OWN}")
     return RECIPES[name]
+
+
+def file_checksum(recipe: Recipe) -> str:
+    """SHA-256 of the file in which a recipe of your own stands; empty for those of the package, which has a version."""
+    module = type(recipe).__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if module.startswith("minigan.") or file is None:
+        return ""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -16,6 +16,7 @@ from minigan.games import Metrics
 from minigan.parallel.team import ALONE, Team
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
+from minigan.recipes.registry import file_checksum
 from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
 from minigan.runs.captured import rounds
@@ -126,6 +127,9 @@ class Trainer:
         then, now = checkpoint.facts["blas"], self._arithmetic()
         if then != now and self.state.step:  # else nothing has been computed yet
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
+        then, now = checkpoint.facts.get("recipe_file", ""), file_checksum(self.recipe)
+        if then and now and then != now and self.state.step:
+            notes.append(f"the file of recipe {self.recipe.name} has changed: the run goes on by what stands there now")
         return notes
 
     def run(self) -> int:
@@ -249,7 +253,7 @@ class Trainer:
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT), bad)
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         self.check_same()
-        made_by = {"version": __version__, "blas": self._arithmetic()}
+        made_by = {"version": __version__, "blas": self._arithmetic(), "recipe_file": file_checksum(self.recipe)}
         settings = {"constants": constants_of(self.recipe), "run": fixed_options(self.options)}
         facts = self.state.facts() | self._identity() | made_by | settings
         if self.team.leads:

@@ -100,7 +100,22 @@ def test_commands_know_it_after_with(tmp_path, capsys):
     assert f"minigan --with {file} train mine" in shown
     assert command.dispatch([*first, "train", "--resume", "--steps", "5", "--out", str(out)]) == 0
     assert command.dispatch([*first, "sample", str(out), "--count", "4"]) == 0
-    assert "4 samples of mine, step 5" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "4 samples of mine, step 5" in shown
+    assert "has changed" not in shown
+
+
+def test_a_recipe_that_was_changed_between_two_parts_of_a_run_is_told(tmp_path, capsys):
+    file, out = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text(MINE)
+    words = ["--with", str(file), "train"]
+    assert command.dispatch([*words, "mine", "--steps", "3", "--out", str(out)]) == 0
+    file.write_text(f"{MINE}\n# the losses are others now\n")
+    for steps, times in (("4", 1), ("5", 0)):  # told once
+        capsys.readouterr()
+        assert command.dispatch([*words, "--resume", "--steps", steps, "--out", str(out)]) == 0
+        told = "note: the file of recipe mine has changed: the run goes on by what stands there now"
+        assert capsys.readouterr().out.count(told) == times
 
 
 def test_without_it_the_way_is_told(tmp_path):
