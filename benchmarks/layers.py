@@ -194,7 +194,7 @@ def described(results: list[dict[str, Any]], limits: dict[str, dict[str, float]]
     for name in limits:
         head += [f"{name}: ms", "rate", "of limit"]
     told = "; ".join(f"{name} {each['gflops']:.3g} GFLOP/s, {each['gbytes']:.3g} GB/s" for name, each in limits.items())
-    return table(head, rows) + f"\n\nMedians, {precision}. The best matrix product and the best copy: {told}."
+    return table(head, rows) + f"\n\nMedians, {precision}. The best matrix product and the largest copy: {told}."
 
 
 def rate(result: dict[str, Any], name: str) -> float:

@@ -156,7 +156,7 @@ def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
     from minigan.runs.trainer import resume_command
 
     out = sys.stderr if code == UNREAD else sys.stdout
-    command = resume_command(trainer.folder.path, trainer.goal)
+    command = resume_command(trainer.folder.path, trainer.goal, trainer.team.size)
     try:
         report(trainer, seconds)
         if code and trainer.team.leads:

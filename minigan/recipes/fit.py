@@ -9,8 +9,9 @@ from minigan.typing import Shape
 
 
 def check_fit(recipe: Recipe, image_shape: Shape) -> None:
-    """Raises UserError for a G whose samples are no images of this shape, and for rules or a game of another kind."""
-    (g, g_in), (_, d_in) = networks(recipe, image_shape)
+    """Raises UserError for a G whose samples are no images of this shape, for rules or a game of another kind,
+    and for a D whose logits the game is not made for."""
+    (g, g_in), (d, d_in) = networks(recipe, image_shape)
     rules, game, wrong = recipe.optimisers(1), recipe.game(), ""
     if (made := g.out_shape(g_in)) != d_in:
         wrong = f"G makes samples of shape {made}, but the images that D sees are {d_in} (see sample_shape)"
@@ -18,5 +19,7 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"optimisers() must return two update rules, of G and of D, got {rules!r}"
     elif not isinstance(game, Game | OwnRound):
         wrong = f"game() must return a Game or an OwnRound, got {type(game).__name__}"
+    elif isinstance(game, Game) and game.order == "simultaneous" and (logits := d.out_shape(d_in)) != (1,):
+        wrong = f"D gives {logits} for a sample, but in a simultaneous round both losses reach it through one logit"
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")

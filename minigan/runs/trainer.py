@@ -281,6 +281,7 @@ class Trainer:
         pictures.save_curves(self.folder.curves, self.rows)
 
 
-def resume_command(folder: Path, goal: int) -> str:
-    """What to type to go on."""
-    return f"{cli.program('train')} --resume --out {cli.path_word(folder)} --steps {goal}"
+def resume_command(folder: Path, goal: int, processes: int = 1) -> str:
+    """What to type to go on, in as many processes."""
+    start = f"mpiexec -n {processes} " if processes > 1 else ""
+    return f"{start}{cli.program('train')} --resume --out {cli.path_word(folder)} --steps {goal}"

@@ -101,7 +101,7 @@ def test_two_processes_make_the_run_of_one_also_through_ctrl_c_and_resume(tmp_pa
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     stopped_at = state(folder).facts["step"]
-    assert out.count(f"stopped at step {stopped_at}; go on with: python -m minigan.train --resume") == 1
+    assert out.count(f"stopped at step {stopped_at}; go on with: mpiexec -n 2 python -m minigan.train --resume") == 1
     assert len(checkpoint_files(folder / "checkpoints")) == 1
 
     goal = stopped_at + 10

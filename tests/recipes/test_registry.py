@@ -151,6 +151,11 @@ def test_what_goes_wrong_in_the_file_is_one_line(tmp_path, capsys, monkeypatch):
             "must return two update rules, of G and of D, got SGD(",
         ),
         ("def generator(self, _): return nn.Dense(5)", "samples of shape (5,), but the images that D sees are (784,)"),
+        (
+            "def game(self): return games.Game(games.HINGE, order='simultaneous')\n"
+            "    def discriminator(self, _): return nn.Dense(2)",
+            "D gives (2,) for a sample, but in a simultaneous round",
+        ),
         ("def game(self): return games.Gam()", "error in broken.py, line 10: AttributeError: module"),
         ("raise SystemExit(3)", "SystemExit in broken.py, line 10: 3"),
     ],
