@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
 
 def print_diagnoses(run: Path) -> int:
     """What the doctor finds in the run's records: name, evidence, remedies."""
-    from minigan.runs.doctor import course, diagnose
+    from minigan.runs.doctor import course, diagnose, too_early
     from minigan.runs.folder import RunFolder
     from minigan.runs.metrics import read_metrics
     from minigan.runs.vitals import read_vitals
@@ -106,7 +106,7 @@ def print_diagnoses(run: Path) -> int:
         raise UsageError(f"{run} holds no run of minigan: there is no config.toml")
     rows = read_metrics(folder.metrics) if folder.metrics.exists() else []
     vitals = read_vitals(folder.vitals) if folder.vitals.exists() else []
-    print(f"looked at {len(rows)} rows of {folder.metrics.name}, {len(vitals)} lines of {folder.vitals.name}")
+    print(f"looked at {len(rows)} rows of {folder.metrics.name} and {len(vitals)} of {folder.vitals.name}")
     for file in (folder.metrics, folder.vitals):
         if not file.exists():
             print(f"note: there is no {file.name}, so what it would tell is not known")
@@ -118,6 +118,8 @@ def print_diagnoses(run: Path) -> int:
         return 1
     if not found:
         print(f"nothing wrong found{' at the end' if over else ''} in how it trained, which does not judge the samples")
+        if vitals and (early := too_early(vitals)):
+            print(early)
     for name, (first, last) in over.items():
         if name not in {diagnosis.name for diagnosis in found}:
             print(f"earlier, steps {first} to {last}: {name}")

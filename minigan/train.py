@@ -161,6 +161,8 @@ def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
         report(trainer, seconds)
         if code and trainer.team.leads:
             print(f"stopped at step {trainer.state.step}; go on with: {command}", file=out)
+        elif trainer.team.leads:
+            print(f"score the samples with: {cli.program('evaluate')} {cli.path_word(trainer.folder.path)}", file=out)
         out.flush()
     except OSError as err:
         if err.errno not in cli.NOBODY:

@@ -290,8 +290,9 @@ def test_a_run_is_diagnosed_from_its_records_alone(runs, tmp_path):
     done = run(tmp_path, "minigan.evaluate", "run", "--diagnose")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "looked at 2 rows of metrics.csv, 1 lines of vitals.jsonl",
+        "looked at 2 rows of metrics.csv and 1 of vitals.jsonl",
         "nothing wrong found in how it trained, which does not judge the samples",
+        "whether the samples are alike is not known: 1 snapshot of 3",
     ]
     assert not (tmp_path / "run" / "evaluation.json").exists()
 
@@ -303,7 +304,7 @@ def test_an_older_run_is_diagnosed_by_what_there_is(tmp_path, capsys):
     )
     assert main([str(tmp_path), "--diagnose"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "looked at 30 rows of metrics.csv, 0 lines of vitals.jsonl",
+        "looked at 30 rows of metrics.csv and 0 of vitals.jsonl",
         "note: there is no vitals.jsonl, so what it would tell is not known",
         "nothing wrong found at the end in how it trained, which does not judge the samples",
         "earlier, steps 20 to 25: D is too strong",

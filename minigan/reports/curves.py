@@ -5,6 +5,8 @@ import numpy as np
 from minigan.reports.axes import Axis
 from minigan.reports.layout import LEFT, PLOT_HEIGHT, PLOT_WIDTH, TOP
 
+RING = "m-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0"  # around a point
+
 BUCKETS = 200  # on the width of a chart; each leaves at most four points
 
 
@@ -28,7 +30,7 @@ def path(steps: np.ndarray, values: np.ndarray, across: Axis, up: Axis) -> str:
     """The ``d`` of an SVG path through the values that can be drawn, or "" if there are none.
 
     Values that cannot be drawn are left out, and those beyond the ends of the axis lie on its edge. A single point
-    is a line of no length, which round ends make a dot.
+    is a small ring.
     """
     order = np.argsort(steps, kind="stable")
     steps, values = steps[order], values[order]
@@ -39,7 +41,7 @@ def path(steps: np.ndarray, values: np.ndarray, across: Axis, up: Axis) -> str:
     y = TOP + PLOT_HEIGHT * (1 - np.clip(up.place(values[kept]), 0, 1))
     points = [f"{_short(a)},{_short(b)}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
     if len(points) == 1:
-        return f"M{points[0]}h0"
+        return f"M{points[0]}{RING}"
     return "M" + "L".join(points) if points else ""
 
 

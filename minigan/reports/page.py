@@ -15,7 +15,7 @@ from minigan.reports.numbers import printable, shown
 from minigan.reports.pictures import Picture
 from minigan.runs.atomic import write_atomically
 from minigan.runs.checkpoint import step_of
-from minigan.runs.doctor import WINDOW, in_a_word
+from minigan.runs.doctor import WINDOW, in_a_word, too_early
 from minigan.runs.folder import RunFolder
 
 TEMPLATE = files("minigan.reports") / "template"
@@ -66,6 +66,7 @@ def render(folder: RunFolder) -> str:
         last_rows=WINDOW,
         facts=sections.facts(contents),
         in_a_word=in_a_word(contents.rows, contents.diagnoses),
+        too_early=too_early(contents.vitals),
         frames=frames(folder, contents, last, notes),
         curves=sections.curve_charts(contents, last),
         networks=sections.network_charts(contents.vitals, last),

@@ -20,6 +20,7 @@ STEP_LIMIT = 0.5  # share of a layer's weights that one round may change; usual 
 SURE = 0.01  # D(G(z)) of a D that is never fooled
 SURE_OF_REAL = 0.8  # D(x) of that D; with label smoothing it does not get to 1
 NO_PULL = 0.1  # |dL/dtheta| |theta| of a layer, nats, that gives G nothing to go by
+SNAPSHOTS = 3  # before anything can be said of how the samples vary
 NARROW = 0.35  # spread of samples that look alike, as a share of the data's
 FEW = 2.0  # classes in use by a G that has lost the others
 SEVERAL = 5.0  # classes in use by a G that has learnt some
@@ -78,6 +79,12 @@ def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:
     return "D is ahead" if _gap(rows[-WINDOW:]) > 0.5 else "balanced"
 
 
+def too_early(vitals: Sequence[Vitals]) -> str:
+    """What cannot be said yet; empty: nothing."""
+    count = f"{len(vitals)} snapshot{'' if len(vitals) == 1 else 's'}"
+    return f"whether the samples are alike is not known: {count} of {SNAPSHOTS}" if len(vitals) < SNAPSHOTS else ""
+
+
 def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
@@ -132,7 +139,7 @@ def collapsed(signs: Signs) -> Diagnosis | None:
     at one image, as that of 2014 does, has `LATE` rounds to leave it. Classes in use: exp of their entropy.
     """
     vitals = signs.vitals
-    if len(vitals) < 3:
+    if len(vitals) < SNAPSHOTS:
         return None
     remedies = ("lower both learning rates", "make the batch larger")
     now, widest = max(v.spread for v in vitals[-2:]), max(v.spread for v in vitals)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minigan.reports.axes import Axis, axis_around, linear_axis, log_axis, step_axis
 from minigan.reports.charts import Series, chart, class_bars, largest_share, layer_tones, mirrored_bars
-from minigan.reports.curves import BUCKETS, decimate, path
+from minigan.reports.curves import BUCKETS, RING, decimate, path
 from minigan.reports.layout import LEFT, PLOT_HEIGHT, PLOT_WIDTH, TOP
 from minigan.reports.numbers import printable, shown
 
@@ -120,8 +120,8 @@ def test_a_path_has_numbers_only_and_stays_in_its_frame(values, log):
     values = np.array(values, float)
     axis = axis_around([values], log) or Axis(1.0, 2.0, log)
     d = path(np.arange(float(len(values))), values, step_axis(len(values)), axis)
-    assert re.fullmatch(r"(M-?[\d.]+,-?[\d.]+)?((L-?[\d.]+,-?[\d.]+)+|h0)?", d)
-    at = points(d.removesuffix("h0"))
+    assert re.fullmatch(r"(M-?[\d.]+,-?[\d.]+)?((L-?[\d.]+,-?[\d.]+)+)?", d.removesuffix(RING))
+    at = points(d.removesuffix(RING))
     if len(at):
         assert (at >= [LEFT, TOP]).all()
         assert (at <= [LEFT + PLOT_WIDTH, TOP + PLOT_HEIGHT]).all()
@@ -129,7 +129,7 @@ def test_a_path_has_numbers_only_and_stays_in_its_frame(values, log):
 
 def test_one_value_is_a_dot_and_none_is_no_path():
     axis = linear_axis(0, 1)
-    assert path(np.array([5.0]), np.array([0.5]), step_axis(10), axis).endswith("h0")
+    assert path(np.array([5.0]), np.array([0.5]), step_axis(10), axis).endswith(RING)
     assert path(np.array([5.0]), np.array([np.nan]), step_axis(10), axis) == ""
 
 

@@ -73,7 +73,7 @@ def check(html):
     for drawing in re.findall(r"<svg .*?</svg>", html, re.DOTALL):
         ElementTree.fromstring(drawing)
     for path in parsed.all("path"):
-        assert re.fullmatch(r"[MLhvz\d.,-]+|", path["d"])
+        assert re.fullmatch(r"[MLahmvz\d., -]+|", path["d"])
     for _, attributes in parsed.elements:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcset", "action")]
         for name in ("src", "href", "data"):
@@ -149,6 +149,8 @@ def test_what_was_wrong_only_earlier_is_told_as_such(tmp_path, monkeypatch):
     text = check(render(folder)).text
     assert "Nothing that is known to go wrong in a GAN shows in the numbers of its training at the end;" in text
     assert "Earlier, steps 12 to 1,024: D is too strong." in text
+    monkeypatch.setattr("minigan.reports.page.too_early", lambda _: "this is not known")
+    assert "they do not judge the samples. This is not known." in check(render(folder)).text
     now = Diagnosis("D is too strong", "seen", ("mend it",))
     monkeypatch.setattr("minigan.reports.contents.diagnose", lambda *_: [now])
     assert "Earlier" not in check(render(folder)).text
