@@ -20,9 +20,9 @@ from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import batchnorm_leaky as _batchnorm_leaky
 from minigan.functional import dense as _dense
 from minigan.functional import dropout as _dropout
+from minigan.functional import ghost_batchnorm as _ghost_batchnorm
 from minigan.functional import maxout as _maxout
-from minigan.functional import parted_batchnorm as _parted_batchnorm
-from minigan.functional import shared_batchnorm as _shared_batchnorm
+from minigan.functional import sync_batchnorm as _sync_batchnorm
 from minigan.functional.activations import (
     elu,
     elu_backward,
@@ -45,7 +45,7 @@ from minigan.functional.gan_losses import (
     generator_least_squares,
     generator_wasserstein,
 )
-from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
+from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squared_error, softmax_cross_entropy
 from minigan.functional.patches import Geometry, add_patches, patches
 from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from minigan.functional.pooling import (
@@ -57,7 +57,7 @@ from minigan.functional.pooling import (
     max_pool_backward,
 )
 from minigan.functional.reshape import reshape, reshape_backward
-from minigan.functional.shared_batchnorm import Gather
+from minigan.functional.sync_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
 from minigan.typing import Array, Shape
 
@@ -106,10 +106,10 @@ add_gradients = _door(_batchnorm.add_gradients)
 batchnorm, batchnorm_backward = _door(_batchnorm.batchnorm), _door(_batchnorm.batchnorm_backward)
 batchnorm_leaky = _door(_batchnorm_leaky.batchnorm_leaky)
 batchnorm_leaky_backward = _door(_batchnorm_leaky.batchnorm_leaky_backward)
-parted_batchnorm = _door(_parted_batchnorm.parted_batchnorm)
-parted_batchnorm_backward = _door(_parted_batchnorm.parted_batchnorm_backward)
-shared_batchnorm = _door(_shared_batchnorm.shared_batchnorm)
-shared_batchnorm_backward = _door(_shared_batchnorm.shared_batchnorm_backward)
+ghost_batchnorm = _door(_ghost_batchnorm.ghost_batchnorm)
+ghost_batchnorm_backward = _door(_ghost_batchnorm.ghost_batchnorm_backward)
+sync_batchnorm = _door(_sync_batchnorm.sync_batchnorm)
+sync_batchnorm_backward = _door(_sync_batchnorm.sync_batchnorm_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense, dense_bias_grad = _door(_dense.dense), _door(_dense.dense_bias_grad)
@@ -125,7 +125,7 @@ relu, relu_backward = _door(activations.relu), _door(activations.relu_backward)
 leaky_relu, leaky_relu_backward = _door(activations.leaky_relu), _door(activations.leaky_relu_backward)
 tanh, tanh_backward = _door(activations.tanh), _door(activations.tanh_backward)
 sigmoid, sigmoid_backward = _door(activations.sigmoid), _door(activations.sigmoid_backward)
-update_parted_statistics = _door(_parted_batchnorm.update_parted_statistics)
+update_ghost_statistics = _door(_ghost_batchnorm.update_ghost_statistics)
 update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)

@@ -47,7 +47,7 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[np.int64], smoothing: f
     return loss, dlogits
 
 
-def mean_squares(y: Array, targets: Array | float) -> tuple[float, Array]:
+def mean_squared_error(y: Array, targets: Array | float) -> tuple[float, Array]:
     """(y - t)^2 averaged over all entries. Returns the loss and its gradient."""
     all_targets = np.broadcast_to(targets, y.shape)
     loss, dy = 0.0, np.zeros(y.shape)

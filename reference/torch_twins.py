@@ -246,7 +246,7 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[np.int64], smoothing: f
     )
 
 
-def mean_squares(outputs: Array, targets: Array) -> Results:
+def mean_squared_error(outputs: Array, targets: Array) -> Results:
     wanted = torch.tensor(targets).expand(outputs.shape)
     return loss_with_gradients(lambda outputs: F.mse_loss(outputs, wanted), outputs=outputs)
 

@@ -171,7 +171,7 @@ OPERATIONS: dict[str, Cases] = {
     "reshape": reshape,
     "bce_with_logits": bce_with_logits,
     "softmax_cross_entropy": softmax_cross_entropy,
-    "mean_squares": squares,
+    "mean_squared_error": squares,
     "half_squared_error": squares,
     "discriminator_bce": discriminator_bce,
     "generator_minimax": generator,

@@ -15,7 +15,7 @@ from minigan.cuda.launch import launch, launch_each
 from minigan.cuda.layout import contiguous, empty_like, flat, laid_like, rows_first, side_by_side
 from minigan.functional import batchnorm as plain
 from minigan.functional import batchnorm_leaky as plain_leaky
-from minigan.functional import parted_batchnorm as plain_parted
+from minigan.functional import ghost_batchnorm as plain_ghost
 from minigan.typing import Array, Shape
 
 WIDTH = 32  # channels of a block, as in batchnorm.cu
@@ -44,7 +44,7 @@ class BatchNormLeakyCache(NamedTuple):
     beta: Array  # (C,)  those of forward, which are there until the next update
 
 
-class PartedBatchNormCache(NamedTuple):
+class GhostBatchNormCache(NamedTuple):
     leaky: BatchNormLeakyCache  # whose norm has inv_std, mean and var of each part, (parts, C), and samples of one
     parts: int
 
@@ -105,15 +105,15 @@ def batchnorm_leaky(x: Array, gamma: Array, beta: Array, eps: float, slope: floa
     return _forward(side_by_side(x), gamma, beta, eps, slope, split(x.shape))
 
 
-def parted_batchnorm(
+def ghost_batchnorm(
     x: Array, gamma: Array, beta: Array, eps: float, slope: float, parts: int
-) -> tuple[Array, PartedBatchNormCache]:
-    """See `minigan.functional.parted_batchnorm.parted_batchnorm`."""
+) -> tuple[Array, GhostBatchNormCache]:
+    """See `minigan.functional.ghost_batchnorm.ghost_batchnorm`."""
     if len(x) % parts or x.size < 2 * parts * x.shape[-1]:
-        plain_parted.parted_batchnorm(x, gamma, beta, eps, slope, parts)  # raises
+        plain_ghost.ghost_batchnorm(x, gamma, beta, eps, slope, parts)  # raises
     x = side_by_side(x)
     y, cache = _forward(x, gamma, beta, eps, slope, split_of_parts(x, parts))
-    return y, PartedBatchNormCache(cache, parts)
+    return y, GhostBatchNormCache(cache, parts)
 
 
 def _forward(
@@ -151,12 +151,12 @@ def batchnorm_leaky_backward(
     return _backward(dy, gamma, cache, slope, split(dy.shape))
 
 
-def parted_batchnorm_backward(
-    dy: Array, gamma: Array, cache: PartedBatchNormCache | plain_parted.PartedBatchNormCache, slope: float
+def ghost_batchnorm_backward(
+    dy: Array, gamma: Array, cache: GhostBatchNormCache | plain_ghost.GhostBatchNormCache, slope: float
 ) -> tuple[Array, Array, Array]:
-    """See `minigan.functional.parted_batchnorm.parted_batchnorm_backward`."""
-    if not isinstance(cache, PartedBatchNormCache):
-        return plain_parted.parted_batchnorm_backward(dy, gamma, cache, slope)
+    """See `minigan.functional.ghost_batchnorm.ghost_batchnorm_backward`."""
+    if not isinstance(cache, GhostBatchNormCache):
+        return plain_ghost.ghost_batchnorm_backward(dy, gamma, cache, slope)
     return _backward(dy, gamma, cache.leaky, slope, split_of_parts(cache.leaky.norm.x, cache.parts))
 
 
@@ -183,12 +183,12 @@ def update_running_statistics(mean: Array, var: Array, cache: Any, momentum: flo
     _move_statistics(mean, var, cache, momentum, 1)
 
 
-def update_parted_statistics(
-    mean: Array, var: Array, cache: PartedBatchNormCache | plain_parted.PartedBatchNormCache, momentum: float
+def update_ghost_statistics(
+    mean: Array, var: Array, cache: GhostBatchNormCache | plain_ghost.GhostBatchNormCache, momentum: float
 ) -> None:
-    """See `minigan.functional.parted_batchnorm.update_parted_statistics`."""
-    if not isinstance(cache, PartedBatchNormCache):
-        return plain_parted.update_parted_statistics(mean, var, cache, momentum)
+    """See `minigan.functional.ghost_batchnorm.update_ghost_statistics`."""
+    if not isinstance(cache, GhostBatchNormCache):
+        return plain_ghost.update_ghost_statistics(mean, var, cache, momentum)
     return _move_statistics(mean, var, cache.leaky.norm, momentum, cache.parts)
 
 

@@ -25,7 +25,7 @@ from minigan.nn import (
     Conv2D,
     Dense,
     Dropout,
-    GlobalAverage,
+    GlobalAveragePool,
     Layer,
     Params,
     ReLU,
@@ -62,7 +62,7 @@ def network() -> Sequential:
         *_convolution(64, 3, 2),  # (7, 7, 64)
         *_convolution(64, 3, 1),  # (7, 7, 64)
         *_convolution(FEATURES, 3, 2),  # (4, 4, 128)
-        GlobalAverage(),
+        GlobalAveragePool(),
     )
     return Sequential(features, Sequential(Dropout(0.3), Dense(CLASSES)))
 

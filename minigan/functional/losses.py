@@ -54,7 +54,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) 
     return -(q * log_p).sum() / n, (xp.exp(log_p) - q) / n
 
 
-def mean_squares(y: Array, targets: Array | float) -> tuple[Array, Array]:
+def mean_squared_error(y: Array, targets: Array | float) -> tuple[Array, Array]:
     r"""Mean squared error over all n entries.
 
     .. math:: L = \frac1n \sum (y - t)^2, \qquad dy = \frac2n (y - t)

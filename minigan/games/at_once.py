@@ -10,8 +10,8 @@ from minigan.games.gan import discriminator_step, generate, step_on_both
 from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
 from minigan.games.simultaneous import measured, scaled_samples, simultaneous_step
+from minigan.nn.ghost_batchnorm import in_parts, takes_parts
 from minigan.nn.layer import Layer
-from minigan.nn.parted_batchnorm import in_parts, takes_parts
 from minigan.randomness import parted
 from minigan.typing import Array
 

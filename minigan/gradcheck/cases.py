@@ -43,12 +43,12 @@ LAYERS = [
     LayerCase("batchnorm, images", nn.BatchNorm(), (3, 2, 4)),
     LayerCase("batchnorm, large eps", nn.BatchNorm(eps=0.8), (3,)),
     LayerCase("batchnorm, inference", nn.BatchNorm(), (3, 2, 4), train=False),
-    LayerCase("parted batchnorm", nn.PartedBatchNorm(parts=BATCH), (3, 2, 4)),
-    LayerCase("parted batchnorm, inference", nn.PartedBatchNorm(parts=BATCH), (3, 2, 4), train=False),
+    LayerCase("ghost batchnorm", nn.GhostBatchNorm(parts=BATCH), (3, 2, 4)),
+    LayerCase("ghost batchnorm, inference", nn.GhostBatchNorm(parts=BATCH), (3, 2, 4), train=False),
     LayerCase(
-        "parted batchnorm, leaky relu", nn.Sequential(nn.PartedBatchNorm(parts=BATCH), nn.LeakyReLU(0.2)), (3, 2, 4)
+        "ghost batchnorm, leaky relu", nn.Sequential(nn.GhostBatchNorm(parts=BATCH), nn.LeakyReLU(0.2)), (3, 2, 4)
     ),
-    LayerCase("shared batchnorm", nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4)),
+    LayerCase("sync batchnorm", nn.SyncBatchNorm(gather=ALONE.gather), (3, 2, 4)),
     LayerCase("relu", nn.ReLU(), (3, 2)),
     LayerCase("leaky relu", nn.LeakyReLU(0.2), (3, 2)),
     LayerCase("elu", nn.ELU(0.7), (3, 2)),
@@ -76,7 +76,7 @@ LAYERS = [
     LayerCase("average pool", nn.AveragePool(3, 2, 1), (5, 4, 2)),
     LayerCase("max pool", nn.MaxPool(2), (4, 6, 2)),
     LayerCase("max pool, overlapping", nn.MaxPool(3, 2, 1), (5, 4, 2)),
-    LayerCase("global average", nn.GlobalAverage(), (3, 4, 2)),
+    LayerCase("global average", nn.GlobalAveragePool(), (3, 4, 2)),
     LayerCase("upsample, nearest", nn.Upsample(2), (2, 3, 2)),
     LayerCase("upsample, bilinear", nn.Upsample(3, "bilinear"), (2, 3, 2)),
     LayerCase("pixel shuffle", nn.PixelShuffle(2), (2, 3, 8)),
@@ -93,7 +93,7 @@ LOSSES: dict[str, Callable[..., tuple[Array, ...]]] = {
     "softmax cross-entropy, smoothing": lambda s: ops.softmax_cross_entropy(
         s, put_like(np.arange(len(s)) % s.shape[1], s), smoothing=0.1
     ),
-    "mean squares": lambda y: ops.mean_squares(y, 0.3),
+    "mean squares": lambda y: ops.mean_squared_error(y, 0.3),
     "half squared error": lambda y: ops.half_squared_error(y, 0.3),
 }
 DISCRIMINATOR_LOSSES: dict[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {

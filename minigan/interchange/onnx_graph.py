@@ -218,7 +218,7 @@ def _reshape(graph: Graph, step: Step, x: str) -> str:
 
 # Layers that are operators without settings, one after the other.
 OPERATORS: dict[type, tuple[str, ...]] = {
-    nn.GlobalAverage: ("GlobalAveragePool", "Flatten"),
+    nn.GlobalAveragePool: ("GlobalAveragePool", "Flatten"),
     nn.ReLU: ("Relu",),
     nn.Sigmoid: ("Sigmoid",),
     nn.Softplus: ("Softplus",),

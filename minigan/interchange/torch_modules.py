@@ -125,7 +125,7 @@ def unflatten(shape: tuple[int, ...]) -> Module:
 
 # Layers that are the same modules whatever their settings; ScaledTanh is missing here and below.
 FIXED: dict[type, list[Module]] = {
-    nn.GlobalAverage: [Module("AdaptiveAvgPool2d", {"output_size": 1}), Module("Flatten")],
+    nn.GlobalAveragePool: [Module("AdaptiveAvgPool2d", {"output_size": 1}), Module("Flatten")],
     nn.ReLU: [Module("ReLU")],
     nn.Sigmoid: [Module("Sigmoid")],
     nn.Softplus: [Module("Softplus")],

@@ -12,7 +12,7 @@ import numpy as np
 from minigan.backend import expect_shape
 from minigan.functional import batchnorm as plain
 from minigan.functional import batchnorm_leaky as plain_leaky
-from minigan.functional import shared_batchnorm as shared
+from minigan.functional import sync_batchnorm as shared
 from minigan.kernels.blocks import Norm, merge_moments
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
@@ -62,10 +62,10 @@ def batchnorm_leaky(
     return y.reshape(x.shape), BatchNormLeakyCache(cache, beta)
 
 
-def shared_batchnorm(
+def sync_batchnorm(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, gather: shared.Gather
 ) -> tuple[np.ndarray, BatchNormCache]:
-    """See `minigan.functional.shared_batchnorm.shared_batchnorm`."""
+    """See `minigan.functional.sync_batchnorm.sync_batchnorm`."""
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (n, C)
     y, cache = _normalise(rows, gamma, beta, eps, shared.merge_moments(_measure(rows), gather))
     return y.reshape(x.shape), cache
@@ -89,12 +89,12 @@ def batchnorm_leaky_backward(
     return _backward(dy, gamma, cache.norm, cache.beta, slope)
 
 
-def shared_batchnorm_backward(
+def sync_batchnorm_backward(
     dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache | plain.BatchNormCache, gather: shared.Gather
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See `minigan.functional.shared_batchnorm.shared_batchnorm_backward`."""
+    """See `minigan.functional.sync_batchnorm.sync_batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
-        return shared.shared_batchnorm_backward(dy, gamma, cache, gather)
+        return shared.sync_batchnorm_backward(dy, gamma, cache, gather)
     return _backward(dy, gamma, cache, np.zeros_like(gamma), LINEAR, gather)
 
 

@@ -5,14 +5,14 @@ from minigan.nn.batchnorm import BatchNorm
 from minigan.nn.conv import Conv2D, ConvTranspose2D, pair
 from minigan.nn.dense import Dense
 from minigan.nn.dropout import Dropout
+from minigan.nn.ghost_batchnorm import GhostBatchNorm, in_parts
 from minigan.nn.layer import Cache, Layer, ShapeError, init_params
 from minigan.nn.maxout import Maxout
 from minigan.nn.params import Params, Views
-from minigan.nn.parted_batchnorm import PartedBatchNorm, in_parts
-from minigan.nn.resample import AveragePool, GlobalAverage, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
+from minigan.nn.resample import AveragePool, GlobalAveragePool, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
 from minigan.nn.sequential import Sequential
-from minigan.nn.shared_batchnorm import SharedBatchNorm, share_batchnorm
+from minigan.nn.sync_batchnorm import SyncBatchNorm, convert_sync_batchnorm
 
 __all__ = [
     "ELU",
@@ -24,13 +24,13 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
-    "GlobalAverage",
+    "GhostBatchNorm",
+    "GlobalAveragePool",
     "Layer",
     "LeakyReLU",
     "MaxPool",
     "Maxout",
     "Params",
-    "PartedBatchNorm",
     "PixelShuffle",
     "PixelUnshuffle",
     "ReLU",
@@ -38,14 +38,14 @@ __all__ = [
     "ScaledTanh",
     "Sequential",
     "ShapeError",
-    "SharedBatchNorm",
     "Sigmoid",
     "Softplus",
+    "SyncBatchNorm",
     "Tanh",
     "Upsample",
     "Views",
+    "convert_sync_batchnorm",
     "in_parts",
     "init_params",
     "pair",
-    "share_batchnorm",
 ]

@@ -70,7 +70,7 @@ class MaxPool(_Pool):
 
 
 @dataclass(frozen=True)
-class GlobalAverage(Layer):
+class GlobalAveragePool(Layer):
     """The mean of each channel: an image (H, W, C) becomes a vector (C,)."""
 
     def out_shape(self, in_shape: Shape) -> Shape:

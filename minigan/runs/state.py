@@ -12,7 +12,7 @@ from minigan.backend import Device, to_host
 from minigan.errors import CheckpointError
 from minigan.games import OwnRound
 from minigan.games.player import Player
-from minigan.nn import share_batchnorm
+from minigan.nn import convert_sync_batchnorm
 from minigan.nn.params import Params
 from minigan.optim import Coefficients
 from minigan.optim.average import average_coefficients, update_average
@@ -68,7 +68,7 @@ class State:
         rule_g, rule_d = recipe.optimisers(batches_per_epoch)
         net_g, net_d = recipe.generator(images), recipe.discriminator(images)
         if team.size > 1:
-            net_g, net_d = share_batchnorm(net_g, team.gather), share_batchnorm(net_d, team.gather)
+            net_g, net_d = convert_sync_batchnorm(net_g, team.gather), convert_sync_batchnorm(net_d, team.gather)
         g = Player.new(
             net_g, rule_g, (recipe.latent,), stream(seed, Purpose.INIT_GENERATOR),
             dtype=dtype, device=device, team=team,

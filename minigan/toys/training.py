@@ -79,7 +79,7 @@ def pretrain(toy: Toy, d: Player, seed: int) -> None:
         x = rng.uniform(-toy.window, toy.window, (toy.batch_size, 1)).astype(np.float32)
         logits, cache = d.net.forward(d.theta, x, train=True)
         p, cache_p = ops.sigmoid(logits)
-        _, dp = ops.mean_squares(p, toy.density(x))
+        _, dp = ops.mean_squared_error(p, toy.density(x))
         d.net.backward(d.theta, ops.sigmoid_backward(dp, cache_p), cache, d.grads, need_dx=False)
         d.update()
     d.updates = 0

@@ -204,7 +204,7 @@ OPERATIONS = {
     "pixel_unshuffle": by_factor(pixel_unshuffle, pixel_shuffle),
     "bce_with_logits": loss(losses.bce_with_logits, "logits", "targets", "smoothing"),
     "softmax_cross_entropy": loss(losses.softmax_cross_entropy, "logits", "labels", "smoothing"),
-    "mean_squares": loss(losses.mean_squares, "outputs", "targets"),
+    "mean_squared_error": loss(losses.mean_squared_error, "outputs", "targets"),
     "half_squared_error": loss(losses.half_squared_error, "outputs", "targets"),
     "discriminator_bce": loss(gan_losses.discriminator_bce, "real", "fake", "smoothing", "scale", inputs=2),
     "generator_minimax": loss(gan_losses.generator_minimax, "fake"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squares, softmax_cross_entropy
+from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squared_error, softmax_cross_entropy
 from reference import losses as loops
 from tests.strategies import arrays_any, arrays_ni, assert_agrees, error, few_examples, labelled_logits, normal, seeds
 
@@ -32,11 +32,11 @@ def test_softmax_cross_entropy_agrees_with_the_naive_loops(sample, smoothing):
         assert_agrees(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["mean_squares", "half_squared_error"])
+@pytest.mark.parametrize("name", ["mean_squared_error", "half_squared_error"])
 @few_examples
 @given(y=arrays_ni(), one_target=st.booleans(), seed=seeds)
 def test_squared_errors_agree_with_the_explicit_loops(name, y, one_target, seed):
-    function = {"mean_squares": mean_squares, "half_squared_error": half_squared_error}[name]
+    function = {"mean_squared_error": mean_squared_error, "half_squared_error": half_squared_error}[name]
     targets = 0.3 if one_target else normal(seed, *y.shape)
     for ours, theirs in zip(function(y, targets), getattr(loops, name)(y, targets), strict=True):
         assert_agrees(ours, theirs)
@@ -157,7 +157,7 @@ def test_labels_of_any_integer_type_are_accepted(dtype):
 def test_means_are_over_entries_and_halves_over_samples():
     """Errors 1, 2, 3, 4 in two samples: 30 / 4, and 30 / 2 / 2."""
     y, targets = np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 2))
-    loss, dy = mean_squares(y, targets)
+    loss, dy = mean_squared_error(y, targets)
     assert loss == 7.5
     assert (dy == y / 2).all()
     loss, dy = half_squared_error(y, targets)
@@ -168,7 +168,7 @@ def test_means_are_over_entries_and_halves_over_samples():
     assert (dy == y[:, :1] / 2).all()
 
 
-@pytest.mark.parametrize("function", [mean_squares, half_squared_error])
+@pytest.mark.parametrize("function", [mean_squared_error, half_squared_error])
 def test_a_met_target_costs_nothing_and_pulls_nowhere(function):
     y = normal(0, 3, 2)
     loss, dy = function(y, y.copy())
@@ -176,7 +176,7 @@ def test_a_met_target_costs_nothing_and_pulls_nowhere(function):
     assert (dy == 0).all()
 
 
-@pytest.mark.parametrize("function", [bce_with_logits, mean_squares, half_squared_error])
+@pytest.mark.parametrize("function", [bce_with_logits, mean_squared_error, half_squared_error])
 def test_targets_of_another_shape_are_refused(function):
     """(3,) and (3, 1) would make (3, 3)."""
     with pytest.raises(ValueError, match=r"targets of shape \(3,\) for outputs of shape \(3, 1\)"):

@@ -17,12 +17,12 @@ from minigan.nn import (
     BatchNorm,
     Dense,
     Dropout,
+    GhostBatchNorm,
     LeakyReLU,
-    PartedBatchNorm,
     Sequential,
     Tanh,
+    convert_sync_batchnorm,
     in_parts,
-    share_batchnorm,
 )
 from minigan.optim import SGD, Adam, Momentum, Optimiser
 from minigan.parallel.team import ALONE
@@ -328,7 +328,7 @@ def assert_as_by_hand(name, device=CPU, d_net=D_NET):
             np.testing.assert_allclose(after[array], expected[array], rtol=1e-9, atol=1e-13)
 
 
-D_OF_PARTS = Sequential(Dense(7, bias=False), PartedBatchNorm(parts=3), LeakyReLU(), Dense(1))
+D_OF_PARTS = Sequential(Dense(7, bias=False), GhostBatchNorm(parts=3), LeakyReLU(), Dense(1))
 D_NETS = {"D with BatchNorm": D_NET, "D without": D_WITHOUT_BATCHNORM, "D of parts": D_OF_PARTS}
 
 
@@ -484,7 +484,7 @@ def statistics_moved(monkeypatch, players_by_name, act):
 
         return noted
 
-    for name in ("update_running_statistics", "update_parted_statistics"):
+    for name in ("update_running_statistics", "update_ghost_statistics"):
         monkeypatch.setattr(ops, name, noting(getattr(ops, name)))
     act()
     return moved
@@ -743,7 +743,7 @@ def test_where_d_mixes_or_measures_samples_in_a_way_of_its_own_batches_go_apart(
     with pytest.raises(ValueError, match=f"a {name} mixes or measures the samples of several batches"):
         in_parts(d.net, 2)
     with pytest.raises(ValueError, match=f"processes cannot share the batches of a {name}"):
-        share_batchnorm(d.net, ALONE.gather)
+        convert_sync_batchnorm(d.net, ALONE.gather)
 
 
 def test_a_game_needs_losses_and_whole_steps():

@@ -95,7 +95,7 @@ LAYERS = {
     "average pool, same padding": _layer(nn.AveragePool(2, (2, 1), "same")),
     "max pool, same padding": _layer(nn.MaxPool(3, 2, "same")),
     "max pool, asymmetric": _layer(nn.MaxPool(2, 1, (1, 0, 0, 1))),
-    "global average": _layer(nn.GlobalAverage(), nn.Dense(3)),
+    "global average": _layer(nn.GlobalAveragePool(), nn.Dense(3)),
     "upsample, nearest": _layer(nn.Upsample(3)),
     "upsample, bilinear": _layer(nn.Upsample(3, "bilinear")),
     "pixel shuffle": _layer(nn.PixelShuffle(2)),

@@ -59,7 +59,7 @@ def test_the_file_tells_names_shapes_and_facts(session):
 
 def test_every_layer_has_a_translation():
     kinds = {kind for name in nn.__all__ if isinstance(kind := getattr(nn, name), type) and issubclass(kind, nn.Layer)}
-    kinds -= {nn.PartedBatchNorm, nn.SharedBatchNorm}  # of training; a saved run has BatchNorm in their place
+    kinds -= {nn.GhostBatchNorm, nn.SyncBatchNorm}  # of training; a saved run has BatchNorm in their place
     assert kinds - {nn.Layer, nn.Sequential} == OPERATORS.keys() | TRANSLATIONS.keys()
     used = {type(layer) for case in ALL.values() for layer in case.net.layers}
     assert kinds - {nn.Layer} <= used  # and is in a test above

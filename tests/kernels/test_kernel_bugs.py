@@ -96,10 +96,10 @@ BUGS = [
         "norm.gain * all_dbeta / (cache.samples + 1)"),
     Bug("batchnorm backward: the slope forgotten", batchnorm.batchnorm_leaky_backward, "cache.beta, slope", "cache.beta, 1.0"),
     Bug("batchnorm leaky: no rectifier", batchnorm.batchnorm_leaky, "_measure(rows), slope", "_measure(rows)"),
-    Bug("shared batchnorm: statistics of the part", batchnorm.shared_batchnorm,
+    Bug("sync batchnorm: statistics of the part", batchnorm.sync_batchnorm,
         "shared.merge_moments(_measure(rows), gather)", "_measure(rows)"),
-    Bug("shared batchnorm backward: sums of the part", batchnorm.shared_batchnorm_backward, "LINEAR, gather", "LINEAR"),
-    Bug("shared batchnorm backward: sums exchanged", batchnorm._backward,
+    Bug("sync batchnorm backward: sums of the part", batchnorm.sync_batchnorm_backward, "LINEAR, gather", "LINEAR"),
+    Bug("sync batchnorm backward: sums exchanged", batchnorm._backward,
         "np.stack([dgamma, dbeta])", "np.stack([dbeta, dgamma])"),
     Bug("batchnorm cache: x_hat not centred", batchnorm.BatchNormCache.x_hat.fget, "self.x - self.mean", "self.x"),
     # convolution on tiles

@@ -135,14 +135,14 @@ def _one_of_two(mine: np.ndarray) -> np.ndarray:
     return np.stack([mine, 0.5 * mine[..., ::-1] + 0.25])
 
 
-def _shared_batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
-    y, cache = ops.shared_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)
+def _sync_batchnorm(a: Arrays, eps: float) -> list[np.ndarray]:
+    y, cache = ops.sync_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)
     return [y, cache.mean, cache.var, cache.inv_std, cache.x_hat, np.full(1, cache.samples, y.dtype)]
 
 
-def _shared_batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
-    cache = ops.shared_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)[1]
-    return list(ops.shared_batchnorm_backward(a["dy"], a["gamma"], cache, _one_of_two))
+def _sync_batchnorm_backward(a: Arrays, eps: float) -> list[np.ndarray]:
+    cache = ops.sync_batchnorm(a["x"], a["gamma"], a["beta"], eps, _one_of_two)[1]
+    return list(ops.sync_batchnorm_backward(a["dy"], a["gamma"], cache, _one_of_two))
 
 
 def _dense_shapes(rng: np.random.Generator, **axes: str) -> tuple[dict[str, tuple[int, ...]], None]:
@@ -271,8 +271,8 @@ TWINS = {
     "batchnorm_backward": Twin(_batchnorm_backward, _norm_shapes, tolerance=64),
     "batchnorm_leaky": Twin(_batchnorm_leaky, _norm_leaky_shapes, tolerance=16),
     "batchnorm_leaky_backward": Twin(_batchnorm_leaky_backward, _norm_leaky_shapes, tolerance=64),
-    "shared_batchnorm": Twin(_shared_batchnorm, _norm_shapes, tolerance=16),
-    "shared_batchnorm_backward": Twin(_shared_batchnorm_backward, _norm_shapes, tolerance=64),
+    "sync_batchnorm": Twin(_sync_batchnorm, _norm_shapes, tolerance=16),
+    "sync_batchnorm_backward": Twin(_sync_batchnorm_backward, _norm_shapes, tolerance=64),
     "relu": Twin(lambda a, _: [ops.relu(a["x"])[0]], _slope, tolerance=0),
     "relu_backward": Twin(lambda a, _: [ops.relu_backward(a["dy"], ops.relu(a["x"])[1])], _slope, tolerance=0),
     "leaky_relu": Twin(lambda a, s: [ops.leaky_relu(a["x"], s)[0]], _slope, tolerance=1),
@@ -313,18 +313,18 @@ def _conv2d_and_seen(a: Arrays, geometry: Geometry) -> list[np.ndarray]:
     return [y, ops.conv2d_weight_grad(seen, a["dy"], a["w"].shape[:2], geometry)]
 
 
-def _parted_backward(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
-    _, cache = ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *extra)
-    return list(ops.parted_batchnorm_backward(a["dy"], a["gamma"], cache, extra[1]))
+def _ghost_backward(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
+    _, cache = ops.ghost_batchnorm(a["x"], a["gamma"], a["beta"], *extra)
+    return list(ops.ghost_batchnorm_backward(a["dy"], a["gamma"], cache, extra[1]))
 
 
-def _parted_statistics(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
+def _ghost_statistics(a: Arrays, extra: tuple[float, float, int]) -> list[np.ndarray]:
     mean, var = a["gamma"].copy(), a["beta"].copy()
-    ops.update_parted_statistics(mean, var, ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *extra)[1], 0.25)
+    ops.update_ghost_statistics(mean, var, ops.ghost_batchnorm(a["x"], a["gamma"], a["beta"], *extra)[1], 0.25)
     return [mean, var]
 
 
-def _parted_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[float, float, int]]:
+def _ghost_shapes(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], tuple[float, float, int]]:
     """Also with several chunks in a run, and with parts of one sample."""
     parts, (*pixels, channels) = int(rng.integers(1, 4)), rng.integers(1, 6, rng.integers(1, 4)).tolist()
     each = int(rng.integers(1 if math.prod(pixels) > 1 else 2, 6))
@@ -404,10 +404,10 @@ GPU_ONLY = {
     "mean_probability": Twin(
         lambda a, _: [ops.mean_probability(a["logits"])], lambda rng: ({"logits": (int(rng.integers(1, 30)), 1)}, None)
     ),
-    "parted_batchnorm": Twin(
-        lambda a, e: [ops.parted_batchnorm(a["x"], a["gamma"], a["beta"], *e)[0]], _parted_shapes, tolerance=16
+    "ghost_batchnorm": Twin(
+        lambda a, e: [ops.ghost_batchnorm(a["x"], a["gamma"], a["beta"], *e)[0]], _ghost_shapes, tolerance=16
     ),
-    "parted_batchnorm_backward": Twin(_parted_backward, _parted_shapes, tolerance=64),
+    "ghost_batchnorm_backward": Twin(_ghost_backward, _ghost_shapes, tolerance=64),
     "safe_quotient": Twin(
         lambda a, _: [*ops.safe_quotient(a["for_g"], a["for_d"])],
         lambda rng: (dict.fromkeys(["for_g", "for_d"], (int(rng.integers(1, 30)), 1)), None),
@@ -418,7 +418,7 @@ GPU_ONLY = {
         tolerance=1,
     ),
     "sigmoid_backward": Twin(lambda a, _: [ops.sigmoid_backward(a["dy"], ops.sigmoid(a["x"])[1])], _slope),
-    "update_parted_statistics": Twin(_parted_statistics, _parted_shapes, tolerance=16),
+    "update_ghost_statistics": Twin(_ghost_statistics, _ghost_shapes, tolerance=16),
     "update_running_statistics": Twin(_running_statistics, _norm_shapes, tolerance=16),
 }
 ALL_TWINS = TWINS | GPU_ONLY

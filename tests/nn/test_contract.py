@@ -46,16 +46,16 @@ CASES = {
     "batchnorm of images": case(
         nn.BatchNorm(eps=0.1), (3, 2, 4), None, {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)}
     ),
-    "shared batchnorm": case(
-        nn.SharedBatchNorm(gather=ALONE.gather), (3, 2, 4), None,
+    "sync batchnorm": case(
+        nn.SyncBatchNorm(gather=ALONE.gather), (3, 2, 4), None,
         {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
     ),
-    "parted batchnorm": case(
-        nn.PartedBatchNorm(parts=2), (3, 2, 4), None,
+    "ghost batchnorm": case(
+        nn.GhostBatchNorm(parts=2), (3, 2, 4), None,
         {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
     ),
-    "parted batchnorm with a rectifier": case(
-        nn.PartedBatchNorm(parts=2, slope=0.2), (3, 2, 4), None,
+    "ghost batchnorm with a rectifier": case(
+        nn.GhostBatchNorm(parts=2, slope=0.2), (3, 2, 4), None,
         {"gamma": (4,), "beta": (4,)}, {"mean": (4,), "var": (4,)},
     ),
     "relu": case(nn.ReLU(), (3, 2)),
@@ -95,7 +95,7 @@ CASES = {
     "average pool, overlapping": case(nn.AveragePool(3, 2, 1), (5, 4, 2), (3, 2, 2)),
     "max pool": case(nn.MaxPool((2, 3)), (4, 6, 3), (2, 2, 3)),
     "max pool, overlapping": case(nn.MaxPool(3, 2, "same"), (5, 4, 2), (3, 2, 2)),
-    "global average": case(nn.GlobalAverage(), (3, 4, 2), (2,)),
+    "global average": case(nn.GlobalAveragePool(), (3, 4, 2), (2,)),
     "upsample, nearest": case(nn.Upsample(2), (2, 3, 2), (4, 6, 2)),
     "upsample, bilinear": case(nn.Upsample(3, "bilinear"), (2, 3, 2), (6, 9, 2)),
     "upsample by one": case(nn.Upsample(1), (2, 3, 2)),

@@ -212,7 +212,7 @@ def _masks_as_if_apart(self: PartOfDraws, size, dtype):
     [
         (Player, "update", _update_alone),
         (ThreadTeam, "average", _summed),
-        (states, "share_batchnorm", _norm_of_the_part),
+        (states, "convert_sync_batchnorm", _norm_of_the_part),
         (Team, "draws", _first_masks),
         (Team, "part", _first_part),
         (Team, "part", _every_other_sample),  # while masks go by parts

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan import nn
-from minigan.functional import parted_batchnorm as module
+from minigan.functional import ghost_batchnorm as module
 from minigan.functional.batchnorm import batchnorm, update_running_statistics
-from minigan.functional.parted_batchnorm import (
-    parted_batchnorm,
-    parted_batchnorm_backward,
+from minigan.functional.ghost_batchnorm import (
+    ghost_batchnorm,
+    ghost_batchnorm_backward,
     split,
-    update_parted_statistics,
+    update_ghost_statistics,
 )
 from minigan.parallel.team import ALONE
 from reference import batchnorm as loops
@@ -29,10 +29,10 @@ def arrays(seed, *shape):
 
 def at_once(x, gamma, beta, dy, parts, slope=1.0):
     """y, dx, dgamma, dbeta and moved running statistics."""
-    y, cache = parted_batchnorm(x, gamma, beta, EPS, slope, parts)
+    y, cache = ghost_batchnorm(x, gamma, beta, EPS, slope, parts)
     mean, var = np.zeros(len(gamma)), np.ones(len(gamma))
-    update_parted_statistics(mean, var, cache, 0.3)
-    return [y, *parted_batchnorm_backward(dy, gamma, cache, slope), mean, var]
+    update_ghost_statistics(mean, var, cache, 0.3)
+    return [y, *ghost_batchnorm_backward(dy, gamma, cache, slope), mean, var]
 
 
 def one_by_one(x, gamma, beta, dy, parts, slope=1.0):
@@ -73,7 +73,7 @@ def test_parts_that_are_not_equal_are_refused(samples, parts):
 
 def test_a_network_of_parts_can_be_given_more_parts():
     """Each of the batches then has those that it had alone."""
-    net = nn.Sequential(nn.PartedBatchNorm(parts=2, slope=0.3))
+    net = nn.Sequential(nn.GhostBatchNorm(parts=2, slope=0.3))
     theta = nn.init_params(net, (3,), np.random.default_rng(0), dtype=np.float64)
     x = normal(0, 8, 3)
     both, _ = nn.in_parts(net, 2).forward(theta, x, train=True)
@@ -83,26 +83,26 @@ def test_a_network_of_parts_can_be_given_more_parts():
 
 def test_processes_cannot_share_parts():
     with pytest.raises(ValueError, match="a batch that processes share cannot be one of several"):
-        nn.in_parts(nn.SharedBatchNorm(gather=ALONE.gather), 2)
-    with pytest.raises(ValueError, match="processes cannot share the batches of a PartedBatchNorm"):
-        nn.share_batchnorm(nn.Sequential(nn.PartedBatchNorm(parts=2)), ALONE.gather)
+        nn.in_parts(nn.SyncBatchNorm(gather=ALONE.gather), 2)
+    with pytest.raises(ValueError, match="processes cannot share the batches of a GhostBatchNorm"):
+        nn.convert_sync_batchnorm(nn.Sequential(nn.GhostBatchNorm(parts=2)), ALONE.gather)
 
 
 def test_a_part_of_one_row_is_refused():
     x, gamma, beta, _ = arrays(0, 3, 2)
     with pytest.raises(ValueError, match="at least 2 samples a channel"):
-        parted_batchnorm(x, gamma, beta, EPS, 1.0, 3)
+        ghost_batchnorm(x, gamma, beta, EPS, 1.0, 3)
 
 
 @pytest.mark.parametrize(
     "bug",
     [
         Bug("the first part for all", module.split, "x[start : start + size]", "x[:size]"),
-        Bug("dgamma of one part", module.parted_batchnorm_backward, "sum(dgamma)", "dgamma[0]"),
-        Bug("dbeta averaged", module.parted_batchnorm_backward, "sum(dbeta)", "sum(dbeta) / len(dbeta)"),
-        Bug("the slope forgotten", module.parted_batchnorm_backward, "one, slope)", "one, 1.0)"),
-        Bug("statistics of the last part alone", module.update_parted_statistics, "cache.parts:", "cache.parts[-1:]:"),
-        Bug("caches exchanged", module.parted_batchnorm, "(caches)", "(caches[::-1])"),
+        Bug("dgamma of one part", module.ghost_batchnorm_backward, "sum(dgamma)", "dgamma[0]"),
+        Bug("dbeta averaged", module.ghost_batchnorm_backward, "sum(dbeta)", "sum(dbeta) / len(dbeta)"),
+        Bug("the slope forgotten", module.ghost_batchnorm_backward, "one, slope)", "one, 1.0)"),
+        Bug("statistics of the last part alone", module.update_ghost_statistics, "cache.parts:", "cache.parts[-1:]:"),
+        Bug("caches exchanged", module.ghost_batchnorm, "(caches)", "(caches[::-1])"),
     ],
     ids=lambda bug: bug.story,
 )

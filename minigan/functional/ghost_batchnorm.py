@@ -13,13 +13,13 @@ from minigan.functional.batchnorm_leaky import BatchNormLeakyCache, batchnorm_le
 from minigan.typing import Array
 
 
-class PartedBatchNormCache(NamedTuple):
+class GhostBatchNormCache(NamedTuple):
     parts: tuple[BatchNormLeakyCache, ...]  # one of each part
 
 
-def parted_batchnorm(
+def ghost_batchnorm(
     x: Array, gamma: Array, beta: Array, eps: float, slope: float, parts: int
-) -> tuple[Array, PartedBatchNormCache]:
+) -> tuple[Array, GhostBatchNormCache]:
     r"""Normalise each of P equal parts by its own mean and variance, then rectify.
 
     .. math:: y_r = f(\gamma\, \hat x_r + \beta), \qquad
@@ -31,11 +31,11 @@ def parted_batchnorm(
     """
     forward = [batchnorm_leaky(part, gamma, beta, eps, slope) for part in split(x, parts)]
     outputs, caches = zip(*forward, strict=True)
-    return array_module(x).concatenate(outputs), PartedBatchNormCache(caches)
+    return array_module(x).concatenate(outputs), GhostBatchNormCache(caches)
 
 
-def parted_batchnorm_backward(
-    dy: Array, gamma: Array, cache: PartedBatchNormCache, slope: float
+def ghost_batchnorm_backward(
+    dy: Array, gamma: Array, cache: GhostBatchNormCache, slope: float
 ) -> tuple[Array, Array, Array]:
     r"""Gradients with respect to x, gamma and beta, which all parts share; no part moves the statistics of another.
 
@@ -49,7 +49,7 @@ def parted_batchnorm_backward(
     return array_module(dy).concatenate(dx), sum(dgamma), sum(dbeta)
 
 
-def update_parted_statistics(mean: Array, var: Array, cache: PartedBatchNormCache, momentum: float) -> None:
+def update_ghost_statistics(mean: Array, var: Array, cache: GhostBatchNormCache, momentum: float) -> None:
     """Move the running statistics towards those of one part after the other, in place: see `update_running_statistics`.
 
     Parameters: mean, var (C,), changed in place.

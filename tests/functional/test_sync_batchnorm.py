@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.functional import shared_batchnorm as module
+from minigan.functional import sync_batchnorm as module
 from minigan.functional.batchnorm import batchnorm, batchnorm_backward, update_running_statistics
-from minigan.functional.shared_batchnorm import merge_moments, shared_batchnorm, shared_batchnorm_backward
+from minigan.functional.sync_batchnorm import merge_moments, sync_batchnorm, sync_batchnorm_backward
 from minigan.parallel.team import ALONE
 from tests.parallel.thread_team import together
 from tests.planted_bugs import Bug, planted
@@ -28,10 +28,10 @@ def in_parts(x, gamma, beta, dy, processes):
     """The same, put together from what the processes find."""
 
     def one(team):
-        y, cache = shared_batchnorm(team.part(x), gamma, beta, EPS, team.gather)
+        y, cache = sync_batchnorm(team.part(x), gamma, beta, EPS, team.gather)
         mean, var = np.zeros(len(gamma)), np.ones(len(gamma))
         update_running_statistics(mean, var, cache, 0.1)
-        return [y, *shared_batchnorm_backward(team.part(dy), gamma, cache, team.gather), mean, var]
+        return [y, *sync_batchnorm_backward(team.part(dy), gamma, cache, team.gather), mean, var]
 
     y, dx, dgamma, dbeta, mean, var = zip(*together(processes, one), strict=True)
     assert all(np.array_equal(mean[0], other) for other in mean)
@@ -78,13 +78,13 @@ def test_merging_keeps_digits_that_sums_of_squares_lose():
         Bug("the distances of the means forgotten", module.merge_moments, "(apart * apart)", "(0 * apart)"),
         Bug("distances of means, once each", module.merge_moments, "+ count * (apart", "+ 1 * (apart"),
         Bug("the count of the part", module.merge_moments, "count * len(gathered), mean", "count, mean"),
-        Bug("the mean of the part", module.shared_batchnorm, "(rows - mean) * inv", "(rows - local) * inv"),
-        Bug("divided by the rows of the part", module.shared_batchnorm_backward, "/ cache.samples", "/ len(drows)"),
-        Bug("sums exchanged", module.shared_batchnorm_backward, "sums[1] + cache.x_hat * sums[0]",
+        Bug("the mean of the part", module.sync_batchnorm, "(rows - mean) * inv", "(rows - local) * inv"),
+        Bug("divided by the rows of the part", module.sync_batchnorm_backward, "/ cache.samples", "/ len(drows)"),
+        Bug("sums exchanged", module.sync_batchnorm_backward, "sums[1] + cache.x_hat * sums[0]",
             "sums[0] + cache.x_hat * sums[1]"),
-        Bug("sums of the part", module.shared_batchnorm_backward, "sums[1] + cache.x_hat * sums[0]",
+        Bug("sums of the part", module.sync_batchnorm_backward, "sums[1] + cache.x_hat * sums[0]",
             "dbeta + cache.x_hat * dgamma"),
-        Bug("dgamma of all, to be summed again", module.shared_batchnorm_backward, "dgamma, dbeta\n",
+        Bug("dgamma of all, to be summed again", module.sync_batchnorm_backward, "dgamma, dbeta\n",
             "sums[0], dbeta\n"),
     ],
     ids=lambda bug: bug.story,
@@ -100,7 +100,7 @@ def test_a_planted_bug_is_caught(bug):
 
 def test_alone_it_is_batchnorm():
     x, gamma, beta, dy = arrays(0, 6, 3)
-    y, cache = shared_batchnorm(x, gamma, beta, EPS, ALONE.gather)
-    found = [y, *shared_batchnorm_backward(dy, gamma, cache, ALONE.gather)]
+    y, cache = sync_batchnorm(x, gamma, beta, EPS, ALONE.gather)
+    found = [y, *sync_batchnorm_backward(dy, gamma, cache, ALONE.gather)]
     for ours, theirs in zip(found, whole(x, gamma, beta, dy), strict=False):
         assert_agrees(ours, theirs)

@@ -1,4 +1,4 @@
-"""Batch normalisation where processes share the batch; see functional.shared_batchnorm for the mathematics."""
+"""Batch normalisation where processes share the batch; see functional.sync_batchnorm for the mathematics."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from minigan.typing import Array, Rng
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedBatchNorm(BatchNorm):
+class SyncBatchNorm(BatchNorm):
     """Batch normalisation by the statistics of the parts of a batch that all processes have.
 
     `gather` stacks one array of each process; they all run forward and backward at the same time.
@@ -23,26 +23,26 @@ class SharedBatchNorm(BatchNorm):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         if not train:
             return super().forward(theta, x, train=False)
-        return ops.shared_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.gather)
+        return ops.sync_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.gather)
 
     def gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
         if isinstance(cache, ops.BatchNormInferenceCache):
             return super().gradients(dy, gamma, cache)
-        return ops.shared_batchnorm_backward(dy, gamma, cache, self.gather)
+        return ops.sync_batchnorm_backward(dy, gamma, cache, self.gather)
 
     def fused(self, after: Layer) -> None:
         return None
 
 
-def share_batchnorm(net: Layer, gather: ops.Gather) -> Layer:
-    """The network with a SharedBatchNorm in place of each BatchNorm, under the same names.
+def convert_sync_batchnorm(net: Layer, gather: ops.Gather) -> Layer:
+    """The network with a SyncBatchNorm in place of each BatchNorm, under the same names.
 
     Raises ValueError for other layers that mix samples or measure them, which know nothing of those of other processes.
     """
     if isinstance(net, Sequential):
-        return net.replaced(partial(share_batchnorm, gather=gather))
+        return net.replaced(partial(convert_sync_batchnorm, gather=gather))
     if type(net) is BatchNorm:
-        return SharedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, gather=gather)
+        return SyncBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, gather=gather)
     if net.mixes_samples or net.measures_batches:
         raise ValueError(
             f"processes cannot share the batches of a {type(net).__name__}: "

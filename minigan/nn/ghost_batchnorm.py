@@ -1,4 +1,4 @@
-"""Batch normalisation of several batches in one array; see functional.parted_batchnorm for the mathematics."""
+"""Batch normalisation of several batches in one array; see functional.ghost_batchnorm for the mathematics."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,12 +9,12 @@ from minigan.nn.batchnorm import BatchNorm, BatchNormLeaky, add
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Grads, Views
 from minigan.nn.sequential import Sequential
-from minigan.nn.shared_batchnorm import SharedBatchNorm
+from minigan.nn.sync_batchnorm import SyncBatchNorm
 from minigan.typing import Array, Rng
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartedBatchNorm(BatchNorm):
+class GhostBatchNorm(BatchNorm):
     """Batch normalisation of so many equal parts of a batch, one after the other, each by its own statistics.
 
     `slope`: of the rectifier behind it; 1 is none. In training a batch must be a multiple of `parts` (ValueError);
@@ -33,19 +33,19 @@ class PartedBatchNorm(BatchNorm):
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         if not train:
             return self._whole().forward(theta, x, train=False)
-        return ops.parted_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.slope, self.parts)
+        return ops.ghost_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.slope, self.parts)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if isinstance(cache, ops.BatchNormLeakyCache):  # of inference
             return self._whole().backward(theta, dy, cache, grads, need_dx=need_dx)
-        dx, *gradients = ops.parted_batchnorm_backward(dy, theta["gamma"], cache, self.slope)
+        dx, *gradients = ops.ghost_batchnorm_backward(dy, theta["gamma"], cache, self.slope)
         add(gradients, grads)
         return dx if need_dx else None
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         if isinstance(cache, ops.BatchNormLeakyCache):
             self._whole().update_statistics(theta, cache)  # raises
-        ops.update_parted_statistics(theta["mean"], theta["var"], cache, self.momentum)
+        ops.update_ghost_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
     def fused(self, after: Layer) -> Layer | None:
         if self.slope != 1 or not isinstance(after, ReLU | LeakyReLU):
@@ -61,7 +61,7 @@ def takes_parts(net: Layer) -> bool:
     """Whether `in_parts` knows a way for every layer that mixes samples, or measures them."""
     if isinstance(net, Sequential):
         return all(map(takes_parts, net.layers))
-    return type(net) in (BatchNorm, PartedBatchNorm) or not (net.mixes_samples or net.measures_batches)
+    return type(net) in (BatchNorm, GhostBatchNorm) or not (net.mixes_samples or net.measures_batches)
 
 
 def in_parts(net: Layer, parts: int) -> Layer:
@@ -72,12 +72,12 @@ def in_parts(net: Layer, parts: int) -> Layer:
     """
     if isinstance(net, Sequential):
         return net.replaced(partial(in_parts, parts=parts))
-    if isinstance(net, SharedBatchNorm):
+    if isinstance(net, SyncBatchNorm):
         raise ValueError("a batch that processes share cannot be one of several in an array")
-    if isinstance(net, PartedBatchNorm):
+    if isinstance(net, GhostBatchNorm):
         return replace(net, parts=parts * net.parts)
     if not takes_parts(net):
         raise ValueError(f"a {type(net).__name__} mixes or measures the samples of several batches in a way of its own")
     if isinstance(net, BatchNorm):
-        return PartedBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
+        return GhostBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
     return net

@@ -31,7 +31,7 @@ def merge_moments(part: tuple[int, Array, Array], gather: Gather) -> tuple[int, 
     return count * len(gathered), mean, spreads.sum(axis=0) + count * (apart * apart).sum(axis=0)
 
 
-def shared_batchnorm(x: Array, gamma: Array, beta: Array, eps: float, gather: Gather) -> tuple[Array, BatchNormCache]:
+def sync_batchnorm(x: Array, gamma: Array, beta: Array, eps: float, gather: Gather) -> tuple[Array, BatchNormCache]:
     r"""Normalise this process's part by the statistics of the whole batch; see functional.batchnorm.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad \sigma^2 = M / R
@@ -51,7 +51,7 @@ def shared_batchnorm(x: Array, gamma: Array, beta: Array, eps: float, gather: Ga
     return y.reshape(x.shape), BatchNormCache(x_hat, inv_std, mean, var, samples)
 
 
-def shared_batchnorm_backward(
+def sync_batchnorm_backward(
     dy: Array, gamma: Array, cache: BatchNormCache, gather: Gather
 ) -> tuple[Array, Array, Array]:
     r"""Gradients with respect to this process's part of x, and this process's share of those of gamma and beta.
