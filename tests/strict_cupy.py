@@ -222,6 +222,7 @@ class _Call:
     def __init__(self, name: str) -> None:
         self.name = name
         self.owners: dict[int, ndarray] = {}
+        self.adds_wider = False  # a sum whose dtype was asked for: the kernel adds in it what it reads as it is
 
     def host(self, value: Any) -> Any:
         """Replace the stand-in's arrays by NumPy's; refuse NumPy arrays, which CuPy would not take."""
@@ -243,7 +244,7 @@ class _Call:
         """Wrap results; NumPy's scalars become 0-d arrays, as CuPy's results never leave the device."""
         if isinstance(result, np.ndarray | np.generic):
             owner = self.owners.get(id(result))
-            return _wrap(np.asarray(result), self.name) if owner is None else owner
+            return _wrap(np.asarray(result), self.name, not self.adds_wider) if owner is None else owner
         if isinstance(result, tuple) and hasattr(result, "_fields"):
             return type(result)(*map(self.device, result))
         if isinstance(result, list | tuple):
@@ -251,10 +252,11 @@ class _Call:
         return result
 
 
-def _wrap(memory: np.ndarray, name: str) -> "ndarray":
+def _wrap(memory: np.ndarray, name: str, may_be_forbidden: bool = True) -> "ndarray":
     if memory.dtype.char not in SUPPORTED_DTYPES:
         raise ValueError(f"{name}: Unsupported dtype {memory.dtype}")
-    _check_dtype(memory.dtype, name)
+    if may_be_forbidden:
+        _check_dtype(memory.dtype, name)
     array = object.__new__(ndarray)
     _set_memory(array, memory)
     return array
@@ -357,6 +359,7 @@ def _function(name: str, host_function: Callable[..., Any], entry: dict[str, Any
 
 def _finish(call: _Call, host_function: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
     dtype = kwargs.pop("dtype", None) if call.name in INDEX_REDUCTIONS else None
+    call.adds_wider = call.name in ("sum", "mean") and "dtype" in kwargs
 
     def function(*memories: Any, **options: Any) -> Any:
         result = host_function(*memories, **options)

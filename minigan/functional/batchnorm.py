@@ -7,6 +7,7 @@ channel axis is a sample. R is their number, R = N or N*H*W.
 from typing import NamedTuple
 
 from minigan.backend import array_module
+from minigan.functional.sums import mean_rows, sum_rows
 from minigan.typing import Array
 
 
@@ -37,9 +38,9 @@ def batchnorm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, B
     rows = x.reshape(-1, x.shape[-1])  # (R, C)
     if len(rows) < 2:
         raise ValueError(f"batch normalisation needs at least 2 samples a channel, got an input of shape {x.shape}")
-    mean = rows.mean(axis=0)  # (C,)
+    mean = mean_rows(rows)  # (C,)
     centred = rows - mean  # (R, C)
-    var = (centred * centred).mean(axis=0)  # (C,)
+    var = mean_rows(centred * centred)  # (C,)
     inv_std = 1 / xp.sqrt(var + eps)  # (C,)
     x_hat = centred * inv_std  # (R, C)
     y = gamma * x_hat + beta  # (R, C)
@@ -61,8 +62,8 @@ def batchnorm_backward(dy: Array, gamma: Array, cache: BatchNormCache) -> tuple[
     Parameters: dy (..., C); gamma (C,). Returns dx (..., C), dgamma (C,), dbeta (C,).
     """
     drows = dy.reshape(-1, dy.shape[-1])  # (R, C)
-    dbeta = drows.sum(axis=0)  # (C,)
-    dgamma = (drows * cache.x_hat).sum(axis=0)  # (C,)
+    dbeta = sum_rows(drows)  # (C,)
+    dgamma = sum_rows(drows * cache.x_hat)  # (C,)
     dx = gamma * cache.inv_std * (drows - (dbeta + cache.x_hat * dgamma) / len(drows))  # (R, C)
     return dx.reshape(dy.shape), dgamma, dbeta
 
@@ -92,8 +93,8 @@ def batchnorm_inference_backward(dy: Array, gamma: Array, cache: BatchNormInfere
     Parameters: dy (..., C); gamma (C,). Returns dx (..., C), dgamma (C,), dbeta (C,).
     """
     drows = dy.reshape(-1, dy.shape[-1])  # (R, C)
-    dbeta = drows.sum(axis=0)  # (C,)
-    dgamma = (drows * cache.x_hat).sum(axis=0)  # (C,)
+    dbeta = sum_rows(drows)  # (C,)
+    dgamma = sum_rows(drows * cache.x_hat)  # (C,)
     return gamma * cache.inv_std * dy, dgamma, dbeta
 
 

@@ -14,6 +14,7 @@ the kernel is not flipped (a cross-correlation). A bias b (O,) is added by the l
 """
 
 from minigan.functional.patches import Geometry, add_patches, patches
+from minigan.functional.sums import add_to, sum_rows
 from minigan.typing import Array, Shape
 
 
@@ -64,10 +65,7 @@ def conv2d_weight_grad(
     columns = _columns(patches(x, kernel, geometry), geometry.groups)  # (G, NPQ, kh kw I/G)
     by_group = columns.swapaxes(1, 2) @ _rows(dy, geometry.groups)  # (G, kh kw I/G, O/G)
     dw = _join_groups(by_group).reshape(*kernel, x.shape[3] // geometry.groups, dy.shape[3])
-    if total is None:
-        return dw
-    total += dw
-    return total
+    return add_to(total, dw)
 
 
 def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:
@@ -76,11 +74,7 @@ def conv2d_bias_grad(dy: Array, total: Array | None = None) -> Array:
     Parameters: dy (N, P, Q, O), of a convolution or a transposed one; total (O,), an array that db is added to in
     place. Returns db (O,), or total.
     """
-    db = dy.sum(axis=(0, 1, 2))  # (O,)
-    if total is None:
-        return db
-    total += db
-    return total
+    return add_to(total, sum_rows(dy.reshape(-1, dy.shape[-1])))  # (O,)
 
 
 def _check_places(dy: Array, size: Shape, kernel: Shape, geometry: Geometry) -> None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from minigan.functional.sums import add_to, sum_rows
 from minigan.typing import Array
 
 
@@ -39,11 +40,7 @@ def dense_weight_grad(dy: Array, cache: DenseCache, total: Array | None = None) 
 
     Parameters: dy (N, O); total (I, O), an array that dw is added to in place. Returns dw (I, O), or total.
     """
-    dw = cache.x.T @ dy  # (I, O)
-    if total is None:
-        return dw
-    total += dw
-    return total
+    return add_to(total, cache.x.T @ dy)  # (I, O)
 
 
 def dense_bias_grad(dy: Array, total: Array | None = None) -> Array:
@@ -53,8 +50,4 @@ def dense_bias_grad(dy: Array, total: Array | None = None) -> Array:
 
     Parameters: dy (N, O); total (O,), an array that db is added to in place. Returns db (O,), or total.
     """
-    db = dy.sum(axis=0)  # (O,)
-    if total is None:
-        return db
-    total += db
-    return total
+    return add_to(total, sum_rows(dy))  # (O,)

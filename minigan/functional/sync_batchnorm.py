@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from minigan.backend import array_module
 from minigan.functional.batchnorm import BatchNormCache
+from minigan.functional.sums import mean_rows, sum_rows
 from minigan.typing import Array
 
 # One array of each process, of one shape, stacked in the order of the processes: (...) -> (P, ...).
@@ -41,9 +42,9 @@ def sync_batchnorm(x: Array, gamma: Array, beta: Array, eps: float, gather: Gath
     """
     xp = array_module(x)
     rows = x.reshape(-1, x.shape[-1])  # (n, C)
-    local = rows.mean(axis=0)  # (C,)
+    local = mean_rows(rows)  # (C,)
     centred = rows - local  # (n, C)
-    samples, mean, spread = merge_moments((len(rows), local, (centred * centred).sum(axis=0)), gather)
+    samples, mean, spread = merge_moments((len(rows), local, sum_rows(centred * centred)), gather)
     var = spread / samples  # (C,)
     inv_std = 1 / xp.sqrt(var + eps)  # (C,)
     x_hat = (rows - mean) * inv_std  # (n, C)
@@ -66,8 +67,8 @@ def sync_batchnorm_backward(
     Parameters: dy (..., C); gamma (C,). Returns dx (..., C), dgamma (C,), dbeta (C,).
     """
     drows = dy.reshape(-1, dy.shape[-1])  # (n, C)
-    dbeta = drows.sum(axis=0)  # (C,)
-    dgamma = (drows * cache.x_hat).sum(axis=0)  # (C,)
+    dbeta = sum_rows(drows)  # (C,)
+    dgamma = sum_rows(drows * cache.x_hat)  # (C,)
     sums = gather(array_module(dy).stack([dgamma, dbeta])).sum(axis=0)  # (2, C)
     dx = gamma * cache.inv_std * (drows - (sums[1] + cache.x_hat * sums[0]) / cache.samples)  # (n, C)
     return dx.reshape(dy.shape), dgamma, dbeta

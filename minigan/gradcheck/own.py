@@ -10,6 +10,8 @@ from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem
 from minigan.gradcheck.method import Row, check
 from minigan.typing import Array, Shape
 
+ROUNDING = 1e-3  # of the largest number, far above that of float32 in a sum of a few
+
 
 class BrokenPromise(AssertionError):
     """A layer does not do what every layer promises; the message lists all that is wrong."""
@@ -52,10 +54,9 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
         yield "with need_dx=False, backward returns a gradient"
     if not _same([alone.flat], [gradients]):
         yield "with need_dx=False, backward gives other gradients of the parameters"
-    if train and not layer.mixes_samples:
-        first = np.concatenate([other[:1], before[0][1:]])
-        if not _same([_forward(layer, theta, first, train, seed)[0][1:]], [y[1:]]):
-            yield "the output for one sample depends on the others, and mixes_samples says that it does not"
+    if train and not layer.mixes_samples and any(_depend(layer, theta, x, other, y, n, seed) for n in range(BATCH)):
+        yield "the output for one sample depends on the others, and mixes_samples says that it does not"
+    yield from _precisions(layer, theta, x, dy, train, seed)
     if train:
         yield from _random_numbers(layer, in_shape, theta, x, seed)
 
@@ -71,6 +72,29 @@ def _shapes(layer: nn.Layer, in_shape: Shape, theta: nn.Params, y: Array, dy: Ar
     for name, array in (("the output", y), ("dx", dx), ("the gradient", gradients)):
         if array.dtype != np.float32:
             yield f"{name} is {array.dtype} where everything is float32 (a NumPy number, such as np.sqrt(2), does that)"
+
+
+def _depend(layer: nn.Layer, theta: nn.Params, x: Array, other: Array, y: Array, n: int, seed: int) -> bool:
+    """Whether any output but that of sample n changes with it."""
+    changed = x.copy()
+    changed[n] = other[n]
+    there = _forward(layer, theta, changed, True, seed)[0]
+    return not _same([np.delete(there, n, axis=0)], [np.delete(y, n, axis=0)])
+
+
+def _precisions(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, train: bool, seed: int) -> Iterator[str]:
+    """The difference quotients look at float64 alone."""
+    exact = nn.init_params(layer, x.shape[1:], np.random.default_rng(seed), dtype=np.float64)
+    exact.flat[...] = theta.flat
+
+    def all_of(theta: nn.Params, x: Array, dy: Array) -> tuple[Array, Array, Array]:
+        y, cache = _forward(layer, theta, x, train, seed)
+        return y, *_backward(layer, theta, dy, cache)
+
+    both = zip(all_of(theta, x, dy), all_of(exact, x.astype(np.float64), dy.astype(np.float64)), strict=True)
+    for name, (ours, right) in zip(("the output", "dx", "the gradient"), both, strict=True):
+        if ours.shape == right.shape and abs(ours - right).max(initial=0) > ROUNDING * abs(right).max(initial=0):
+            yield f"{name} in float32 is not that in float64, beyond rounding"
 
 
 def _random_numbers(layer: nn.Layer, in_shape: Shape, theta: nn.Params, x: Array, seed: int) -> Iterator[str]:

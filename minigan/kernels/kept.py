@@ -6,6 +6,7 @@ of the transformation.
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ class Kept(NamedTuple):
 Key = tuple[Hashable, ...]  # what is done, where the weights lie, and what they look like
 _kept: dict[Key, Kept] = {}
 _calls: Counter[Key] = Counter()
+_lock = Lock()  # several threads may multiply by the same weights
 
 
 def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashable) -> np.ndarray:
@@ -37,18 +39,19 @@ def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashab
     It is to be read only, until the next call. Where there is no room for all, what is asked for most often is kept.
     """
     key = (how, w.__array_interface__["data"][0], w.shape, w.strides, w.dtype)
-    _calls[key] += 1
-    kept = _kept.get(key)
-    if kept is None:
-        kept = Kept(w, make(w))
-        if _has_room(kept.size, _calls[key]):
-            _kept[key] = Kept(w.copy(), kept.made)
-    elif not _same(kept.weights, w):
-        del _kept[key]  # whoever interrupts the next two lines leaves neither half done
-        kept.made[...] = make(w)
-        kept.weights[...] = w
-        _kept[key] = kept
-    return kept.made
+    with _lock:
+        _calls[key] += 1
+        kept = _kept.get(key)
+        if kept is None:
+            kept = Kept(w, make(w))
+            if _has_room(kept.size, _calls[key]):
+                _kept[key] = Kept(w.copy(), kept.made)
+        elif not _same(kept.weights, w):
+            del _kept[key]  # whoever interrupts the next two lines leaves neither half done
+            kept.made[...] = make(w)
+            kept.weights[...] = w
+            _kept[key] = kept
+        return kept.made
 
 
 def _has_room(size: int, calls: int) -> bool:
@@ -69,8 +72,9 @@ def _has_room(size: int, calls: int) -> bool:
 
 def forget() -> None:
     """Give the memory back."""
-    _kept.clear()
-    _calls.clear()
+    with _lock:
+        _kept.clear()
+        _calls.clear()
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -6,11 +6,11 @@ from types import ModuleType
 
 
 def choose() -> ModuleType:
-    """`compiled`, or `blocks` where there is no numba, or no folder in which it could keep what it compiles."""
+    """`compiled`, or `blocks` where there is no numba, or none for this NumPy, or no folder for what it compiles."""
     if find_spec("numba") is not None:
         try:
             return import_module("minigan.kernels.compiled")
-        except (RuntimeError, OSError):
+        except (ImportError, RuntimeError, OSError):
             pass
     return import_module("minigan.kernels.blocks")
 

@@ -120,17 +120,23 @@ class Sequential(Layer):
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, grads)
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
-        for index in range(len(self.steps) - 1, lowest - 1, -1):
-            name, layer = self.steps[index]
-            scope, needed = None if grads is None else grads.scope(name), need_dx or index > lowest
-            try:
-                dx = layer.backward(theta.scope(name), dy, cache.steps[index], scope, need_dx=needed)
-            except (ValueError, TypeError, KeyError) as err:
-                raise _naming(self.labels[index], err) from err
-            if needed:
-                _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
-            dy = dx
+        for index in reversed(range(lowest, len(self.steps))):
+            dy = self._step_back(index, theta, dy, cache, grads, need_dx=need_dx or index > lowest)
         return dy if need_dx else None
+
+    def _step_back(
+        self, index: int, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool
+    ) -> Array:
+        """The chain rule at one layer: the gradient on its output becomes that on its input."""
+        name, layer = self.steps[index]
+        layer_grads = None if grads is None else grads.scope(name)
+        try:
+            dx = layer.backward(theta.scope(name), dy, cache.steps[index], layer_grads, need_dx=need_dx)
+        except (ValueError, TypeError, KeyError) as err:
+            raise _naming(self.labels[index], err) from err
+        if need_dx:
+            _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
+        return dx
 
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None
