@@ -109,3 +109,32 @@ def test_samples_that_follow_the_first_are_looked_at_too():
 
     with pytest.raises(BrokenPromise, match="depends on the others"):
         check_layer(Neighbours(), (3,))
+
+
+@pytest.mark.parametrize("place", ["the next one", "the last one"])
+def test_samples_that_follow_the_others_are_looked_at_too(place):
+    class Later(Square):
+        def forward(self, theta, x, *, train, rng=None):
+            y = x * x + theta["b"] * x
+            y[:-1] += x[1:] if place == "the next one" else x[-1:]
+            return y, x
+
+    with pytest.raises(BrokenPromise, match="depends on the others"):
+        check_layer(Later(), (3,))
+
+
+@pytest.mark.parametrize("which", ["dx", "the gradient", "the output"])
+def test_numbers_in_single_precision_are_compared_too(which):
+    class InFloat32(Square):
+        def forward(self, theta, x, *, train, rng=None):
+            y = x * x + theta["b"] * x
+            return (y * 1.01 if which == "the output" and x.dtype == np.float32 else y), x
+
+        def backward(self, theta, dy, cache, grads, *, need_dx=True):
+            wrong = np.float32(2 if cache.dtype == np.float32 else 1)
+            if grads is not None:
+                grads["b"] += (dy * cache).sum(axis=0) * (wrong if which == "the gradient" else 1)
+            return dy * (2 * cache + theta["b"]) * (wrong if which == "dx" else 1) if need_dx else None
+
+    with pytest.raises(BrokenPromise, match=f"{which} in float32 is not that in float64"):
+        check_layer(InFloat32(), (3,))

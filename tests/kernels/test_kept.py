@@ -1,5 +1,9 @@
 """What is made of weights is made again when they change, however they change, and takes no more than its memory."""
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,3 +161,20 @@ def test_wrong_memories_are_noticed(bug):
         except ValueError:
             wrong += 1
     assert wrong
+
+
+def test_threads_side_by_side_make_changed_weights_once(making):
+    """One that makes them waits until another has come, which without a lock finds nothing to forget."""
+    w, entered = normal(0, 3, 4), threading.Barrier(2)
+    made_of(w, making, "double")
+    w += 1
+
+    def slowly(w):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            entered.wait(0.2)
+        return making(w)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: made_of(w, slowly, "double"), range(2)))
+    assert all((result == 2 * w).all() for result in results)
+    assert making.calls == 2
