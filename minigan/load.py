@@ -215,14 +215,15 @@ def write(
     folder.open()
     try:
         # What is large comes first, beside an older run: where there is no room for it, that one is still there.
-        beside = folder.path / f"{TEMPORARY}load"  # cleaned up by whoever opens the folder next
+        # On the disk of the checkpoints, which may be a link; cleaned up by whoever opens the folder next.
+        beside = folder.checkpoints / f"{TEMPORARY}load"
         beside.mkdir()
         new = write_checkpoint(beside, Checkpoint(state.tensors(), facts))
         folder.clear()
         new.replace(folder.checkpoints / new.name)
         write_config(folder, run, recipe)
     finally:
-        remove_stale(folder.path)
+        remove_stale(folder.checkpoints)
         folder.close()
 
 

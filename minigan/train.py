@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigan import cli
@@ -37,7 +38,7 @@ def train_with(team: "Team", argv: list[str]) -> int:
     # Imported here, so that --help answers at once.
     from minigan.errors import UsageError
     from minigan.runs.checkpoint import checkpoint_files
-    from minigan.runs.folder import RunFolder, new_run_path
+    from minigan.runs.folder import RunFolder, new_run_path, open_new
     from minigan.runs.together import device_of
 
     folder = RunFolder(options.out or new_run_path(recipe.name))
@@ -46,6 +47,9 @@ def train_with(team: "Team", argv: list[str]) -> int:
         if not checkpoint_files(folder.checkpoints):
             ways = "it has no checkpoint yet, so begin anew in its place (--overwrite)"
         raise UsageError(f"{folder.path} holds a run: {ways}")
+    _, _, images = options.data.partition(":")
+    if options.overwrite and images and Path(images).expanduser().resolve().is_relative_to(folder.path.resolve()):
+        raise UsageError(f"--overwrite would delete what --data {options.data} is read from: choose another --out")
     with switched("CUPY_TF32", on=options.tf32):  # before CuPy's first product
         device = device_of(options.device, team)
         if options.tf32 and device.name == "cpu":
@@ -53,7 +57,10 @@ def train_with(team: "Team", argv: list[str]) -> int:
         team = team.on(device)
         if not team.leads:
             return train(options, recipe, folder, device, team)
-        folder.open()
+        if options.out is None and not options.resume:
+            folder = open_new(recipe.name)
+        else:
+            folder.open()
         try:
             return train(options, recipe, folder, device, team)
         finally:
@@ -140,6 +147,7 @@ def run(trainer: "Trainer") -> int:
             write_report(trainer.folder)  # it shows how things came to this
         raise
     if trainer.team.leads:
+        trainer.folder.expect_here()
         write_report(trainer.folder)
     return code
 
@@ -151,7 +159,7 @@ def tell(notes: "Iterable[str]") -> None:
 
 
 def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
-    """How it went, and how to go on; all is saved, so that it does not matter if nobody reads that any more."""
+    """How it went, and how to go on; all is saved, so that it does not matter if that cannot be printed any more."""
     from minigan.runs.signals import UNREAD
     from minigan.runs.trainer import resume_command
 
@@ -164,9 +172,7 @@ def last_words(trainer: "Trainer", seconds: float, code: int) -> None:
         elif trainer.team.leads:
             print(f"score the samples with: {cli.program('evaluate')} {cli.path_word(trainer.folder.path)}", file=out)
         out.flush()
-    except OSError as err:
-        if err.errno not in cli.NOBODY:
-            raise
+    except OSError:
         cli.hush(out)
 
 
@@ -175,7 +181,11 @@ def report(trainer: "Trainer", seconds: float) -> None:
     from minigan.runs.progress import describe
 
     print(f"step {trainer.state.step} after {seconds:.0f} s", end="")
-    print(f"  {describe(trainer.rows, trainer.diagnoses())}" if trainer.rows else "")
+    if trainer.rows:
+        measured = int(trainer.rows[-1]["step"])
+        at = "" if measured == trainer.state.step else f"  at step {measured}:"
+        print(f"{at}  {describe(trainer.rows, trainer.diagnoses())}", end="")
+    print()
     folder = trainer.folder
     for path in (folder.last_samples, folder.animation, folder.curves, folder.report):
         if path.exists():

@@ -229,6 +229,8 @@ def _left_out(skipped: list[tuple[File, str]], listing: Listing) -> Iterator[str
         yield f"skipped {len(skipped)} of {len(listing.files)} image files: {_examples(skipped)}"
     if listing.others:
         yield f"left out {len(listing.others)} files without an image's extension, such as {listing.others[0]!r}"
+    if listing.runs:
+        yield f"left out {listing.runs} folders of runs, with what was drawn in them"
     if listing.special:
         yield f"left out {listing.special} links that lead nowhere or in circles, pipes or devices"
 

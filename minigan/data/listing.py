@@ -5,6 +5,7 @@ The same rules for both:
 * Folders within folders are looked into, to any depth.
 * An image file is one whose name ends in one of EXTENSIONS, in capitals or not.
 * Hidden files and folders (``.name``, ``__MACOSX``) are left out.
+* So are folders of runs within the folder: what they hold was drawn, not photographed.
 * Links are followed, but each real folder is entered once, and none that the listed folder lies in,
   so that loops end. Links that lead nowhere, pipes, sockets and devices are left out and counted.
 * The order is that of the names, folder by folder.
@@ -29,6 +30,7 @@ EXTENSIONS = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
     ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".pcx", ".jp2", ".j2k", ".jpx", ".avif", ".qoi",
 )  # fmt: skip
+OF_A_RUN = {"config.toml", "checkpoints", "samples"}  # see minigan.runs.folder
 MAX_FILE = 2**28  # bytes of one image file; no photograph comes near
 # A zip file may grow to 1 GiB, and beyond that 100 times: images hardly shrink when they are zipped.
 ZIP_FREE, ZIP_RATIO = 2**30, 100
@@ -63,6 +65,7 @@ class Listing:
     files: list[File] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # names without an image's extension
     special: int = 0  # link loops, dead links, pipes, sockets, devices
+    runs: int = 0  # folders of runs
 
     def add(self, parts: Parts, read: Callable[[], bytes]) -> None:
         """Take a file in, by its extension."""
@@ -111,7 +114,11 @@ def _list_folder(root: Path) -> Listing:
     entered = _known_folders(root)
     while waiting:
         above, folder = waiting.pop()
-        for entry in _entries(folder):
+        entries = _entries(folder)
+        if above and {entry.name for entry in entries} >= OF_A_RUN:
+            listing.runs += 1
+            continue
+        for entry in entries:
             parts = (*above, entry.name)
             try:
                 status = entry.stat()  # of what a link leads to

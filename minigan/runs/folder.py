@@ -28,6 +28,10 @@ from minigan.runs.atomic import remove_stale
 from minigan.runs.checkpoint import checkpoint_files, step_files, step_of, step_path
 
 
+class InUse(UserError):
+    """Another process is writing to the folder."""
+
+
 class RunFolder:
     """Paths inside a run's folder, and the lock that keeps a second process out."""
 
@@ -47,6 +51,7 @@ class RunFolder:
         self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
+        self._locked: tuple[int, int] | None = None  # the file of the lock that is held, wherever it is now
 
     @property
     def holds_a_run(self) -> bool:
@@ -56,16 +61,17 @@ class RunFolder:
     def open(self) -> None:
         """Make the folder, lock it and clean up after interrupted writes.
 
-        Raises UserError if another process is using it, or if it cannot be written.
+        Raises InUse if another process is using it, UserError if it cannot be written.
         """
         try:
             self._is_new = not self.path.exists()
             for folder in (self.path, self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            self._locked = self._lock_at_path()
             self._pid.write_text(str(os.getpid()))
         except Timeout:
-            raise UserError(f"{self.path} is in use by process {self._owner()}") from None
+            raise InUse(f"{self.path} is in use by process {self._owner()}") from None
         except (OSError, ValueError) as err:  # ValueError: a path with a null byte
             reason = getattr(err, "strerror", None) or err
             raise UserError(f"cannot write to {self.path}: {reason}; choose another --out") from err
@@ -74,13 +80,31 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock; a folder that was made for a run that never began goes away again."""
-        self._pid.unlink(missing_ok=True)
+        is_here = self._is_here()
+        if is_here:
+            self._pid.unlink(missing_ok=True)
         self._lock.release()
-        if self._is_new and not self.holds_a_run:
+        self._locked = None
+        if is_here and self._is_new and not self.holds_a_run:
             (self.path / ".lock").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # somebody has put something in
                 for folder in (self.samples, self.checkpoints, self.path):
                     folder.rmdir()
+
+    def expect_here(self) -> None:
+        """Raises UserError if the open folder is not at its path any more, where another run may lie."""
+        if not self._is_here():
+            raise UserError(f"{self.path} has been moved, removed or replaced while this run was writing to it")
+
+    def _is_here(self) -> bool:
+        return self._locked is None or self._lock_at_path() == self._locked
+
+    def _lock_at_path(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path / ".lock")
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""
@@ -92,10 +116,11 @@ class RunFolder:
         would lie among a run's checkpoints or samples."""
         if path is None:
             return
-        for folder in (self, *map(RunFolder, path.absolute().parents[:2])):
+        path = path.resolve()
+        for folder in (self, *map(RunFolder, path.parents[:2])):
             of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
             is_one = path.exists() and any(made.exists() and made.samefile(path) for made in of_runs)
-            lies_among_them = path.absolute().parent in (folder.checkpoints.absolute(), folder.samples.absolute())
+            lies_among_them = path.parent in (folder.checkpoints.resolve(), folder.samples.resolve())
             if folder.config.exists() and (is_one or lies_among_them):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
 
@@ -134,9 +159,19 @@ def new_run_path(recipe: str) -> Path:
     return path
 
 
+def open_new(recipe: str) -> RunFolder:
+    """The folder of a new run in ``runs/``, opened: another one if a run that starts at this moment has taken it."""
+    while True:
+        folder = RunFolder(new_run_path(recipe))
+        with contextlib.suppress(InUse):
+            folder.open()
+            return folder
+
+
 def newest_run_path() -> Path:
     """The run in ``runs/`` with the newest checkpoint. Raises UsageError if there is none."""
-    runs = [path for path in Path("runs").glob("*") if checkpoint_files(path / "checkpoints")]
+    found = (path for path in Path("runs").glob("*") if RunFolder(path).config.exists())
+    runs = [path for path in found if checkpoint_files(path / "checkpoints")]
     if not runs:
         raise UsageError("no run with a checkpoint in runs/: name one with --out DIR")
     return max(runs, key=lambda path: checkpoint_files(path / "checkpoints")[0].stat().st_mtime)

@@ -44,13 +44,12 @@ class Bar:
             self.say(f"step {step}/{self._goal}  {rate:.{0 if rate >= 10 else 2}f} step/s  {words()}")
 
     def say(self, line: str) -> None:
-        """Print a line without tearing the bar; if nobody reads it any more, ask to stop."""
+        """Print a line without tearing the bar; if it cannot be printed, as nobody reads it or its disk is full, ask to
+        stop: so the run is saved."""
         try:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-        except OSError as err:
-            if err.errno not in cli.NOBODY:
-                raise
+        except OSError:
             cli.hush(sys.stdout)
             self._stop.exit_code = self._stop.exit_code or UNREAD
 

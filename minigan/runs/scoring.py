@@ -53,10 +53,16 @@ class Scoring:
         """What is compared with what, and what real images get."""
         return f"{len(self._z)} samples against {self._real.words}; real images have {_described(self._of_real)}"
 
-    def resume(self, would_be_there: Callable[[float], bool]) -> None:
-        """Take over the rows so far that belong to the run. Raises DataError for a file of other columns."""
+    def resume(self, step: int, would_be_there: Callable[[float], bool], every: int) -> None:
+        """Take over the rows up to this step that belong to the run. Raises DataError for a file of other columns.
+
+        Where all but the last were measured as often as now, they are those of a run that was never stopped; scores
+        that were measured at other times are kept.
+        """
         if self._path.exists():
-            self._rows = [row for row in read_metrics(self._path, self.columns) if would_be_there(row["step"])]
+            rows = [row for row in read_metrics(self._path, self.columns) if row["step"] <= step]
+            as_often = all(row["step"] % every == 0 for row in rows[:-1])
+            self._rows = [row for row in rows if would_be_there(row["step"])] if as_often else rows
 
     def __enter__(self) -> "Scoring":
         self._file = MetricsFile(self._path, self._rows, self.columns)

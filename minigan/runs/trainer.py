@@ -109,6 +109,8 @@ class Trainer:
                     f"the images of {self.options.data} are others than those that the run was trained on, or another "
                     "version of Pillow decodes them: put those back, or begin a new run"
                 )
+            if then != mine and name == "images":
+                raise CheckpointError(f"the run was trained on {then} images, {self.options.data} holds {mine}")
             if then != mine:
                 raise CheckpointError(f"the checkpoint's {name} is {then}, this run's is {mine}")
         self.state.restore(checkpoint, self.device)
@@ -121,9 +123,8 @@ class Trainer:
         if self.folder.vitals.exists():
             self.vitals = [v for v in read_vitals(self.folder.vitals) if self._would_be_there(v.step, snapshot)]
         if self.scoring:
-            self.scoring.resume(lambda step: self._would_be_there(step, self.options.evaluate_every))
-        if self.team.leads:
-            self.folder.keep_samples(lambda step: self._would_be_there(step, snapshot))
+            every = self.options.evaluate_every
+            self.scoring.resume(self.state.step, lambda step: self._would_be_there(step, every), every)
         then, now = checkpoint.facts["blas"], self._arithmetic()
         if then != now and self.state.step:  # else nothing has been computed yet
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
@@ -134,6 +135,8 @@ class Trainer:
 
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
+        if self.team.leads:
+            self.folder.keep_samples(lambda step: self._would_be_there(step, self.options.snapshot_every))
         record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
         stop = StopRequest()
         progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads)
@@ -257,6 +260,7 @@ class Trainer:
         settings = {"constants": constants_of(self.recipe), "run": fixed_options(self.options)}
         facts = self.state.facts() | self._identity() | made_by | settings
         if self.team.leads:
+            self.folder.expect_here()
             record.sync()
             if self.scoring:
                 self.scoring.sync()
@@ -266,6 +270,7 @@ class Trainer:
     def _snapshot(self) -> np.ndarray:
         """Draw the fixed latents once more, and keep the picture."""
         samples = self._samples()
+        self.folder.expect_here()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
         return samples
 
@@ -275,7 +280,10 @@ class Trainer:
     def _final_pictures(self) -> None:
         if not self.team.leads:
             return
-        samples = self._samples()
+        samples, last = self._samples(), self.folder.sample_path(self.state.step)
+        self.folder.expect_here()
+        if self.state.step == self.goal and not last.exists():  # stopped here, and then told that this is the end
+            pictures.save_png(last, pictures.grid(samples))
         pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
         pictures.save_animation(self.folder.animation, self.folder.sample_files())
         pictures.save_curves(self.folder.curves, self.rows)

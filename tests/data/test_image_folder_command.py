@@ -51,7 +51,7 @@ def test_a_run_on_a_folder_can_be_resumed_and_other_images_are_noticed(tmp_path)
     assert train(tmp_path, "--data", "folder:images").returncode == 0
     assert "steps 3 to 5" in train(tmp_path, "--resume", "--steps", "5").stdout
     (folder / "0.png").unlink()
-    assert "the checkpoint's images is 20, this run's is 19" in error_of(train(tmp_path, "--resume", "--steps", "7"))
+    assert "the run was trained on 20 images, folder:" in error_of(train(tmp_path, "--resume", "--steps", "7"))
 
 
 @pytest.mark.parametrize("recipe", ["mlp-mnist", "mlp-2014"])
@@ -117,3 +117,22 @@ def test_images_of_several_sizes_are_one_line(tmp_path):
     write_images(tmp_path / "images" / "b", count=3, size=(4, 4))
     error = error_of(train(tmp_path, "--data", "folder:images"))
     assert "images of 2 sizes (height x width): 6 x 8 (5), 4 x 4 (3); take a recipe" in error
+
+
+def test_runs_within_the_folder_of_the_images_are_no_images(tmp_path):
+    write_images(tmp_path / "photos")
+    first = run(tmp_path / "photos", "minigan.train", *NARROW, "--steps", "2", "--data", "folder:.", "--out", "runs/a")
+    assert (first.returncode, first.stderr) == (0, "")
+    again = run(tmp_path / "photos", "minigan.train", "--resume", "--out", "runs/a", "--steps", "3")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "note: left out 1 folders of runs, with what was drawn in them" in again.stdout
+    assert ", 20 images, steps 2 to 3" in again.stdout
+
+
+def test_a_run_that_would_delete_its_own_images_is_refused(tmp_path):
+    train(tmp_path, "--data", f"folder:{write_images(tmp_path / 'images')}")
+    samples = sorted((tmp_path / "run" / "samples").iterdir())
+    done = train(tmp_path, "--data", "folder:run/samples", "--overwrite")
+    assert done.returncode == 2
+    assert "--overwrite would delete what --data folder:run/samples is read from" in done.stderr
+    assert sorted((tmp_path / "run" / "samples").iterdir()) == samples

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +325,13 @@ def test_an_older_run_is_there_until_the_new_one_is_written(tmp_path, monkeypatc
     assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "run").rglob("*") if path.is_file()) == before
     load(tmp_path, NET_G, "--out", "run", "--overwrite")
     assert load_run(tmp_path / "run", CPU).state.step == 0
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second disk")
+def test_a_run_whose_checkpoints_lie_on_another_disk_is_replaced(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        load(tmp_path, NET_G, "--out", "a")
+        shutil.move(tmp_path / "a" / "checkpoints", Path(other, "checkpoints"))
+        (tmp_path / "a" / "checkpoints").symlink_to(Path(other, "checkpoints"))
+        load(tmp_path, NET_G, "--out", "a", "--overwrite")
+        assert [path.name for path in Path(other, "checkpoints").iterdir()] == ["step-000000000.safetensors"]

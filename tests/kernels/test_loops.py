@@ -5,9 +5,7 @@ import pytest
 from minigan.kernels import loops
 
 
-@pytest.mark.parametrize(
-    "failure", [ImportError("needs NumPy 2.4"), RuntimeError("no locator"), OSError()]
-)
+@pytest.mark.parametrize("failure", [ImportError("needs NumPy 2.4"), RuntimeError("no locator"), OSError()])
 def test_a_numba_that_cannot_be_used_is_done_without(monkeypatch, failure):
     real = loops.import_module
 

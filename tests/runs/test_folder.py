@@ -7,7 +7,7 @@ import pytest
 
 from minigan.errors import UsageError, UserError
 from minigan.runs.atomic import TEMPORARY
-from minigan.runs.folder import RunFolder, new_run_path, newest_run_path
+from minigan.runs.folder import RunFolder, new_run_path, newest_run_path, open_new
 
 MADE = (
     "config.toml", "metrics.csv", "vitals.jsonl", "scores.csv", "samples.png", "progress.gif", "losses.png",
@@ -143,14 +143,43 @@ def test_runs_that_start_in_one_second_get_different_folders(tmp_path, monkeypat
     assert paths == [Path(base), Path(f"{base}-2"), Path(f"{base}-3")]
 
 
+def test_two_runs_that_start_at_once_are_both_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _format: "20300102-030405")
+    first = open_new("mlp-mnist")
+    free = iter([first.path, Path("runs/b")])  # as it looked before the first one made its folder
+    monkeypatch.setattr("minigan.runs.folder.new_run_path", lambda _: next(free))
+    second = open_new("mlp-mnist")
+    assert (first.path, second.path) == (Path("runs/mlp-mnist-20300102-030405"), Path("runs/b"))
+    for folder in (first, second):
+        folder.close()
+
+
+def test_a_folder_that_was_moved_away_is_not_taken_for_the_one_at_its_path(folder):
+    folder.expect_here()
+    folder.path.rename(folder.path.with_name("moved"))
+    with pytest.raises(UserError, match=r"run has been moved, removed or replaced while this run was writing to it"):
+        folder.expect_here()
+    other = RunFolder(folder.path)
+    other.open()
+    with pytest.raises(UserError, match="has been moved"):
+        folder.expect_here()
+    folder.close()
+    assert (other.path / ".pid").exists()  # of the other one
+    other.expect_here()
+    other.close()
+
+
 def test_the_newest_run_is_the_one_with_the_newest_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, seconds in (("b", 100), ("a", 300), ("c", 200)):
+    for name, seconds in (("b", 100), ("a", 300), ("c", 200), ("d", 400)):
         path = Path("runs", name, "checkpoints")
         path.mkdir(parents=True)
         file = path / "step-000000001.safetensors"
         file.write_bytes(b"x")
         os.utime(file, (seconds, seconds))
+        if name != "d":  # whose settings are lost
+            (path.parent / "config.toml").touch()
     Path("runs", "without-checkpoint", "checkpoints").mkdir(parents=True)
     Path("runs", "file").write_bytes(b"x")
     assert newest_run_path() == Path("runs", "a")

@@ -188,3 +188,10 @@ def test_stacked_digits_log_their_modes(tmp_path):
     assert 25 <= run.scoring._of_real["modes covered of 1000"] <= 30
     (row,) = read_metrics(run.folder.scores, None)
     assert 1 <= row["modes covered of 1000"] <= 30
+
+
+def test_scores_that_were_measured_more_or_less_often_are_kept(tmp_path):
+    play(tmp_path, every=8, steps=18)
+    assert steps(tmp_path) == [8, 16, 18]
+    play(tmp_path, every=5, steps=20, resume=True)
+    assert steps(tmp_path) == [8, 16, 18, 20]

@@ -2,10 +2,12 @@
 
 import dataclasses
 import errno
+import io
 import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,8 +39,10 @@ from minigan.runs.health import NotFiniteError, first_not_finite
 from minigan.runs.lines import LinesFile
 from minigan.runs.metrics import MetricsFile, read_metrics
 from minigan.runs.options import RunOptions
+from minigan.runs.signals import UNREAD
 from minigan.runs.trainer import Trainer, resume_command
 from minigan.runs.vitals import VitalsFile, read_vitals
+from minigan.train import last_words
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
@@ -446,7 +450,7 @@ def test_other_linear_algebra_is_noted_on_resume(tmp_path, monkeypatch):
     ("changes", "match"),
     [
         ({"seed": 5}, "the checkpoint's seed is 0, this run's is 5"),
-        ({"images": IMAGES[:32]}, "the checkpoint's images is 40, this run's is 32"),
+        ({"images": IMAGES[:32]}, "the run was trained on 40 images, mnist5k holds 32"),
         ({"images": IMAGES.reshape(40, 4, 9, 1)}, r"image_shape is \[6, 6, 1\], this run's is \[4, 9, 1\]"),
         ({"images": IMAGES[::-1]}, "the images of mnist5k are others than those that the run was trained on"),
         ({"images": streamed(IMAGES[::-1].__getitem__)}, "the images of mnist5k are others"),
@@ -640,3 +644,61 @@ def test_a_run_of_numbers_that_are_not_finite_is_not_opened(tmp_path):
     write_checkpoint(run.folder.checkpoints, Checkpoint(tensors, newest.facts))
     with pytest.raises(CheckpointError, match=r"generator\.theta of the checkpoint of step 1 holds numbers"):
         saved.load_run(tmp_path, CPU)
+
+
+def test_a_run_whose_folder_was_moved_writes_nothing_into_the_one_at_its_path(tmp_path):
+    there, moved = tmp_path / "run", tmp_path / "moved"
+
+    def move(trainer):
+        play_on, rounds = trainer.rounds.play, trainer.rounds
+
+        def moving(**options):
+            if trainer.state.step == 10:
+                there.rename(moved)
+                play(there, steps=2)  # another run in its place
+            return play_on(**options)
+
+        rounds.play = moving
+
+    with pytest.raises(UserError, match=r"run has been moved, .* while this run was writing to it"):
+        play(there, before=move)
+    assert read_newest(RunFolder(moved).checkpoints)[0].facts["step"] == 8
+    assert read_newest(RunFolder(there).checkpoints)[0].facts["step"] == 2
+    assert [path.name for path in RunFolder(there).sample_files()] == ["step-000000000.png", "step-000000002.png"]
+    play(moved, resume=True)
+    assert read_newest(RunFolder(moved).checkpoints)[0].facts["step"] == STEPS
+
+
+def test_a_run_that_is_told_that_it_ends_where_it_was_stopped_has_the_last_sample(tmp_path):
+    def stop(trainer):
+        play_on = trainer.rounds.play
+
+        def stopping(**options):
+            if trainer.state.step == 9:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return play_on(**options)
+
+        trainer.rounds.play = stopping
+
+    code, stopped, _ = play(tmp_path, before=stop)
+    assert (code, stopped.state.step) == (143, 10)
+    assert not stopped.folder.sample_path(10).exists()
+    assert play(tmp_path, resume=True, steps=10)[0] == 0
+    assert stopped.folder.sample_path(10).exists()
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_run_whose_output_cannot_be_written_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("minigan.runs.progress.PLAIN_SECONDS", 0)
+    monkeypatch.setattr(sys, "stdout", Full())
+    code, stopped, _ = play(tmp_path)
+    assert code == UNREAD
+    assert 0 < stopped.state.step < STEPS
+    assert stopped.saved_step == stopped.state.step
+    last_words(stopped, 1.0, 0)
