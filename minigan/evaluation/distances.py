@@ -17,6 +17,7 @@ from minigan.typing import Array
 
 ROWS = 1024
 WIDTH = 4096
+ROUNDING = 1e-12  # of |x|^2 + |y|^2: far above that of the sums, far below a grey level of one pixel
 
 
 def parts(count: int, step: int) -> Iterator[slice]:
@@ -35,19 +36,23 @@ def numbers(points: Array) -> Array:
 def distance_blocks(a: Array, b: Array) -> Iterator[tuple[slice, slice, Array]]:
     """(rows, columns, squared distances of a[rows] from b[columns]), float64 and never negative.
 
+    What is left of equal points is rounding, which differs from block to block; it is made 0, or it would decide which
+    of two copies is nearer.
+
     Parameters: a (N, ...), b (M, ...), each point flattened to (D,). The caller may change a block.
     """
     xp = array_module(a, b)
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     for rows in parts(len(a), ROWS):
         for columns in parts(len(b), ROWS):
-            distances = xp.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype="float64")
+            sizes = xp.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype="float64")
+            distances = xp.zeros_like(sizes)
             for width in parts(a.shape[1], WIDTH):
                 x, y = numbers(a[rows, width]), numbers(b[columns, width])
                 distances -= 2 * (x @ y.T)
-                distances += (x * x).sum(axis=1)[:, None]
-                distances += (y * y).sum(axis=1)
-            yield rows, columns, xp.maximum(distances, 0, out=distances)
+                sizes += (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1)
+            distances += sizes
+            yield rows, columns, xp.where(distances < ROUNDING * sizes, 0.0, distances)
 
 
 def check_points(*sets: Array) -> None:

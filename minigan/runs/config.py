@@ -161,8 +161,9 @@ def _refuse_other_run(path: Path, before: tuple[RunOptions, Recipe], after: tupl
     old, new = ({**_stored(options), **dataclasses.asdict(recipe)} for options, recipe in (before, after))
     for name, was in old.items():
         if name not in FREE_ON_RESUME and new[name] != was:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{path.parent} was started with {option} {was}: it cannot be resumed with {new[name]}")
+            option, now = name.replace("_", "-"), new[name]
+            words = f"--{option} {was}" if not isinstance(was, bool) else f"--{'' if was else 'no-'}{option}"
+            raise UsageError(f"{path.parent} was started with {words}: it cannot be resumed with {now}")
 
 
 def _stored(options: RunOptions) -> dict[str, Any]:

@@ -82,3 +82,18 @@ def test_points_that_cannot_be_compared_are_refused(device):
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match="not finite"):
             check_points(good, device.put(np.full((2, 4), value)))
+
+
+def test_copies_are_at_no_distance_however_the_blocks_fall():
+    images = np.random.default_rng(0).integers(0, 256, (1500, 16, 16, 3), dtype=np.uint8)
+    copies = images[np.random.default_rng(1).permutation(1500)]
+    order = np.argsort(np.random.default_rng(1).permutation(1500))
+    for rows, columns, block in distance_blocks(images, copies):
+        for number, row in enumerate(block):
+            place = order[rows.start + number] - columns.start
+            if 0 <= place < distances.shape[1]:
+                assert row[place] == 0
+    one_level = images[:2].copy()
+    one_level[0, 0, 0, 0] ^= 1
+    ((_, _, found),) = distance_blocks(images[:1], one_level[:1])
+    assert found[0, 0] == pytest.approx(255**-2, rel=1e-6)
