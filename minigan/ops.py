@@ -130,6 +130,15 @@ update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
 
+# By name, for the operations that add a bias first.
+ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
+    "relu": (relu, relu_backward),
+    "leaky_relu": (leaky_relu, leaky_relu_backward),
+    "tanh": (tanh, tanh_backward),
+    "sigmoid": (sigmoid, sigmoid_backward),
+    "maxout": (maxout, maxout_backward),
+}
+
 
 @_door
 def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
@@ -139,13 +148,14 @@ def in_pieces(first: Any, *others: Any, change: Callable[..., None]) -> None:
 
 @_door
 def activated(a: Array, b: Array, activation: str, *numbers: float) -> tuple[Array, Any]:
-    """Add a bias (C,) to a (..., C), which is lost by that, and apply an activation: relu, leaky_relu with its slope,
-    tanh, sigmoid, or maxout with its pieces.
+    """Add a bias (C,) to a (..., C), which is lost by that, and apply one of ACTIVATIONS, with its numbers: the slope
+    of leaky_relu, the pieces of maxout.
 
     Returns y and the cache, as the operation of that name.
     """
     a += b
-    return globals()[activation](a, *numbers)
+    forward, _ = ACTIVATIONS[activation]
+    return forward(a, *numbers)
 
 
 @_door
@@ -179,7 +189,8 @@ def activated_dropout_backward(dy: Array, cache: Any) -> Array:
     """Back through both: dy, of y's shape, gives the gradient on a, (..., C)."""
     activation, numbers, before, mask = cache
     da = dropout_backward(dy, mask)
-    return globals()[f"{activation}_backward"](da, before, *(numbers if activation == "leaky_relu" else ()))
+    _, backward = ACTIVATIONS[activation]
+    return backward(da, before, *(numbers if activation == "leaky_relu" else ()))
 
 
 def both_losses(discriminator: Callable[..., Any], generator: Callable[..., Any], logits: Array, n: int) -> BothLosses:
@@ -205,13 +216,13 @@ def both_bce(logits: Array, n: int, smoothing: float = 0.0, scale: float = 1.0, 
 
 @_door
 def aside(read: Array, *others: Array) -> AbstractContextManager[None]:  # noqa: ARG001
-    """A block that reads these arrays and may, on a GPU, go on beside: its results are there after `gathered`."""
+    """A block that reads these arrays; on a GPU it may run on a second stream, until `gathered` waits for it."""
     return nullcontext()
 
 
 @_door
 def gathered(gradients: Array) -> Array:
-    """The gradients of a player, when all that adds to them has been done; on a GPU some of it may go on beside."""
+    """The gradients of a player, when all that adds to them has been done, also on a GPU's second stream."""
     return gradients
 
 

@@ -267,7 +267,7 @@ BUGS = [
         "    targets = (targets - smoothing / 2) / (1 - smoothing)\n    dlogits = (1 - targets)"),
     Bug("softmax: gradient p alone", losses.softmax_cross_entropy, "xp.exp(log_p) - q", "xp.exp(log_p)"),
     Bug("softmax: divided by N K", losses.softmax_cross_entropy, "- q) / n", "- q) / n / classes"),
-    Bug("mean squares: factor 2 forgotten", losses.mean_squared_error, "2 / y.size", "1 / y.size"),
+    Bug("mean squared error: factor 2 forgotten", losses.mean_squared_error, "2 / y.size", "1 / y.size"),
     Bug("half squared error: factor 2 too much", losses.half_squared_error, "error / len(y)", "2 * error / len(y)"),
     Bug("discriminator: sign of the real gradient", gan_losses.discriminator_bce,
         "return loss, dreal *", "return loss, -dreal *"),

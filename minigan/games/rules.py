@@ -110,7 +110,7 @@ class OwnRound:
     d_steps: ClassVar[int] = 1
     order: ClassVar[Order] = "discriminator-first"
     reuse_fakes: ClassVar[bool] = False
-    joined: ClassVar[bool] = True
+    joined: ClassVar[bool] = False
 
     def start(self, d: Player) -> None:
         """Prepare the players before the first round."""

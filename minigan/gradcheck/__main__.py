@@ -1,12 +1,16 @@
 """``python -m minigan.gradcheck``: the table of all gradients; exit code 1 if one is wrong."""
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from minigan import cli
 
-DESCRIPTION = "Compare every hand-written gradient with finite differences in float64."
+DESCRIPTION = (
+    "Compare hand-written gradients with finite differences in float64: those of every layer and every loss, of D's "
+    "step, and of the networks of two recipes."
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ def main(argv: list[str]) -> int:
     options = cli.parse(Options, argv, prog="python -m minigan.gradcheck", description=DESCRIPTION)
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
-    from minigan.errors import UsageError
+    from minigan.errors import UsageError, did_you_mean
     from minigan.gradcheck import TOLERANCE, all_problems, check
     from minigan.gradcheck.plot import check_ending, plot_steps
     from minigan.randomness import check_seed
@@ -44,8 +48,9 @@ def main(argv: list[str]) -> int:
     device = select_device(options.device)
     problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]
     if not problems:
-        names = "; ".join(p.name for p in all_problems(device, options.seed))
-        raise UsageError(f"nothing is called {options.layer!r}; there are: {names}")
+        names = sorted({re.split("[,:]", p.name)[0] for p in all_problems(device, options.seed)})
+        hint = did_you_mean(options.layer or "", names)
+        raise UsageError(f"nothing is called {options.layer!r}{hint}; names begin with: {', '.join(names)}")
     print(f"four-point differences, h = {options.step:g}, float64 on {device.name}, seed {options.seed}")
     print(f"{'checked':38} {'gradient of':24} {'worst relative error':>21}  verdict")
     wrong, worst, count = 0, 0.0, 0
@@ -57,7 +62,7 @@ def main(argv: list[str]) -> int:
     print(f"{count} gradients, {wrong} wrong, worst {worst:.1e}, tolerance {TOLERANCE:g}")
     if options.plot:
         plot_steps(problems[0], options.plot)
-        print(f"error against step size of {problems[0].name}: {options.plot}")
+        print(f"error against step size of {problems[0].name}, the first of {len(problems)}: {options.plot}")
     return 1 if wrong else 0
 
 

@@ -16,6 +16,7 @@ from minigan.games import (
     non_saturating,
 )
 from minigan.games.player import Player
+from minigan.games.toolbox import squared_error
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
 from minigan.parallel.team import ALONE
@@ -93,8 +94,9 @@ LOSSES: dict[str, Callable[..., tuple[Array, ...]]] = {
     "softmax cross-entropy, smoothing": lambda s: ops.softmax_cross_entropy(
         s, put_like(np.arange(len(s)) % s.shape[1], s), smoothing=0.1
     ),
-    "mean squares": lambda y: ops.mean_squared_error(y, 0.3),
+    "mean squared error": lambda y: ops.mean_squared_error(y, 0.3),
     "half squared error": lambda y: ops.half_squared_error(y, 0.3),
+    "toolbox: squared error of sigmoids": lambda y: squared_error(y, 0.3),
 }
 DISCRIMINATOR_LOSSES: dict[str, Callable[[Array, Array], tuple[Array, Array, Array]]] = {
     "discriminator: bce": ops.discriminator_bce,

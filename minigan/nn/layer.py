@@ -39,7 +39,9 @@ class Layer:
 
     @property
     def measures_batches(self) -> bool:
-        """Whether it has statistics that `update_statistics` moves: by two batches otherwise than by one of both."""
+        """Whether it has statistics that `update_statistics` moves: two batches, one after the other, move them to
+        another place than both joined in one.
+        """
         return type(self).update_statistics is not Layer.update_statistics
 
     def out_shape(self, in_shape: Shape) -> Shape:
