@@ -2,7 +2,8 @@ r"""What the two players of a GAN minimise, as functions of D's logits.
 
 r are the logits of real samples, f those of generated ones (any shape, n and m entries).
 A discriminator loss returns ``(loss, dreal, dfake)``, a generator loss ``(loss, dfake)``;
-each gradient already holds the factor 1/n of its mean. E is the mean over the entries. With D = sigmoid(s):
+each gradient, of the shape of its logits, already holds the factor 1/n of its mean. A loss is an array of one number,
+without axes. E is the mean over the entries. With D = sigmoid(s):
 
     -log D = softplus(-s),    -log(1 - D) = softplus(s)
 """
@@ -36,6 +37,8 @@ def discriminator_bce(
     One-sided label smoothing a (Salimans et al. 2016, section 3.4) asks for D(x) = 1 - a instead of 1:
     the first term becomes :math:`(1-a)\,\mathrm{softplus}(-r) + a\,\mathrm{softplus}(r)`. Some codes
     halve the sum (c = 1/2).
+
+    Parameters: real, fake (logits r, f); smoothing a in [0, 1); scale c > 0. Returns L, dr, df.
     """
     smoothing, scale = float(smoothing), float(scale)  # NumPy numbers would turn float32 into float64
     loss_real = (1 - smoothing) * softplus(-real)[0] + smoothing * softplus(real)[0]

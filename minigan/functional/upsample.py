@@ -12,7 +12,7 @@ from minigan.typing import Array
 def upsample_nearest(x: Array, factor: int) -> Array:
     r"""Repeat each pixel factor x factor times: :math:`y_{n,h,j,c} = x_{n,\lfloor h/f\rfloor,\lfloor j/f\rfloor,c}`.
 
-    Parameters: x (N, H, W, C). Returns y (N, fH, fW, C).
+    Parameters: x (N, H, W, C); factor f. Returns y (N, fH, fW, C).
     """
     xp = array_module(x)
     n, height, width, channels = x.shape
@@ -23,7 +23,7 @@ def upsample_nearest(x: Array, factor: int) -> Array:
 def upsample_nearest_backward(dy: Array, factor: int) -> Array:
     r"""A pixel collects from all its copies: the sum of each block.
 
-    Parameters: dy (N, fH, fW, C). Returns dx (N, H, W, C).
+    Parameters: dy (N, fH, fW, C); factor f. Returns dx (N, H, W, C).
     """
     n, height, width, channels = dy.shape
     return dy.reshape(n, height // factor, factor, width // factor, factor, channels).sum(axis=(2, 4))
@@ -32,7 +32,7 @@ def upsample_nearest_backward(dy: Array, factor: int) -> Array:
 def upsample_bilinear(x: Array, factor: int) -> Array:
     r"""Interpolate linearly between pixel centres, along each axis: :math:`y = A_H\, x\, A_W^\top`.
 
-    Parameters: x (N, H, W, C). Returns y (N, fH, fW, C).
+    Parameters: x (N, H, W, C); factor f. Returns y (N, fH, fW, C).
     """
     rows, columns = (put_like(interpolation(n, factor).astype(x.dtype), x) for n in x.shape[1:3])
     return _along_both(x, rows, columns)
@@ -41,7 +41,7 @@ def upsample_bilinear(x: Array, factor: int) -> Array:
 def upsample_bilinear_backward(dy: Array, factor: int) -> Array:
     r"""The transpose: :math:`dx = A_H^\top\, dy\, A_W`.
 
-    Parameters: dy (N, fH, fW, C). Returns dx (N, H, W, C).
+    Parameters: dy (N, fH, fW, C); factor f. Returns dx (N, H, W, C).
     """
     rows, columns = (put_like(interpolation(n // factor, factor).T.astype(dy.dtype), dy) for n in dy.shape[1:3])
     return _along_both(dy, rows, columns)

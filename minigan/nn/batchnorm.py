@@ -14,9 +14,13 @@ from minigan.typing import Array, Rng, Shape
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalisation over the last axis: of each feature of a vector, of each channel of an image.
+    """Batch normalisation over the last axis: of each feature of a vector, of each channel of an image (Ioffe & Szegedy
+    2015): y = gamma (x - mean) / sqrt(var + eps) + beta, with the statistics of the batch, or with train=False the
+    running ones.
 
-    `momentum` is the weight of a new batch in the running statistics, which `train=False` uses.
+    momentum: the weight of a new batch in the running statistics. gamma (C,) starts as `gamma_init` says, beta (C,) at
+    0. Raises ValueError for eps that is not positive and for a momentum outside of [0, 1], and in training for a batch
+    of one number a channel.
     """
 
     eps: float = 1e-5

@@ -63,7 +63,15 @@ def check_channels(channels: int) -> None:
 
 @dataclass(frozen=True)
 class Conv2D(Layer):
-    """A convolution to `channels` channels: w (kh, kw, I/groups, O), b (O,)."""
+    """A convolution (see functional.conv) to `channels` channels: w (kh, kw, I/groups, O), b (O,).
+
+    kernel, stride, dilation: one number, or (vertical, horizontal). padding, zeros around the image: one number,
+    (vertical, horizontal), (top, bottom, left, right), or "same", which makes the output ceil(size / stride), with an
+    odd zero at the bottom and right as in TensorFlow. groups: convolutions side by side, each with its share of the
+    channels. Images are (H, W, C), and give (P, Q, `channels`).
+
+    Raises ValueError for settings that fit no image, ShapeError (out_shape) for images that they do not fit.
+    """
 
     channels: int
     kernel: Pair
@@ -128,9 +136,10 @@ class Conv2D(Layer):
 class ConvTranspose2D(Layer):
     """The input gradient of a convolution, used forwards: w (kh, kw, O/groups, I), b (O,).
 
-    The output is (H - 1) stride - (padding above + below) + dilation (k - 1) + 1 + output_padding high: a
-    convolution of that size would give H, and `output_padding` chooses among the sizes that do. Where
-    it is larger than the padding below and on the right, the last rows and columns hold the bias alone.
+    Images (P, Q, I) give (H, W, `channels`), with H = (P - 1) stride - (padding above + below) + dilation (k - 1) + 1
+    + output_padding: a convolution of an image of that height would give P, and `output_padding` chooses among the
+    heights that do. Where it is larger than the padding below and on the right, the last rows and columns hold the
+    bias alone. Arguments and errors are those of Conv2D, but for "same".
     """
 
     channels: int

@@ -47,7 +47,11 @@ class _Pool(Layer):
 
 @dataclass(frozen=True)
 class AveragePool(_Pool):
-    """The mean of each window; zeros outside the image count."""
+    """The mean of each window (see functional.pooling); zeros outside the image count.
+
+    kernel, stride (None: the kernel) and padding, which is less than the kernel, as of Conv2D: (H, W, C) gives
+    (P, Q, C). Raises ValueError and ShapeError as Conv2D does.
+    """
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         return ops.average_pool(x, pair(self.kernel), self.geometry(x.shape[1:3]))
@@ -59,7 +63,10 @@ class AveragePool(_Pool):
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
-    """The maximum of each window."""
+    """The maximum of each window (see functional.pooling), of those of its pixels that lie in the image.
+
+    Arguments, shapes and errors as of AveragePool.
+    """
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         return ops.max_pool(x, pair(self.kernel), self.geometry(x.shape[1:3]))

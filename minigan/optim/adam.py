@@ -17,6 +17,9 @@ class Adam(Optimiser):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \qquad
               v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \qquad
               \theta \leftarrow \theta - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    lr: eta, a number or a schedule; beta1, beta2: in [0, 1); eps: above 0. Further arguments and errors are those of
+    Optimiser.
     """
 
     lr: float | Schedule

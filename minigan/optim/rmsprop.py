@@ -15,6 +15,8 @@ class RMSprop(Optimiser):
 
     .. math:: v \leftarrow \rho v + (1 - \rho)\, g^2, \qquad
               \theta \leftarrow \theta - \eta\, \frac{g}{\sqrt v + \epsilon}
+
+    lr: eta, a number or a schedule; rho: in [0, 1); eps: above 0. Further arguments and errors are those of Optimiser.
     """
 
     lr: float | Schedule

@@ -17,16 +17,6 @@ def at(value: float | Schedule, t: int) -> float:
 
 
 @dataclass(frozen=True)
-class Constant:
-    """The same value at each update."""
-
-    value: float
-
-    def __call__(self, t: int) -> float:
-        return self.value
-
-
-@dataclass(frozen=True)
 class ExponentialDecay:
     r"""Divided by a factor after each update, down to a floor: :math:`\max(a / f^k, \text{floor})`."""
 

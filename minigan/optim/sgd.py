@@ -10,7 +10,11 @@ from minigan.typing import Array
 
 @dataclass(frozen=True)
 class SGD(Optimiser):
-    r"""Steepest descent (Robbins & Monro 1951): :math:`\theta \leftarrow \theta - \eta\, g`."""
+    r"""Steepest descent (Robbins & Monro 1951): :math:`\theta \leftarrow \theta - \eta\, g`.
+
+    lr: eta, a number or a function of the number of the update (`optim.schedules`); further arguments and errors are
+    those of Optimiser.
+    """
 
     lr: float | Schedule
 
@@ -29,6 +33,8 @@ class Momentum(Optimiser):
     .. math:: v \leftarrow \mu v - \eta\, g, \qquad \theta \leftarrow \theta + v
 
     The learning rate is inside v, so a change of it acts on new gradients only (PyTorch keeps it outside).
+
+    lr, momentum: eta, and mu in [0, 1), numbers or schedules; further arguments and errors are those of Optimiser.
     """
 
     lr: float | Schedule
