@@ -91,7 +91,7 @@ def test_copies_are_at_no_distance_however_the_blocks_fall():
     for rows, columns, block in distance_blocks(images, copies):
         for number, row in enumerate(block):
             place = order[rows.start + number] - columns.start
-            if 0 <= place < distances.shape[1]:
+            if 0 <= place < block.shape[1]:
                 assert row[place] == 0
     one_level = images[:2].copy()
     one_level[0, 0, 0, 0] ^= 1
