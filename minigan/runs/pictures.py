@@ -1,5 +1,6 @@
 """The pictures of a run: sample grids, their animation, the curves."""
 
+import contextlib
 import io
 import math
 import warnings
@@ -68,10 +69,18 @@ def save_png(path: Path, picture: np.ndarray, scale: int = 1) -> None:
 
 
 def save_animation(path: Path, frames: Sequence[Path]) -> None:
-    """Write a GIF of sample grids, at most MAX_FRAMES of them, the last one held."""
+    """Write a GIF of sample grids, at most MAX_FRAMES of them, the last one held.
+
+    Older ones that cannot be read any more are left out; the run's page names them. Raises DataError if the last one
+    cannot.
+    """
     if not frames:
         return
-    _write_gif(path, [read_picture(frame) for frame in evenly(frames, MAX_FRAMES)], last=LAST_FRAME_MS)
+    pictures = [read_picture(frames[-1])]
+    for frame in reversed(evenly(frames, MAX_FRAMES)[:-1]):
+        with contextlib.suppress(DataError):
+            pictures.insert(0, read_picture(frame))
+    _write_gif(path, pictures, last=LAST_FRAME_MS)
 
 
 def evenly(frames: Sequence[Path], most: int) -> list[Path]:

@@ -109,6 +109,12 @@ def test_a_damaged_sample_is_named_and_no_animation_is_left(tmp_path, content):
     with pytest.raises(DataError, match=r"step-1.png: a picture that cannot be read"):
         save_animation(tmp_path / "x.gif", [path])
     assert not (tmp_path / "x.gif").exists()
+    others = [tmp_path / f"step-{number}.png" for number in (0, 2)]
+    for number, other in enumerate(others):
+        save_png(other, images(number + 2, 40, 40)[number])
+    save_animation(tmp_path / "x.gif", [others[0], path, others[1]])
+    with Image.open(tmp_path / "x.gif") as animation:
+        assert animation.n_frames == 2
 
 
 @pytest.mark.parametrize("count", [1, 3, 200])
