@@ -67,6 +67,8 @@ def main(argv: list[str]) -> int:
     folder = RunFolder(options.out or new_run_path(recipe.name))
     if folder.holds_a_run and not options.overwrite:
         raise UsageError(f"{folder.path} holds a run: choose another --out, or replace it (--overwrite)")
+    if options.overwrite:
+        folder.refuse_to_lose(options.data)
     run = RunOptions(data=options.data, precision=precision(options, tensors))
     write(run, recipe, state, image_shape, folder, lacks=[] if options.discriminator else ["discriminator"])
     height, width, channels = image_shape

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigan import cli
@@ -47,9 +46,8 @@ def train_with(team: "Team", argv: list[str]) -> int:
         if not checkpoint_files(folder.checkpoints):
             ways = "it has no checkpoint yet, so begin anew in its place (--overwrite)"
         raise UsageError(f"{folder.path} holds a run: {ways}")
-    _, _, images = options.data.partition(":")
-    if options.overwrite and images and Path(images).expanduser().resolve().is_relative_to(folder.path.resolve()):
-        raise UsageError(f"--overwrite would delete what --data {options.data} is read from: choose another --out")
+    if options.overwrite:
+        folder.refuse_to_lose(options.data)
     with switched("CUPY_TF32", on=options.tf32):  # before CuPy's first product
         device = device_of(options.device, team)
         if options.tf32 and device.name == "cpu":
@@ -147,7 +145,7 @@ def run(trainer: "Trainer") -> int:
             write_report(trainer.folder)  # it shows how things came to this
         raise
     if trainer.team.leads:
-        trainer.folder.expect_here()
+        trainer.expect_folder()
         write_report(trainer.folder)
     return code
 

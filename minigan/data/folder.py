@@ -230,7 +230,7 @@ def _left_out(skipped: list[tuple[File, str]], listing: Listing) -> Iterator[str
     if listing.others:
         yield f"left out {len(listing.others)} files without an image's extension, such as {listing.others[0]!r}"
     if listing.runs:
-        yield f"left out {listing.runs} folders of runs, with what was drawn in them"
+        yield f"left out folders of runs, with what was drawn in them: {listing.runs}"
     if listing.special:
         yield f"left out {listing.special} links that lead nowhere or in circles, pipes or devices"
 

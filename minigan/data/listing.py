@@ -1,11 +1,11 @@
 """Which image files a folder or a zip file holds, and how to read the bytes of each.
 
-The same rules for both:
+The same rules for both, but for runs and links, which are in folders only:
 
 * Folders within folders are looked into, to any depth.
 * An image file is one whose name ends in one of EXTENSIONS, in capitals or not.
 * Hidden files and folders (``.name``, ``__MACOSX``) are left out.
-* So are folders of runs within the folder: what they hold was drawn, not photographed.
+* So are folders of runs within a folder: what they hold was drawn, not photographed.
 * Links are followed, but each real folder is entered once, and none that the listed folder lies in,
   so that loops end. Links that lead nowhere, pipes, sockets and devices are left out and counted.
 * The order is that of the names, folder by folder.
@@ -91,7 +91,9 @@ def list_images(path: Path) -> Listing:
     else:
         raise DataError(f"no folder or zip file {shown(path)}: {folder_contents(path.parent)}")
     if not listing.files:
-        found = ", ".join(map(repr, listing.others[:3])) or "nothing that is not hidden"
+        found = ", ".join(map(repr, listing.others[:3])) or (
+            "folders of runs, which are left out" if listing.runs else "nothing that is not hidden"
+        )
         more = f" and {len(listing.others) - 3} more" if len(listing.others) > 3 else ""
         raise DataError(
             f"no images in {listing.where}: no name ends in {', '.join(EXTENSIONS)}; found there: {found}{more}"

@@ -15,6 +15,7 @@ Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays".
 As with IDX files, a header can claim anything and nothing is allocated on its word. Nothing is unpickled.
 """
 
+import io
 import math
 import os
 import struct
@@ -37,7 +38,12 @@ from minigan.typing import Images, Shape
 # Of images and labels: minigan's own, those of Keras' mnist.npz, those of MedMNIST.
 NAMES = (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels"))
 ZIP_MAGIC = b"PK"
-HEADERS: dict[tuple[int, int], Callable] = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+# By version: bytes of the size of the header, and what reads both.
+HEADERS: dict[tuple[int, int], tuple[int, Callable]] = {
+    (1, 0): (2, npy.read_array_header_1_0),
+    (2, 0): (4, npy.read_array_header_2_0),
+}
+LONGEST = 10_000  # bytes of a header; NumPy would read whatever it claims before it refuses more
 MOST_CLASSES = 2**31
 Order = Literal["C", "F"]  # which index runs fastest: the last one, the first one
 BYTES = "numpy.round(255 * x).astype('uint8') makes bytes of numbers from 0 to 1"
@@ -107,6 +113,8 @@ def _read_images(file: BinaryIO, name: str, memory: float) -> Images:
         raise DataError(f"{name} has numbers of type {dtype}; images are bytes (uint8) from 0 to 255: {BYTES}")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise DataError(f"{name} has shape {shape}; images are (N, H, W), (N, H, W, 1) or (N, H, W, 3){_hint(shape)}")
+    if min(shape[1:]) < 1:
+        raise DataError(f"{name} has shape {shape}: images of no pixels")
     if math.prod(shape) > memory:
         raise DataError(
             f"{name}: {times(shape)} numbers take {math.prod(shape) / 2**30:.3g} GiB, allowed are {memory / 2**30:.3g} "
@@ -139,13 +147,16 @@ def _read_header(file: BinaryIO, name: str) -> tuple[np.dtype, Shape, Order]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that Python 2 wrote it
-            read = HEADERS[npy.read_magic(file)]
-            shape, columns_first, dtype = read(file)
+            digits, read = HEADERS[npy.read_magic(file)]
+            size = file.read(digits)
+            if int.from_bytes(size, "little") > LONGEST:
+                raise ValueError(f"its header claims {int.from_bytes(size, 'little')} bytes")
+            shape, columns_first, dtype = read(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
     except KeyError as err:
         raise DataError(f"{name} is an array of a version of NumPy's format that is not read: {err}") from err
     except Exception as err:  # what is no literal gives any error that a Python source can give
         raise DataError(f"{name} is no array of NumPy's that can be read: {one_line(err)}") from err
-    if min(shape, default=1) < 0:
+    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise DataError(f"{name} claims the shape {shape}")
     return dtype, shape, "F" if columns_first else "C"
 

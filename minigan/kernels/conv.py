@@ -12,6 +12,7 @@ from minigan.backend import expect_shape
 from minigan.functional import conv as plain
 from minigan.functional.patches import Geometry
 from minigan.kernels import winograd
+from minigan.kernels.blas import add_product
 from minigan.kernels.blocks import pieces, surround
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import scratch, share
@@ -132,7 +133,7 @@ def _weight_grad(x: np.ndarray, dy: np.ndarray, kernel: tuple[int, int], geometr
         total = np.zeros(shape, x.dtype)
         for some in pieces(start, stop, _images(places, shape[0])):
             rows = np.ascontiguousarray(dy[some]).reshape(-1, shape[1])
-            total += _windows(x[some], kernel, places, geometry).T @ rows
+            add_product(_windows(x[some], kernel, places, geometry).T, rows, total)
         return total
 
     return np.sum(share(part, len(x)), axis=0).reshape(*kernel, x.shape[3], shape[1])

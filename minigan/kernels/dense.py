@@ -4,7 +4,8 @@ import numpy as np
 
 from minigan.backend import expect_shape
 from minigan.functional.dense import DenseCache
-from minigan.kernels.workers import scratch, share
+from minigan.kernels.blas import add_product
+from minigan.kernels.workers import share
 
 PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
 
@@ -49,7 +50,7 @@ def dense_weight_grad(dy: np.ndarray, cache: DenseCache, total: np.ndarray | Non
         if total is None:
             np.matmul(rows[i:j], dy, out=dw[i:j])
         else:
-            dw[i:j] += np.matmul(rows[i:j], dy, out=scratch("weight gradient", dw[i:j].shape, dw.dtype))
+            add_product(rows[i:j], dy, dw[i:j])
 
     share(part, len(rows), _smallest(dy))
     return dw

@@ -4,6 +4,7 @@ Nobody tells when weights change, so they are compared with a copy, number by nu
 of the transformation.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Hashable
 from threading import Lock
@@ -31,6 +32,16 @@ Key = tuple[Hashable, ...]  # what is done, where the weights lie, and what they
 _kept: dict[Key, Kept] = {}
 _calls: Counter[Key] = Counter()
 _lock = Lock()  # several threads may multiply by the same weights
+
+
+def _renew_lock() -> None:
+    """In the child of a fork: the thread that held it is not there."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def made_of(w: np.ndarray, make: Callable[[np.ndarray], np.ndarray], how: Hashable) -> np.ndarray:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan.functional.patches import Geometry
+from minigan.kernels.blas import add_product
 from minigan.kernels.blocks import Grid, pieces, surround
 from minigan.kernels.kept import made_of
 from minigan.kernels.loops import loops
@@ -226,7 +227,7 @@ def _add_weight_products(x: np.ndarray, dy: np.ndarray, plan: Plan, du: np.ndarr
             if first:
                 np.matmul(v[place].T, e[place], out=du[place])
             else:
-                du[place] += np.matmul(v[place].T, e[place], out=scratch("products", du[place].shape, du.dtype))
+                add_product(v[place].T, e[place], du[place])
 
     share(transform, len(x))
     share(multiply, len(du))

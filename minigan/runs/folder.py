@@ -51,7 +51,7 @@ class RunFolder:
         self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
-        self._locked: tuple[int, int] | None = None  # the file of the lock that is held, wherever it is now
+        self._opened: tuple[int, int] | None = None  # the folder that is locked, wherever it is now
 
     @property
     def holds_a_run(self) -> bool:
@@ -68,7 +68,7 @@ class RunFolder:
             for folder in (self.path, self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self._locked = self._lock_at_path()
+            self._opened = self._at_path()
             self._pid.write_text(str(os.getpid()))
         except Timeout:
             raise InUse(f"{self.path} is in use by process {self._owner()}") from None
@@ -80,28 +80,25 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock; a folder that was made for a run that never began goes away again."""
-        is_here = self._is_here()
+        is_here = self.is_here
         if is_here:
             self._pid.unlink(missing_ok=True)
         self._lock.release()
-        self._locked = None
+        self._opened = None
         if is_here and self._is_new and not self.holds_a_run:
             (self.path / ".lock").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # somebody has put something in
                 for folder in (self.samples, self.checkpoints, self.path):
                     folder.rmdir()
 
-    def expect_here(self) -> None:
-        """Raises UserError if the open folder is not at its path any more, where another run may lie."""
-        if not self._is_here():
-            raise UserError(f"{self.path} has been moved, removed or replaced while this run was writing to it")
+    @property
+    def is_here(self) -> bool:
+        """Whether the open folder is still at its path, where another run may lie by now."""
+        return self._opened is None or self._at_path() == self._opened
 
-    def _is_here(self) -> bool:
-        return self._locked is None or self._lock_at_path() == self._locked
-
-    def _lock_at_path(self) -> tuple[int, int] | None:
+    def _at_path(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self.path / ".lock")
+            found = os.stat(self.path)
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -123,6 +120,16 @@ class RunFolder:
             lies_among_them = path.parent in (folder.checkpoints.resolve(), folder.samples.resolve())
             if folder.config.exists() and (is_one or lies_among_them):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
+
+    def refuse_to_lose(self, data: str) -> None:
+        """Raises UsageError if the images that ``--data`` names are files of the run that is to be replaced."""
+        kind, _, path = data.partition(":")
+        if not path:
+            return
+        images = os.path.realpath(os.path.expanduser(path))  # which, unlike Path's, refuse nothing
+        folders = (self.path, self.samples, self.checkpoints)
+        if images in map(os.path.realpath, (*(folders if kind == "folder" else ()), *self._made())):
+            raise UsageError(f"--overwrite would delete images of --data {data}: choose another --out")
 
     def _made(self) -> list[Path]:
         """The files of a run, there or not."""

@@ -56,8 +56,8 @@ class Scoring:
     def resume(self, step: int, would_be_there: Callable[[float], bool], every: int) -> None:
         """Take over the rows up to this step that belong to the run. Raises DataError for a file of other columns.
 
-        Where all but the last were measured as often as now, they are those of a run that was never stopped; scores
-        that were measured at other times are kept.
+        Where all but the last were measured as often as now, what is left are those of a run that was never stopped:
+        the last goes if it was due only because the run was to end there. If any came at another time, all stay.
         """
         if self._path.exists():
             rows = [row for row in read_metrics(self._path, self.columns) if row["step"] <= step]

@@ -163,6 +163,11 @@ class Trainer:
             record.close()
         return self.team.largest(stop.exit_code)
 
+    def expect_folder(self) -> None:
+        """Raises UserError if the run's folder is not at its path any more, where another run may lie."""
+        if not self.folder.is_here:
+            raise UserError(f"{self.folder.path} was moved or replaced while this run wrote to it; {self._kept()}")
+
     def diagnoses(self) -> list[Diagnosis]:
         """What is wrong with the run, as far as its numbers tell."""
         return diagnose(self.rows, self.vitals)
@@ -260,7 +265,7 @@ class Trainer:
         settings = {"constants": constants_of(self.recipe), "run": fixed_options(self.options)}
         facts = self.state.facts() | self._identity() | made_by | settings
         if self.team.leads:
-            self.folder.expect_here()
+            self.expect_folder()
             record.sync()
             if self.scoring:
                 self.scoring.sync()
@@ -270,7 +275,7 @@ class Trainer:
     def _snapshot(self) -> np.ndarray:
         """Draw the fixed latents once more, and keep the picture."""
         samples = self._samples()
-        self.folder.expect_here()
+        self.expect_folder()
         pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
         return samples
 
@@ -281,7 +286,7 @@ class Trainer:
         if not self.team.leads:
             return
         samples, last = self._samples(), self.folder.sample_path(self.state.step)
-        self.folder.expect_here()
+        self.expect_folder()
         if self.state.step == self.goal and not last.exists():  # stopped here, and then told that this is the end
             pictures.save_png(last, pictures.grid(samples))
         pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))

@@ -125,8 +125,10 @@ def test_runs_within_the_folder_of_the_images_are_no_images(tmp_path):
     assert (first.returncode, first.stderr) == (0, "")
     again = run(tmp_path / "photos", "minigan.train", "--resume", "--out", "runs/a", "--steps", "3")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "note: left out 1 folders of runs, with what was drawn in them" in again.stdout
+    assert "note: left out folders of runs, with what was drawn in them: 1" in again.stdout
     assert ", 20 images, steps 2 to 3" in again.stdout
+    none = error_of(train(tmp_path, "--data", "folder:photos/runs"))
+    assert "found there: folders of runs, which are left out" in none
 
 
 def test_a_run_that_would_delete_its_own_images_is_refused(tmp_path):
@@ -134,5 +136,5 @@ def test_a_run_that_would_delete_its_own_images_is_refused(tmp_path):
     samples = sorted((tmp_path / "run" / "samples").iterdir())
     done = train(tmp_path, "--data", "folder:run/samples", "--overwrite")
     assert done.returncode == 2
-    assert "--overwrite would delete what --data folder:run/samples is read from" in done.stderr
+    assert "--overwrite would delete images of --data folder:run/samples" in done.stderr
     assert sorted((tmp_path / "run" / "samples").iterdir()) == samples

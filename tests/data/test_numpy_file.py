@@ -128,6 +128,10 @@ class Harmful:
         (claiming((10**9, 28, 28)), r"take 730 GiB, allowed are 4 \(--image-memory\); images in a folder"),
         (claiming((2**31, 2**31, 4)), "take 1.72e.10 GiB"),  # 2**64: 0 if it wrapped
         (claiming((-1, 28, 28)), r"claims the shape \(-1, 28, 28\)"),
+        (claiming((True, 8, 8)), r"claims the shape \(True, 8, 8\)"),
+        (claiming((10**24, 0, 8)), r"claims the shape \(10{24}, 0, 8\)"),
+        (npy_bytes(np.zeros((5, 0, 8), np.uint8)), r"has shape \(5, 0, 8\): images of no pixels"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}", "its header claims 4294967295 bytes"),
     ],
 )
 def test_a_wrong_file_is_named_and_explained(scratch, zipped, data, message):
@@ -201,7 +205,8 @@ def test_a_file_that_may_not_be_read_is_refused(scratch, monkeypatch):
 
 @pytest.mark.parametrize("pack", [bytes, lambda data: npz_bytes(images=data)])
 def test_a_header_or_a_bomb_cannot_make_the_reader_allocate(scratch, pack):
-    for data in (claiming((2**20, 32, 32)), claiming((10, 2, 2), rest=bytes(50_000_000))):
+    spaces = b"\x93NUMPY\x02\x00" + (50_000_000).to_bytes(4, "little") + b" " * 50_000_000
+    for data in (claiming((2**20, 32, 32)), claiming((10, 2, 2), rest=bytes(50_000_000)), spaces):
         scratch.write_bytes(pack(data))
         del data
         tracemalloc.start()

@@ -138,3 +138,23 @@ def test_numbers_in_single_precision_are_compared_too(which):
 
     with pytest.raises(BrokenPromise, match=f"{which} in float32 is not that in float64"):
         check_layer(InFloat32(), (3,))
+
+
+@dataclass(frozen=True)
+class LayerNorm(nn.Layer):
+    """Over two features all gradients nearly vanish, and what is left in float32 is rounding."""
+
+    def forward(self, theta, x, *, train, rng=None):
+        centred = x - x.mean(axis=-1, keepdims=True)
+        inv_std = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + x.dtype.type(1e-5))
+        return centred * inv_std, (centred * inv_std, inv_std)
+
+    def backward(self, theta, dy, cache, grads, *, need_dx=True):
+        x_hat, inv_std = cache
+        inner = (dy * x_hat).mean(axis=-1, keepdims=True)
+        return inv_std * (dy - dy.mean(axis=-1, keepdims=True) - x_hat * inner) if need_dx else None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradients_that_nearly_vanish_are_no_broken_promise(seed):
+    check_layer(LayerNorm(), (2,), seed=seed)

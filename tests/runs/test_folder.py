@@ -156,18 +156,30 @@ def test_two_runs_that_start_at_once_are_both_opened(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_was_moved_away_is_not_taken_for_the_one_at_its_path(folder):
-    folder.expect_here()
+    (folder.path / ".lock").unlink()
+    assert folder.is_here  # a lost file is no reason to stop
     folder.path.rename(folder.path.with_name("moved"))
-    with pytest.raises(UserError, match=r"run has been moved, removed or replaced while this run was writing to it"):
-        folder.expect_here()
+    assert not folder.is_here
     other = RunFolder(folder.path)
     other.open()
-    with pytest.raises(UserError, match="has been moved"):
-        folder.expect_here()
+    assert not folder.is_here
     folder.close()
     assert (other.path / ".pid").exists()  # of the other one
-    other.expect_here()
+    assert other.is_here
     other.close()
+
+
+@pytest.mark.parametrize("data", ["folder:{}/samples", "folder:{}", "folder:{}/../run/samples/", "numpy:{}/scores.csv"])
+def test_images_that_would_be_deleted_are_not_replaced(folder, data):
+    fill(folder, MADE)
+    with pytest.raises(UsageError, match="--overwrite would delete images of --data"):
+        folder.refuse_to_lose(data.format(folder.path))
+
+
+@pytest.mark.parametrize("data", ["mnist5k", "folder:{}/mine", "numpy:{}/my.npy", "folder:~nobody/x", "folder:{}/loop"])
+def test_other_images_may_lie_in_the_folder(folder, data):
+    (folder.path / "loop").symlink_to(folder.path / "loop")
+    folder.refuse_to_lose(data.format(folder.path))
 
 
 def test_the_newest_run_is_the_one_with_the_newest_checkpoint(tmp_path, monkeypatch):

@@ -660,7 +660,10 @@ def test_a_run_whose_folder_was_moved_writes_nothing_into_the_one_at_its_path(tm
 
         rounds.play = moving
 
-    with pytest.raises(UserError, match=r"run has been moved, .* while this run was writing to it"):
+    with pytest.raises(
+        UserError,
+        match=r"run was moved or replaced .*; the last good checkpoint is step 8",
+    ):
         play(there, before=move)
     assert read_newest(RunFolder(moved).checkpoints)[0].facts["step"] == 8
     assert read_newest(RunFolder(there).checkpoints)[0].facts["step"] == 2
