@@ -15,13 +15,15 @@ from threadpoolctl import threadpool_info
 
 from minigan.kernels.workers import scratch
 
+SMALL = 1 << 17  # numbers in C: fewer are added faster than the call is prepared, for which workers take turns
+
 _ROW_MAJOR, _AS_IT_LIES, _TRANSPOSED = 101, 111, 112
 _NAMES = {"float32": ("scipy_cblas_sgemm64_", c_float), "float64": ("scipy_cblas_dgemm64_", c_double)}
 
 
 def add_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Add ``a @ b`` to `out`, in place: a (M, K), b (K, N), out (M, N), which overlaps neither."""
-    gemm = _gemm(out.dtype.name) if a.dtype == b.dtype == out.dtype else None
+    gemm = _gemm(out.dtype.name) if out.size >= SMALL and a.dtype == b.dtype == out.dtype else None
     (way_a, step_a), (way_b, step_b), (way, step) = map(_layout, (a, b, out))
     if gemm is None or not (way_a and way_b and way == _AS_IT_LIES):
         out += np.matmul(a, b, out=scratch("product", out.shape, out.dtype))

@@ -5,6 +5,7 @@ import numpy as np
 from minigan.backend import expect_shape
 from minigan.functional.dense import DenseCache
 from minigan.kernels.blas import add_product
+from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 
 PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
@@ -54,6 +55,17 @@ def dense_weight_grad(dy: np.ndarray, cache: DenseCache, total: np.ndarray | Non
 
     share(part, len(rows), _smallest(dy))
     return dw
+
+
+def dense_bias_grad(dy: np.ndarray, total: np.ndarray | None = None) -> np.ndarray:
+    """See `minigan.functional.dense.dense_bias_grad`."""
+    if dy.ndim != 2 or not dy.flags.c_contiguous:
+        return NotImplemented
+    db = loops.column_sums(dy)  # in double precision
+    if total is None:
+        return db.astype(dy.dtype)
+    total += db
+    return total
 
 
 def _smallest(whole: np.ndarray) -> int:

@@ -29,6 +29,7 @@ def laid_out(matrix, layout):
 @pytest.fixture(params=["library", "NumPy alone"])
 def alone(request, monkeypatch):
     """With the library, where NumPy has brought it, and as where it has not."""
+    monkeypatch.setattr(blas, "SMALL", 1)
     if request.param == "NumPy alone":
         monkeypatch.setattr(blas, "_gemm", lambda _: None)
     elif blas._gemm("float32") is None:

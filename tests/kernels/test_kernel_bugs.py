@@ -149,6 +149,8 @@ BUGS = [
         "np.matmul(rows[i:j], dy, out=dw[i:j])"),
     Bug("dense: the weight gradient of the first worker is added", dense.dense_weight_grad, "add_product(rows[i:j]",
         "add_product(rows[: j - i]"),
+    Bug("dense: the bias gradient is not added", dense.dense_bias_grad, "total += db", "total[...] = db"),
+    Bug("dense: the bias gradient of all samples but one", dense.dense_bias_grad, "loops.column_sums(dy)", "loops.column_sums(dy[1:])"),
     Bug("relu: leaky", pointwise.relu, "0.0", "0.01"),
     Bug("relu backward: leaky", pointwise.relu_backward, "0.0", "0.01"),
     Bug("pieces of activations: always the first", pointwise.by_pieces, "array[some]",

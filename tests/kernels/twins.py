@@ -252,6 +252,9 @@ TWINS = {
         _conv_shapes, sums=True, tolerance=80,
     ),
     "conv2d_bias_grad": Twin(lambda a, _: _bias_grads(ops.conv2d_bias_grad, a), _conv_bias_shapes, sums=True),
+    "dense_bias_grad": Twin(
+        lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
+    ),
     "dense": Twin(
         lambda a, _: [
             ops.dense(a["x"], a["w"], a["b"])[0],
@@ -391,9 +394,6 @@ GPU_ONLY = {
             None,
         ),
         tolerance=0,
-    ),
-    "dense_bias_grad": Twin(
-        lambda a, _: _bias_grads(ops.dense_bias_grad, a), lambda rng: _dense_shapes(rng, dy="NO", total="O"), sums=True
     ),
     "discriminator_bce": Twin(lambda a, o: [*ops.discriminator_bce(a["real"], a["fake"], **o)], _logits),
     "gathered": Twin(
