@@ -7,8 +7,11 @@ from minigan.functional.dense import DenseCache
 from minigan.kernels.blas import add_product
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
+from minigan.processor import cpuinfo
 
-PRODUCTS = 1 << 21  # multiply-adds below which a second worker gains nothing
+# Multiply-adds below which a second worker gains nothing. On Intel's processors of many cores a matrix that another core
+# has just written arrives more slowly.
+PRODUCTS = 1 << (22 if cpuinfo()[0] == "GenuineIntel" else 21)
 
 
 def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, DenseCache]:
