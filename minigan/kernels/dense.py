@@ -9,7 +9,7 @@ from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
 from minigan.processor import cpuinfo
 
-# Multiply-adds below which a second worker gains nothing. On Intel's processors of many cores a matrix that another core
+# Multiply-adds below which a second worker gains nothing. On Intel's processors of many cores a matrix that another one
 # has just written arrives more slowly.
 PRODUCTS = 1 << (22 if cpuinfo()[0] == "GenuineIntel" else 21)
 
