@@ -113,11 +113,11 @@ class RunFolder:
         would lie among a run's checkpoints or samples."""
         if path is None:
             return
-        path = path.resolve()
-        for folder in (self, *map(RunFolder, path.parents[:2])):
+        real = Path(os.path.realpath(path))  # of what a link leads to; unlike Path.resolve it takes loops of links
+        for folder in (self, *map(RunFolder, real.parents[:2])):
             of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
-            is_one = path.exists() and any(made.exists() and made.samefile(path) for made in of_runs)
-            lies_among_them = path.parent in (folder.checkpoints.resolve(), folder.samples.resolve())
+            is_one = real.exists() and any(made.exists() and made.samefile(real) for made in of_runs)
+            lies_among_them = str(real.parent) in map(os.path.realpath, (folder.checkpoints, folder.samples))
             if folder.config.exists() and (is_one or lies_among_them):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
 

@@ -203,3 +203,12 @@ def test_without_a_checkpoint_in_runs_there_is_no_newest_run(tmp_path, monkeypat
     make()
     with pytest.raises(UsageError, match="name one with --out DIR"):
         newest_run_path()
+
+
+def test_a_link_to_the_checkpoints_hides_nothing(folder):
+    fill(folder, MADE)
+    (folder.path.parent / "link").symlink_to(folder.checkpoints)
+    with pytest.raises(UsageError, match=r"link/mine.safetensors is a file of the run in .*run: choose another name"):
+        RunFolder(folder.path).refuse_to_replace(folder.path.parent / "link" / "mine.safetensors")
+    (folder.path.parent / "loop").symlink_to(folder.path.parent / "loop")
+    folder.refuse_to_replace(folder.path.parent / "loop")
