@@ -113,8 +113,8 @@ def _read_images(file: BinaryIO, name: str, memory: float) -> Images:
         raise DataError(f"{name} has numbers of type {dtype}; images are bytes (uint8) from 0 to 255: {BYTES}")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise DataError(f"{name} has shape {shape}; images are (N, H, W), (N, H, W, 1) or (N, H, W, 3){_hint(shape)}")
-    if min(shape[1:]) < 1:
-        raise DataError(f"{name} has shape {shape}: images of no pixels")
+    if min(shape) < 1:
+        raise DataError(f"{name} has shape {shape}: no images, or images of no pixels")
     if math.prod(shape) > memory:
         raise DataError(
             f"{name}: {times(shape)} numbers take {math.prod(shape) / 2**30:.3g} GiB, allowed are {memory / 2**30:.3g} "

@@ -23,13 +23,19 @@ _NAMES = {"float32": ("scipy_cblas_sgemm64_", c_float), "float64": ("scipy_cblas
 
 def add_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Add ``a @ b`` to `out`, in place: a (M, K), b (K, N), out (M, N), which overlaps neither."""
-    gemm = _gemm(out.dtype.name) if out.size >= SMALL and a.dtype == b.dtype == out.dtype else None
+    gemm = _gemm(out.dtype.name) if out.size >= SMALL and _fit(a, b, out) else None
     (way_a, step_a), (way_b, step_b), (way, step) = map(_layout, (a, b, out))
     if gemm is None or not (way_a and way_b and way == _AS_IT_LIES):
         out += np.matmul(a, b, out=scratch("product", out.shape, out.dtype))
         return
     factors = (a.ctypes.data, step_a, b.ctypes.data, step_b)
     gemm(_ROW_MAJOR, way_a, way_b, *out.shape, a.shape[1], 1.0, *factors, 1.0, out.ctypes.data, step)
+
+
+def _fit(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:
+    """What the library does not ask: it would read and write beyond the end. NumPy has a word for what does not fit."""
+    of_one_kind = a.dtype == b.dtype == out.dtype and out.dtype.isnative and out.flags.writeable
+    return of_one_kind and a.shape[1] == len(b) and out.shape == (len(a), b.shape[1])
 
 
 def _layout(matrix: np.ndarray) -> tuple[int, int]:

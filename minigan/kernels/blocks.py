@@ -166,7 +166,7 @@ def column_sums(rows: np.ndarray) -> np.ndarray:
 
 def _blocks_of(rows: np.ndarray) -> Iterator[slice]:
     """Pieces of the rows (R, C), of so few rows that a sum of a column keeps its digits."""
-    return pieces(0, len(rows), max(1, min(ROWS, PIECE // rows.shape[1])))
+    return pieces(0, len(rows), max(1, min(ROWS, PIECE // max(1, rows.shape[1]))))
 
 
 class Norm(NamedTuple):

@@ -51,7 +51,7 @@ class RunFolder:
         self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
-        self._opened: tuple[int, int] | None = None  # the folder that is locked, wherever it is now
+        self._opened: list[tuple[int, int] | None] = []  # the folder and the lock that is held, wherever they are now
 
     @property
     def holds_a_run(self) -> bool:
@@ -68,7 +68,7 @@ class RunFolder:
             for folder in (self.path, self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self._opened = self._at_path()
+            self._opened = [_identity(self.path), _identity(self.path / ".lock")]
             self._pid.write_text(str(os.getpid()))
         except Timeout:
             raise InUse(f"{self.path} is in use by process {self._owner()}") from None
@@ -84,7 +84,7 @@ class RunFolder:
         if is_here:
             self._pid.unlink(missing_ok=True)
         self._lock.release()
-        self._opened = None
+        self._opened = []
         if is_here and self._is_new and not self.holds_a_run:
             (self.path / ".lock").unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # somebody has put something in
@@ -94,14 +94,10 @@ class RunFolder:
     @property
     def is_here(self) -> bool:
         """Whether the open folder is still at its path, where another run may lie by now."""
-        return self._opened is None or self._at_path() == self._opened
-
-    def _at_path(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        if not self._opened:
+            return True
+        folder, lock = self._opened
+        return _identity(self.path) == folder and _identity(self.path / ".lock") in (lock, None)  # None: just deleted
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""
@@ -155,6 +151,15 @@ class RunFolder:
             return self._pid.read_text() or "unknown"
         except OSError:
             return "unknown"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of what lies there, wherever it is moved; None where nothing does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def new_run_path(recipe: str) -> Path:

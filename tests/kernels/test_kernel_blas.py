@@ -78,3 +78,30 @@ def test_a_library_that_computes_something_else_is_not_used(monkeypatch):
 
 def test_a_library_that_is_gone_is_not_used():
     assert blas._loaded("/nowhere/at/all.so") is None
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("b", "out"),
+    [(np.ones((3, 5)), np.ones((2, 5))), (np.ones((6, 5)), np.ones((2, 5))), (np.ones((4, 5)), np.ones((2, 6)))],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_read_beyond_the_end(b, out):
+    before = out.copy()
+    with pytest.raises(ValueError, match="mismatch|broadcast"):
+        blas.add_product(np.ones((2, 4)), b, out)
+    np.testing.assert_array_equal(out, before)
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_may_not_be_written_is_not():
+    out = np.ones((2, 5))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        blas.add_product(np.ones((2, 4)), np.ones((4, 5)), out)
+
+
+@pytest.mark.usefixtures("alone")
+def test_numbers_of_another_byte_order_are_numbers():
+    a, b, out = (np.ones(shape, ">f8") for shape in ((2, 4), (4, 5), (2, 5)))
+    blas.add_product(a, b, out)
+    assert (out == 5).all()

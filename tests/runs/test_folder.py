@@ -158,6 +158,11 @@ def test_two_runs_that_start_at_once_are_both_opened(tmp_path, monkeypatch):
 def test_a_folder_that_was_moved_away_is_not_taken_for_the_one_at_its_path(folder):
     (folder.path / ".lock").unlink()
     assert folder.is_here  # a lost file is no reason to stop
+    intruder = RunFolder(folder.path)
+    intruder.open()
+    assert not folder.is_here  # but whoever has locked the folder anew is
+    intruder.close()
+    (folder.path / ".lock").unlink(missing_ok=True)
     folder.path.rename(folder.path.with_name("moved"))
     assert not folder.is_here
     other = RunFolder(folder.path)
