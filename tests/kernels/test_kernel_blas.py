@@ -87,7 +87,7 @@ def test_a_library_that_is_gone_is_not_used():
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_read_beyond_the_end(b, out):
     before = out.copy()
-    with pytest.raises(ValueError, match="mismatch|broadcast"):
+    with pytest.raises(ValueError, match=r"mismatch|broadcast"):
         blas.add_product(np.ones((2, 4)), b, out)
     np.testing.assert_array_equal(out, before)
 
