@@ -118,7 +118,7 @@ def print_diagnoses(run: Path) -> int:
         return 1
     if not found:
         print(f"nothing wrong found{' at the end' if over else ''} in how it trained, which does not judge the samples")
-        if vitals and (early := too_early(vitals)):
+        if early := too_early(vitals):
             print(early)
     for name, (first, last) in over.items():
         if name not in {diagnosis.name for diagnosis in found}:

@@ -84,6 +84,7 @@ def _read_sizes(file: BinaryIO, name: str, ndim: int) -> Shape:
 
 
 def read_at_most(file: BinaryIO, limit: int) -> bytearray:
+    """The next bytes, to the end or so many: memory grows with those that are there, not with the limit."""
     data = bytearray()
     while len(data) < limit and (piece := file.read(min(PIECE, limit - len(data)))):
         data += piece

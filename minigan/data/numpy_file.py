@@ -137,9 +137,9 @@ def _read_labels(file: BinaryIO, name: str, count: int) -> np.ndarray:
     if dtype.kind not in "iu" or shape not in ((count,), (count, 1)):
         raise DataError(f"{name} has numbers of type {dtype} and shape {shape}; labels are {count} whole numbers")
     labels = _read_numbers(file, name, dtype, shape, order).reshape(count)
-    if count and not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+    if not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
         raise DataError(f"{name}: classes are counted from 0, found {labels.min()} to {labels.max()}")
-    return labels.astype(np.int64 if count and labels.max() > 255 else np.uint8)
+    return labels.astype(np.int64 if labels.max() > 255 else np.uint8)
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[np.dtype, Shape, Order]:

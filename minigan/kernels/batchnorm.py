@@ -12,7 +12,7 @@ import numpy as np
 from minigan.backend import expect_shape
 from minigan.functional import batchnorm as plain
 from minigan.functional import batchnorm_leaky as plain_leaky
-from minigan.functional import sync_batchnorm as shared
+from minigan.functional import sync_batchnorm as plain_sync
 from minigan.kernels.blocks import Norm, merge_moments
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share
@@ -63,11 +63,11 @@ def batchnorm_leaky(
 
 
 def sync_batchnorm(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, gather: shared.Gather
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float, gather: plain_sync.Gather
 ) -> tuple[np.ndarray, BatchNormCache]:
     """See `minigan.functional.sync_batchnorm.sync_batchnorm`."""
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])  # (n, C)
-    y, cache = _normalise(rows, gamma, beta, eps, shared.merge_moments(_measure(rows), gather))
+    y, cache = _normalise(rows, gamma, beta, eps, plain_sync.merge_moments(_measure(rows), gather))
     return y.reshape(x.shape), cache
 
 
@@ -90,11 +90,11 @@ def batchnorm_leaky_backward(
 
 
 def sync_batchnorm_backward(
-    dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache | plain.BatchNormCache, gather: shared.Gather
+    dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache | plain.BatchNormCache, gather: plain_sync.Gather
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """See `minigan.functional.sync_batchnorm.sync_batchnorm_backward`."""
     if not isinstance(cache, BatchNormCache):
-        return shared.sync_batchnorm_backward(dy, gamma, cache, gather)
+        return plain_sync.sync_batchnorm_backward(dy, gamma, cache, gather)
     return _backward(dy, gamma, cache, np.zeros_like(gamma), LINEAR, gather)
 
 
@@ -132,7 +132,7 @@ def _normalise(
 
 def _backward(
     dy: np.ndarray, gamma: np.ndarray, cache: BatchNormCache, beta: np.ndarray, slope: float,
-    gather: shared.Gather | None = None,
+    gather: plain_sync.Gather | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """dx, dgamma, dbeta; dx takes the sums over the rows of all processes, where these share them."""
     drows = np.ascontiguousarray(dy).reshape(-1, dy.shape[-1])  # (R, C)

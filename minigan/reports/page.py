@@ -66,7 +66,7 @@ def render(folder: RunFolder) -> str:
         last_rows=WINDOW,
         facts=sections.facts(contents),
         in_a_word=in_a_word(contents.rows, contents.diagnoses),
-        too_early=too_early(contents.vitals) if contents.vitals else "",
+        too_early=too_early(contents.vitals),
         frames=frames(folder, contents, last, notes),
         curves=sections.curve_charts(contents, last),
         networks=sections.network_charts(contents.vitals, last),

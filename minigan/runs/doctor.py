@@ -80,9 +80,9 @@ def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:
 
 
 def too_early(vitals: Sequence[Vitals]) -> str:
-    """What cannot be said yet; empty: nothing."""
+    """What cannot be said after so few snapshots; empty: nothing, or there are none to speak of."""
     count = f"{len(vitals)} snapshot{'' if len(vitals) == 1 else 's'}"
-    return f"whether the samples are alike is not known: {count} of {SNAPSHOTS}" if len(vitals) < SNAPSHOTS else ""
+    return f"whether the samples are alike is not known: {count} of {SNAPSHOTS}" if 0 < len(vitals) < SNAPSHOTS else ""
 
 
 def exploding(signs: Signs) -> Diagnosis | None:

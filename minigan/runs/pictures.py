@@ -76,11 +76,12 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
     """
     if not frames:
         return
-    pictures = [read_picture(frames[-1])]
-    for frame in reversed(evenly(frames, MAX_FRAMES)[:-1]):
+    *older, last = evenly(frames, MAX_FRAMES)
+    pictures = []
+    for frame in older:
         with contextlib.suppress(DataError):
-            pictures.insert(0, read_picture(frame))
-    _write_gif(path, pictures, last=LAST_FRAME_MS)
+            pictures.append(read_picture(frame))
+    _write_gif(path, [*pictures, read_picture(last)], last=LAST_FRAME_MS)
 
 
 def evenly(frames: Sequence[Path], most: int) -> list[Path]:

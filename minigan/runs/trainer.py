@@ -80,6 +80,7 @@ class Trainer:
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
         self._pixels = fingerprint(self.images)
+        self._recipe_file = file_checksum(self.recipe)  # now: who edits it while the run goes on changes nothing in it
         self._check_smallest_batch()
 
     @property
@@ -128,7 +129,7 @@ class Trainer:
         then, now = checkpoint.facts["blas"], self._arithmetic()
         if then != now and self.state.step:  # else nothing has been computed yet
             notes.append(f"the run was made with {then}, this is {now}: it goes on, but not bit for bit")
-        then, now = checkpoint.facts.get("recipe_file", ""), file_checksum(self.recipe)
+        then, now = checkpoint.facts.get("recipe_file", ""), self._recipe_file
         if then and now and then != now and self.state.step:
             notes.append(f"the file of recipe {self.recipe.name} has changed: the run goes on by what stands there now")
         return notes
@@ -261,7 +262,7 @@ class Trainer:
             place = first_not_finite(self.state, self.fixed_latents, stream(self.options.seed, Purpose.DROPOUT), bad)
             raise NotFiniteError(f"step {self.state.step}: {place} is not finite; {self._kept()}")
         self.check_same()
-        made_by = {"version": __version__, "blas": self._arithmetic(), "recipe_file": file_checksum(self.recipe)}
+        made_by = {"version": __version__, "blas": self._arithmetic(), "recipe_file": self._recipe_file}
         settings = {"constants": constants_of(self.recipe), "run": fixed_options(self.options)}
         facts = self.state.facts() | self._identity() | made_by | settings
         if self.team.leads:

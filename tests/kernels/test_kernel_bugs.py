@@ -97,7 +97,7 @@ BUGS = [
     Bug("batchnorm backward: the slope forgotten", batchnorm.batchnorm_leaky_backward, "cache.beta, slope", "cache.beta, 1.0"),
     Bug("batchnorm leaky: no rectifier", batchnorm.batchnorm_leaky, "_measure(rows), slope", "_measure(rows)"),
     Bug("sync batchnorm: statistics of the part", batchnorm.sync_batchnorm,
-        "shared.merge_moments(_measure(rows), gather)", "_measure(rows)"),
+        "plain_sync.merge_moments(_measure(rows), gather)", "_measure(rows)"),
     Bug("sync batchnorm backward: sums of the part", batchnorm.sync_batchnorm_backward, "LINEAR, gather", "LINEAR"),
     Bug("sync batchnorm backward: sums exchanged", batchnorm._backward,
         "np.stack([dgamma, dbeta])", "np.stack([dbeta, dgamma])"),

@@ -13,6 +13,7 @@ from minigan import cli
 from minigan.errors import UsageError
 from minigan.recipes import RECIPES, MLPMnist, Recipe, recipe_class, register
 from minigan.runs.saved import load_run
+from minigan.runs.trainer import Trainer
 
 MINE = """
 from dataclasses import dataclass
@@ -220,3 +221,20 @@ def test_two_files_with_one_name_are_refused(tmp_path):
         (tmp_path / name).write_text(MINE)
     with pytest.raises(UsageError, match="there is a recipe 'mine' already"):
         command.dispatch(["--with", str(tmp_path / "one.py"), "--with", str(tmp_path / "two.py"), "train", "--list"])
+
+
+def test_a_recipe_that_is_edited_while_its_run_goes_on_is_told_as_well(tmp_path, capsys, monkeypatch):
+    file, out = tmp_path / "mine.py", tmp_path / "run"
+    file.write_text(MINE)
+    words, train_on = ["--with", str(file), "train"], Trainer.run
+
+    def edited(trainer):
+        file.write_text(f"{MINE}\n# for the next run\n")
+        return train_on(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", edited)
+        assert command.dispatch([*words, "mine", "--steps", "3", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert command.dispatch([*words, "--resume", "--steps", "4", "--out", str(out)]) == 0
+    assert "the file of recipe mine has changed" in capsys.readouterr().out
