@@ -173,7 +173,7 @@ def in_tf32(argv: Sequence[str]) -> list[Row]:
         )
         if not found.exists():
             raise RuntimeError(f"the process for TF32 ended with exit code {done.returncode}")
-        return [Row(**row) for row in json.loads(found.read_text())["results"]]
+        return [Row(**row) for row in json.loads(found.read_text(encoding="utf-8"))["results"]]
 
 
 def compare(recipes: list[Recipe], reference: Side, others: list[Side], rounds: int) -> Iterator[list[Row]]:

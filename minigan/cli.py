@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ NOT_A_NUMBER = (
 )
 NUMBERS = {"invalid literal for int() with base 10": "a whole number", "could not convert string to float": "a number"}
 FILES: list[str] = []  # what `minigan --with FILE` has run in this process, before the command
+ON_WINDOWS = os.name == "nt"
 BOX = re.compile(r"[╭╮╰╯│─]+|-{9,}")  # of a terminal with Unicode, or without
 
 
@@ -68,14 +70,24 @@ def parse(
 
 def program(command: str) -> str:
     """How the user starts a command in this process, for a shell."""
+    return shell_line(program_words(command))
+
+
+def program_words(command: str) -> list[str]:
+    """The same as its words."""
     if not FILES:
-        return f"python -m minigan.{command}"
-    return shlex.join(["minigan", *(word for file in FILES for word in ("--with", file)), command])
+        return ["python", "-m", f"minigan.{command}"]
+    return ["minigan", *(word for file in FILES for word in ("--with", file)), command]
 
 
 def path_word(path: Path) -> str:
     """The path as a word for a shell, which no command takes for an option."""
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+    return shell_line([f"./{path}" if str(path).startswith("-") else str(path)])
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """The words as a line to type: on Windows with double quotes, the only ones that its command prompt knows."""
+    return subprocess.list2cmdline(words) if ON_WINDOWS else shlex.join(words)
 
 
 def _columns() -> int:
@@ -189,7 +201,7 @@ def _mend_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the shell: >&-
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  to the end of the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  to the end of the process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

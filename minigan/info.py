@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     print(f"minigan {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"libraries: {', '.join(f'{name} {version}' for name, version in installed())}")
     print(f"processor: {os.cpu_count()} cores, {platform.machine()}")
-    for line in blas_lines() + gpu_lines():
+    for line in blas_lines() + numba_lines() + gpu_lines():
         print(line)
     return 0
 
@@ -61,6 +61,14 @@ def blas_lines() -> list[str]:
                 f"environment (now: {os.environ.get('OPENBLAS_CORETYPE', 'not set')}) may be twice as fast"
             )
     return lines or ["BLAS: none found by threadpoolctl"]
+
+
+def numba_lines() -> list[str]:
+    """Why a numba that is installed does not compile the inner loops."""
+    from minigan import ops
+
+    why = ops.why_not_compiled()
+    return [f"numba: cannot be used, so that training is slower: {why}"] if why else []
 
 
 def gpu_lines() -> list[str]:

@@ -333,6 +333,13 @@ def can_compile() -> bool:
     return loops.COMPILED
 
 
+def why_not_compiled() -> str:
+    """Why a numba that is installed cannot be used; empty where it can, or where there is none."""
+    from minigan.kernels import loops
+
+    return loops.REFUSED
+
+
 def kernels_in_use(xp: Any = np) -> str:
     """Which kernels stand behind the names now, for people to read and for checkpoints to compare.
 

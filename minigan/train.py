@@ -103,6 +103,7 @@ def prepare(
     options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team", images: "Images"
 ) -> "Trainer":
     """The trainer before its next round, of these images (N, H, W, C); its folder holds no other run any more."""
+    from minigan import ops
     from minigan.runs.config import write_config
     from minigan.runs.trainer import Trainer
 
@@ -120,6 +121,8 @@ def prepare(
     print(f"{recipe.name} on {where}, {len(trainer.images)} images, steps {trainer.state.step} to {goal}")
     if trainer.goal <= trainer.state.step:
         tell([f"the run is at step {trainer.state.step} already; --steps counts all rounds, give more to go on"])
+    if options.kernels == "fast" and device.name == "cpu" and (why := ops.why_not_compiled()):
+        tell([f"numba is installed and cannot be used ({why}): training goes on without it, slower"])
     if trainer.rounds.words:
         print(trainer.rounds.words)
     if scoring:

@@ -123,7 +123,7 @@ def _list_folder(root: Path) -> Listing:
         for entry in entries:
             parts = (*above, entry.name)
             try:
-                status = entry.stat()  # of what a link leads to
+                status = os.stat(entry.path)  # of what a link leads to; entry.stat() tells no st_ino on Windows
             except OSError:  # a dead link, a loop of links
                 listing.special += 1
                 continue

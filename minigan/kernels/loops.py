@@ -5,15 +5,19 @@ from importlib.util import find_spec
 from types import ModuleType
 
 
-def choose() -> ModuleType:
-    """`compiled`, or `blocks` where there is no numba, or none for this NumPy, or no folder for what it compiles."""
+def choose() -> tuple[ModuleType, str]:
+    """(`compiled`, ""), or `blocks` where there is no numba; with the reason where there is one that cannot be used.
+
+    It has none for each NumPy, wants a folder for what it compiles, and does not take any setting in the environment.
+    """
+    refused = ""
     if find_spec("numba") is not None:
         try:
-            return import_module("minigan.kernels.compiled")
-        except (ImportError, RuntimeError, OSError):
-            pass
-    return import_module("minigan.kernels.blocks")
+            return import_module("minigan.kernels.compiled"), refused
+        except Exception as err:
+            refused = " ".join(str(err).split()) or type(err).__name__
+    return import_module("minigan.kernels.blocks"), refused
 
 
-loops = choose()
+loops, REFUSED = choose()
 COMPILED = loops.__name__.endswith("compiled")

@@ -58,7 +58,7 @@ def joined() -> Iterator[Team]:
         yield ALONE
         return
     team = None
-    with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as silence:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as silence:
         if launch.rank:
             silence.enter_context(contextlib.redirect_stdout(nowhere))
         try:
@@ -99,7 +99,7 @@ def _fail(team: "MPITeam", code: int) -> None:
 
 
 def _hush() -> None:
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  to the end of the process
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  to the end of the process
 
 
 def _team(launch: Launch) -> Team:

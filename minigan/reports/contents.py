@@ -1,6 +1,7 @@
 """Everything that a run's folder tells, read so that a missing or damaged file costs its own section and no more."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def read_contents(folder: RunFolder) -> Contents:
 def unreadable(folder: RunFolder, path: Path, err: Exception) -> str:
     """A line about a file that could not be read; where the folder lies is left out, so that equal runs look alike."""
     reason = getattr(err, "strerror", None) or " ".join(str(err).split())
-    return f"{path.name} could not be read: {reason}".replace(f"{folder.path}/", "")
+    return f"{path.name} could not be read: {reason}".replace(f"{folder.path}{os.sep}", "")
 
 
 def _read_text(path: Path) -> str:

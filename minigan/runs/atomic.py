@@ -9,6 +9,7 @@ from pathlib import Path
 
 DAY = 24 * 3600  # seconds: no write takes as long
 TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
+WAITS = (0.01, 0.1, 1.0)  # seconds between attempts to put a file in place
 
 
 def write_atomically(path: Path, *content: bytes | memoryview) -> None:
@@ -27,7 +28,7 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _put_in_place(temporary, path)
     except BaseException as err:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -35,6 +36,17 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
             err.filename = str(path)  # the name that the caller knows
         raise
     _sync_folder(path.parent)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Windows refuses while another program has one of both open: a virus scanner has each new file, for a moment."""
+    for wait in WAITS:
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(temporary, path)
 
 
 def remove_stale(folder: Path) -> None:
@@ -48,7 +60,8 @@ def remove_stale(folder: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # on Windows: somebody has it open, so it is not stale
+                path.unlink(missing_ok=True)
 
 
 def _is_being_written(path: Path) -> bool:
@@ -69,7 +82,10 @@ def _is_being_written(path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder; elsewhere one may be written to and not read
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import reprlib
-import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,11 +83,11 @@ def command_line(name: str, settings: dict[str, Any]) -> list[str]:
     """
     fields = [field for kind in (RunOptions, RECIPES[name or DEFAULT_RECIPE]) for field in dataclasses.fields(kind)]
     default = {field.name: field.default for field in fields}
-    words = [*shlex.split(cli.program("train")), *([name] if name else [])]
+    words = [*cli.program_words("train"), *([name] if name else [])]
     for key, value in settings.items():
         if (tuple(value) if isinstance(value, list) else value) != default.get(key):
             words += _as_arguments(key, value, default.get(key))
-    return [shlex.quote(word) for word in words]
+    return [cli.shell_line([word]) for word in words]
 
 
 def recipe_of(path: Path, name: str, constants: dict[str, Any]) -> Recipe:

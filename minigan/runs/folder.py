@@ -69,7 +69,7 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
             self._opened = [_identity(self.path), _identity(self.path / ".lock")]
-            self._pid.write_text(str(os.getpid()))
+            self._pid.write_text(str(os.getpid()), encoding="ascii")
         except Timeout:
             raise InUse(f"{self.path} is in use by process {self._owner()}") from None
         except (OSError, ValueError) as err:  # ValueError: a path with a null byte
@@ -148,7 +148,7 @@ class RunFolder:
 
     def _owner(self) -> str:
         try:
-            return self._pid.read_text() or "unknown"
+            return self._pid.read_text(encoding="ascii", errors="replace") or "unknown"
         except OSError:
             return "unknown"
 

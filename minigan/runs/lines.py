@@ -15,7 +15,7 @@ class LinesFile:
     def __init__(self, path: Path, lines: Iterable[str] = ()) -> None:
         """Start a file with these lines, in place of an older one."""
         write_atomically(path, "".join(lines).encode())
-        self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
+        self._file: TextIO = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115  closed by close()
 
     def write(self, line: str) -> None:
         """Write a line; it is on the disk after the next `sync`."""

@@ -46,6 +46,60 @@ def test_what_another_process_writes_stays_and_what_nobody_writes_goes(tmp_path)
     assert temporaries(tmp_path) == []
 
 
+def test_a_file_that_another_program_has_open_for_a_moment_is_replaced_after_it(path, monkeypatch):
+    """A virus scanner on Windows."""
+    waited, replace = [], os.replace
+
+    def refused_at_first(source, target):
+        if len(waited) < 2:
+            raise PermissionError(errno.EACCES, "used by another process")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refused_at_first)
+    monkeypatch.setattr("time.sleep", waited.append)
+    write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+    assert len(waited) == 2
+
+
+def test_one_that_stays_open_is_told_of(path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "used by another process")
+
+    monkeypatch.setattr(os, "replace", refused)
+    monkeypatch.setattr("time.sleep", [].append)
+    with pytest.raises(PermissionError, match="used by another process"):
+        write_atomically(path, NEW)
+    assert path.read_bytes() == OLD
+    assert temporaries(path.parent) == []
+
+
+def test_a_folder_that_cannot_be_opened_can_be_written_to(path, monkeypatch):
+    """No folder can on Windows."""
+    opened = os.open
+
+    def no_folders(where, *arguments):
+        if os.path.isdir(where):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(where, *arguments)
+
+    monkeypatch.setattr(os, "open", no_folders)
+    write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+
+
+def test_what_cannot_be_removed_is_in_use_and_stays(path, monkeypatch):
+    stale = path.with_name(f"{TEMPORARY}{2**31 - 2}-x")
+    stale.touch()
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "used by another process")
+
+    monkeypatch.setattr(os, "unlink", refused)
+    remove_stale(path.parent)
+    assert temporaries(path.parent) == [stale]
+
+
 def temporaries(folder):
     return list(folder.glob(f"{TEMPORARY}*"))
 
