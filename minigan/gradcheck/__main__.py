@@ -9,7 +9,7 @@ from minigan import cli
 
 DESCRIPTION = (
     "Compare hand-written gradients with finite differences in float64: those of every layer and every loss, of D's "
-    "step, and of the networks of two recipes."
+    "step, and of the networks of three recipes."
 )
 
 

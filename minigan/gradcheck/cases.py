@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from minigan.games.toolbox import squared_error
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
 from minigan.parallel.team import ALONE
-from minigan.recipes import MLP2014, MLPMnist
+from minigan.recipes import DCGAN64, MLP2014, MLPMnist
 from minigan.typing import Array, Shape
 
 BATCH = 5
@@ -118,12 +118,16 @@ STEPS = {
     "step of D, joined": joined_discriminator_step,
 }
 
-# The recipes' own networks, narrow enough to vary every parameter.
-RECIPES: list[MLPMnist | MLP2014] = [
+Checked = MLPMnist | MLP2014 | DCGAN64
+# The recipes' own networks, narrow enough to vary every parameter,
+RECIPES: list[Checked] = [
     MLPMnist(batch_size=BATCH, latent=3, hidden_g=(5, 4), hidden_d=(6, 4)),
     MLP2014(batch_size=BATCH, latent=3, hidden_g=5, hidden_d=3, pieces=2, weights_g=0.7, weights_d=0.7),
 ]
-IMAGE_SHAPE = (3, 2, 1)
+# and with convolutions: too many parameters for that, and more rectifiers than can be kept away from their kinks.
+DCGANS: list[Checked] = [DCGAN64(batch_size=12, latent=3, size=(32, 32), width=1, init_std=0.4)]
+IMAGE_SHAPE = (3, 2, 1)  # where the recipe leaves it open
+DIRECTIONS = 4  # of each array of a DCGAN
 
 
 def all_problems(device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
@@ -142,7 +146,7 @@ def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iter
         made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
     for name, step in STEPS.items():
         made[name] = partial(_one, step_problem, name, step, device, seed)
-    for recipe in RECIPES:
+    for recipe in RECIPES + DCGANS:
         made[recipe.name] = partial(recipe_problems, recipe, device, seed)
     return made
 
@@ -216,32 +220,35 @@ def step_problem(name: str, step: Callable[..., object], device: Device = CPU, s
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
 
 
-def recipe_problems(recipe: MLPMnist | MLP2014, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
+def recipe_problems(recipe: Checked, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:
     """Both losses of a recipe's game, with respect to every parameter of the player who minimises it."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (BATCH, *IMAGE_SHAPE), dtype=np.uint8)
-    g_net, d_net = recipe.generator(images), recipe.discriminator(images)
+    image_shape = (*recipe.image_size, 1) if recipe.image_size else IMAGE_SHAPE
+    images = rng.integers(0, 256, (recipe.batch_size, *image_shape), dtype=np.uint8)
+    nets: list[nn.Layer] = [recipe.generator(images), recipe.discriminator(images)]
+    g_net, d_net = map(_smooth, nets) if recipe in DCGANS else nets
     for attempt in range(1000):
         rng = np.random.default_rng([seed, attempt])
         theta_g = nn.init_params(g_net, (recipe.latent,), rng, dtype=np.float64, device=device)
-        theta_d = nn.init_params(d_net, recipe.sample_shape(IMAGE_SHAPE), rng, dtype=np.float64, device=device)
+        theta_d = nn.init_params(d_net, recipe.sample_shape(image_shape), rng, dtype=np.float64, device=device)
         _jitter(theta_g, rng)
         _jitter(theta_d, rng)
-        z = device.put(recipe.draw_latents(rng, BATCH).astype(np.float64))
+        z = device.put(recipe.draw_latents(rng, recipe.batch_size).astype(np.float64))
         real = recipe.encode(device.put(images), np.dtype(np.float64))
         clear = _distance_to_kinks(g_net, theta_g, z, True, seed)
         fake, _ = g_net.forward(theta_g, z, train=True, rng=np.random.default_rng(seed))
         clear = min(clear, _distance_to_kinks(d_net, theta_d, real, True, seed))
         clear = min(clear, _distance_to_kinks(d_net, theta_d, fake, True, seed))
         if clear > MARGIN:
-            yield _discriminator_problem(recipe, d_net, theta_d, real, fake, seed)
-            yield _generator_problem(recipe, g_net, theta_g, d_net, theta_d, z, seed)
+            directions = DIRECTIONS if recipe in DCGANS else None
+            yield replace(_discriminator_problem(recipe, d_net, theta_d, real, fake, seed), directions=directions)
+            yield replace(_generator_problem(recipe, g_net, theta_g, d_net, theta_d, z, seed), directions=directions)
             return
     raise RuntimeError(f"no inputs away from all kinks found for {recipe.name}")
 
 
 def _discriminator_problem(
-    recipe: MLPMnist | MLP2014, net: nn.Layer, theta: nn.Params, real: Array, fake: Array, seed: int
+    recipe: Checked, net: nn.Layer, theta: nn.Params, real: Array, fake: Array, seed: int
 ) -> Problem:
     loss = recipe.game().loss.discriminator
 
@@ -260,7 +267,7 @@ def _discriminator_problem(
 
 
 def _generator_problem(
-    recipe: MLPMnist | MLP2014,
+    recipe: Checked,
     g_net: nn.Layer,
     theta_g: nn.Params,
     d_net: nn.Layer,
@@ -281,6 +288,13 @@ def _generator_problem(
     dz = g_net.backward(theta_g, dx, cache_g, grads)
     claims = {name: (theta_g[name], grads[name]) for name in grads} | {"z": (z, dz)}
     return Problem(f"{recipe.name}, narrow: generator through D", lambda: float(forward()[2][0]), claims)
+
+
+def _smooth(layer: nn.Layer) -> nn.Layer:
+    """A network with softplus in the place of rectifiers, which have kinks."""
+    if isinstance(layer, nn.Sequential):
+        return layer.replaced(_smooth)
+    return nn.Softplus() if isinstance(layer, nn.ReLU | nn.LeakyReLU) else layer
 
 
 def _draw_away_from_kinks(case: LayerCase, device: Device, seed: int) -> tuple[np.random.Generator, nn.Params, Array]:

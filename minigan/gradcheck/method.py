@@ -15,6 +15,9 @@ What makes a check sharp, besides the formula:
 * inputs kept away from kinks: at |x| < 2h the quotient of ReLU is neither 0 nor 1;
 * gradients added to random numbers: a layer that overwrites instead of adding is noticed.
 
+A network with many parameters is checked along a few directions v for each array, that of the claimed gradient plus a
+random one of the same length: every entry of a wrong gradient g has its share in :math:`\langle g, v \rangle`.
+
 A gradient may be zero, as that of a bias before BatchNorm is. Then both sides are rounding, whose ratio tells nothing:
 where no entry of either is above 1e-10, they agree.
 """
@@ -25,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.backend import to_host
+from minigan.backend import put_like, to_host
 from minigan.typing import Array
 
 STEP = 1e-4  # h
@@ -38,12 +41,14 @@ class Problem:
     """A scalar function of some arrays, and the gradients that are claimed for it.
 
     `value()` computes the function from the arrays as they are at that moment; `claims` maps a name
-    to (array, gradient): the array is varied in place, the gradient has its shape.
+    to (array, gradient): the array is varied in place, the gradient has its shape. All entries are checked, or
+    `directions` of each array.
     """
 
     name: str
     value: Callable[[], float]
     claims: dict[str, tuple[Array, Array]]
+    directions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,24 @@ def numeric_gradient(value: Callable[[], float], array: Array, h: float = STEP, 
     return gradient.reshape(array.shape)
 
 
+def numeric_along(
+    value: Callable[[], float], array: Array, directions: np.ndarray, h: float = STEP, rule: Rule = four_point
+) -> np.ndarray:
+    """d value(array + t v) / dt at t = 0, (K,), for each v of the directions (K, *shape); the array is put back."""
+    here = array.copy()
+    derivatives = np.empty(len(directions))
+    for index, direction in enumerate(directions):
+        there = put_like(direction, here)
+
+        def along(shift: float, there: Array = there) -> float:
+            array[...] = here + shift * there
+            return value()
+
+        derivatives[index] = rule(along, h)
+    array[...] = here
+    return derivatives
+
+
 def relative_error(numeric: np.ndarray, claimed: np.ndarray) -> float:
     r"""Largest difference over largest entry, :math:`\max|n - c| \,/\, \max(|n|_\infty, |c|_\infty)`; 0 if both are."""
     if not (np.isfinite(claimed).all() and np.isfinite(numeric).all()):
@@ -103,7 +126,20 @@ def relative_error(numeric: np.ndarray, claimed: np.ndarray) -> float:
 
 def check(problem: Problem, h: float = STEP, rule: Rule = four_point) -> list[Row]:
     """One row for each claimed gradient of a problem."""
-    return [
-        Row(problem.name, variable, relative_error(numeric_gradient(problem.value, array, h, rule), to_host(claimed)))
-        for variable, (array, claimed) in problem.claims.items()
-    ]
+    rows, rng = [], np.random.default_rng(0)
+    for variable, (array, gradient) in problem.claims.items():
+        claimed = to_host(gradient)
+        if problem.directions is None:
+            numeric = numeric_gradient(problem.value, array, h, rule)
+        else:
+            directions = _near(claimed, problem.directions, rng)
+            numeric = numeric_along(problem.value, array, directions, h, rule)
+            claimed = directions.reshape(len(directions), -1) @ claimed.reshape(-1)  # (K,)
+        rows.append(Row(problem.name, variable, relative_error(numeric, claimed)))
+    return rows
+
+
+def _near(gradient: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Directions (K, *shape): the gradient's own, where the quotient has the most digits, plus a random one each."""
+    random = rng.normal(size=(count, *gradient.shape)) / math.sqrt(gradient.size)  # nearly of length 1
+    return random + gradient / max(float(np.linalg.norm(gradient)), ZERO)

@@ -9,7 +9,7 @@ import pytest
 from minigan import nn
 from minigan.backend import Device, to_host
 from minigan.errors import UsageError
-from minigan.gradcheck import TOLERANCE, Problem, all_problems, cases, check
+from minigan.gradcheck import TOLERANCE, Problem, Row, all_problems, cases, check
 from minigan.gradcheck.__main__ import main
 from minigan.gradcheck.method import four_point, numeric_gradient, relative_error, two_point
 from minigan.gradcheck.plot import plot_steps
@@ -86,6 +86,24 @@ def test_the_array_is_put_back_as_it_was() -> None:
     gradient = numeric_gradient(lambda: float((x**2).sum()), x)
     assert (x == before).all()
     assert gradient == pytest.approx(2 * before, rel=1e-10)
+
+
+def test_along_directions_one_wrong_entry_of_many_is_noticed() -> None:
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(50, 4)), rng.normal(size=(50, 4))
+    before = x.copy()
+
+    def rows(claimed: np.ndarray) -> list[Row]:
+        return check(Problem("cubes", lambda: float((weights * x**3).sum()), {"x": (x, claimed)}, directions=3))
+
+    right = 3 * weights * x**2
+    assert all(row.passes() for row in rows(right))
+    assert (x == before).all()
+    wrong = right.copy()
+    wrong[17, 2] *= 1.001
+    assert not any(row.passes() for row in rows(wrong))
+    assert not any(row.passes() for row in rows(np.zeros_like(x)))
+    assert not any(row.passes() for row in rows(np.full_like(x, np.nan)))
 
 
 def test_a_gradient_that_is_not_a_number_never_passes() -> None:
