@@ -30,6 +30,7 @@ from minigan.runs.folder import RunFolder, newest_run_path
 from minigan.runs.options import CALL_ONLY, FREE_ON_RESUME, STORED, RunOptions
 
 SECTIONS = ("run", "constants")
+LONGEST = 2**14  # bytes of a file of settings, which has a few hundred; tomllib is slow with long keys of many dots
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,12 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     Raises UsageError: no such file, bad TOML, an unknown recipe or section.
     """
     try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+        if len(content) > LONGEST:
+            raise UsageError(f"{path} is no file of settings: it has more than {LONGEST} bytes")
         # Paths may hold bytes that are no UTF-8, which Python carries as surrogates.
-        document = tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape").removeprefix("\ufeff"))
+        document = tomllib.loads(content.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}") from err
     except (ValueError, RecursionError) as err:  # ValueError: not TOML, or a number of thousands of digits

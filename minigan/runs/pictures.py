@@ -148,13 +148,14 @@ def save_curves(path: Path, rows: Sequence[Row]) -> None:
         _plot_smoothed(losses, steps, [row[name] for row in rows], label)
     losses.set(ylabel="loss")
     losses.set_title("Losses", loc="left")
-    for name, label in (("d_real", "D(x), real"), ("d_fake", "D(G(z)), generated")):
+    opinions = {"d_real": "D(x)", "d_fake": "D(G(z)) in D's step", "d_fake_g": "in G's"}
+    for name, label in opinions.items():
         _plot_smoothed(probabilities, steps, [row[name] for row in rows], label)
     probabilities.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     probabilities.set(ylabel="mean probability", xlabel="step", ylim=(0, 1))
     probabilities.set_title("What D thinks", loc="left")
     for axes in (losses, probabilities):
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9)  # beside the title
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9)  # beside the title
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
     write_atomically(path, buffer.getvalue())

@@ -215,6 +215,13 @@ def test_a_file_that_is_no_text_is_refused():
     refused("--config", "x.toml", match="x.toml is no valid TOML")
 
 
+def test_a_file_too_long_for_settings_is_not_read_to_its_end():
+    """A key of 40,000 bytes and as many dots takes eight seconds to read; /dev/zero has no end."""
+    refused("--config", toml(f"{'a.' * 20_000}a = 1"), match="more than 16384 bytes")
+    if Path("/dev/zero").exists():
+        refused("--config", "/dev/zero", match="more than 16384 bytes")
+
+
 def test_a_value_in_a_file_cannot_pass_for_an_option():
     options, _ = parse_command(["--config", toml('[run]\ndata = "--overwrite"\n')])
     assert (options.data, options.overwrite) == ("--overwrite", False)
