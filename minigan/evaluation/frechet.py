@@ -51,7 +51,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     :math:`AB` is not symmetric, but has the eigenvalues of :math:`A^{1/2} B A^{1/2}`, which is. So only
     symmetric eigenvalue problems are solved, which cannot give complex numbers, and
 
-    .. math:: \mathrm{tr}(AB)^{1/2} = \sum_i \sqrt{\lambda_i}, \qquad
+    .. math:: \mathrm{tr}\big((AB)^{1/2}\big) = \sum_i \sqrt{\lambda_i}, \qquad
               \lambda = \mathrm{eig}\big(A^{1/2} B A^{1/2}\big) \ge 0
 
     where rounding may make zeros negative; they count as 0. All of this is done by NumPy, also for moments on a GPU:

@@ -12,8 +12,8 @@ whose modes are known they can simply be counted:
 .. math:: \mathrm{KL}(q \,\|\, p) = \sum_k q_k \log \frac{q_k}{p_k} \quad \text{nats, 0 is best}
 
 Weakness: a mode counts as covered by a single sample, and nothing is said about the shape inside a mode. The
-reverse KL is biased upwards: N perfect samples of K modes have about (K - 1) / (2N) (26,000 samples of 1,000
-modes: 0.019). What is counted on toy data need not hold for images.
+reverse KL is biased upwards: N perfect samples of K modes have about (K - 1) / (2N) if N is much larger than K
+(26,000 samples of 1,000 modes: 0.019). What is counted on toy data need not hold for images.
 """
 
 import math

@@ -27,7 +27,7 @@ class DensityCoverage(NamedTuple):
 
 
 class TwoSample(NamedTuple):
-    accuracy: float  # 0.5 is best: nobody can tell real from generated
+    accuracy: float  # 0.5 in both halves where nobody can tell real from generated
     on_real: float  # accuracy on the real images
     on_fake: float  # accuracy on the samples
 
@@ -70,13 +70,15 @@ def density_coverage(real: Array, fake: Array, k: int = 5) -> DensityCoverage:
 
 
 def two_sample_accuracy(real: Array, fake: Array) -> TwoSample:
-    """Leave-one-out accuracy of a 1-nearest-neighbour classifier of real against generated (Lopez-Paz & Oquab 2017).
+    """Accuracy of a 1-nearest-neighbour classifier of real against generated (Lopez-Paz & Oquab 2017), leaving out the
+    point that is asked about (Xu et al. 2018).
 
-    Each point is given the label of its nearest other point. 0.5: the sets cannot be told apart; 1: no point has a
-    neighbour of the other set. Below 0.5 the samples sit on the real points: copies. The two halves differ in
-    what they say (Xu et al. 2018): few right on real images and many right on samples mean missing modes.
-    Equally near points count as real. Weakness: harsh; a small but constant difference, such as faint noise, gives 1
-    however good the samples are. Parameters: as many real as fake. Raises ValueError otherwise.
+    Each point is given the label of its nearest other point. Equal distributions give 0.5 in both halves; 1: no point
+    has a neighbour of the other set; towards 0 the samples sit on these real points: copies of them. Missing modes
+    raise both halves. Few right on real points and many on samples: samples crowd where real points are rarer.
+    Equally near points count as real. Weakness: 0.5 may also be 0 and 1 in the halves. In many dimensions a G that is a
+    little too narrow has a sample nearest to everybody, and independent noise on the samples has a real point there;
+    both are easily told from real. Parameters: as many real as fake. Raises ValueError otherwise.
     """
     check_points(real, fake)
     if len(real) != len(fake) or len(real) < 2:

@@ -18,7 +18,8 @@ def draw_keep(rng: np.random.Generator, shape: Shape, rate: float) -> np.ndarray
     """See `minigan.functional.dropout.draw_keep`; the same numbers, before they are divided.
 
     `Generator.random` makes a float32 of the upper 24 bits of half a word, the lower half first: k / 2^24. It is at
-    least the rate where k is at least 2^24 times the rate. An upper half that was left over comes before all words.
+    least the rate where k is at least 2^24 times the rate, in float32. An upper half that was left over comes before
+    all words.
     """
     bits, count = rng.bit_generator, math.prod(shape)
     first = math.ceil(float(np.float32(rate)) * 2**24)  # k that is kept

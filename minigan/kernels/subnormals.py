@@ -1,11 +1,11 @@
 """Makes zero of numbers that are nearly zero, where the processor takes many times as long for them.
 
 A *subnormal* number has a magnitude below the smallest normal one, 2^-126 = 1.2e-38 in float32, and fewer digits the
-smaller it is (IEEE 754). The moments of a weight that gets no gradient end there: m <- beta m shrinks until rounding
-stops it, at a multiple of 1.4e-45 that never becomes zero. On some processors such an operation takes many times as
-long (docs/performance.md has a measurement). Two bits in a thread's control register make zeros of them instead: FTZ of
-results, DAZ of operands (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, section 10.2.3). In
-float32, code that CuPy compiles does so on a GPU.
+smaller it is (IEEE 754). The moments of a weight that gets no gradient end there: m <- beta m, for a beta above 1/2,
+shrinks until rounding stops it, at a multiple of 1.4e-45 that never becomes zero. On some processors such an operation
+takes many times as long (docs/performance.md has a measurement). Two bits in a thread's control register make zeros of
+them instead: FTZ of results, DAZ of operands (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1,
+section 10.2.3). In float32, code that CuPy compiles does so on a GPU.
 
 Only on Linux with an x86-64 processor; elsewhere numbers stay as they are.
 """

@@ -1,7 +1,8 @@
 """How weights start: each initialiser draws an array on the host, ``init(rng, shape)``.
 
 Weights have shape (I, O) or (kh, kw, I, O). fan_in is the number of inputs that one output
-sums over, I * kh * kw (of a group: I is that of one); fan_out is O * kh * kw. Strides are not counted.
+sums over, I * kh * kw (of a group: I is that of one); fan_out is O * kh * kw (of all groups, as in PyTorch). Strides
+are not counted.
 """
 
 import math

@@ -20,9 +20,9 @@ def update_average(average: Params, theta: Params, coefficients: Coefficients) -
     Parameters: both flat vectors, and the shares (d_t, 1 - d_t) of `average_coefficients`. Raises ValueError for
     vectors of two networks.
 
-    The two players circle around the equilibrium; the average is nearer to it than any point of the
-    orbit (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN Training"). The
-    smaller d_t of the first steps lets it forget the random start (as `num_updates` of TensorFlow's
+    The two players circle around the equilibrium; the average is nearer to it, if they circle faster than in the
+    1 / (1 - d) updates that it looks back on (Yazici et al. 2019, "The Unusual Effectiveness of Averaging in GAN
+    Training"). The smaller d_t of the first steps lets it forget the random start (as `num_updates` of TensorFlow's
     ExponentialMovingAverage does).
     """
     ops.move_average(average.flat, theta.flat, coefficients)
