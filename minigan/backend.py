@@ -141,7 +141,7 @@ def _gpu(index: int) -> Device:
         (ones @ ones).get()  # errors of the GPU show when somebody waits
     except Exception as err:  # of CUDA, or of the search for its libraries
         why = _first_line(err)
-        hint = f"; {INSTALL_HINT}" if ".so" in why else ""
+        hint = f"; {INSTALL_HINT}" if ".so" in why or ".dll" in why else ""
         raise GPUUnavailable(f"no GPU: computing on gpu:{index} failed: {why}{hint}") from err
     return Device(f"gpu:{index}", cupy)
 

@@ -25,7 +25,9 @@ from minigan.processor import choose_blas_kernels
 
 Options = TypeVar("Options")
 
-NOBODY = (errno.EPIPE, errno.EIO)  # reads: a pipe that has been closed, a terminal that is gone
+ON_WINDOWS = os.name == "nt"
+CLOSED = (errno.EPIPE, *([errno.EINVAL] if ON_WINDOWS else []))  # what a pipe says that has been closed (bpo-19612)
+NOBODY = (*CLOSED, errno.EIO)  # reads: that, or a terminal that is gone
 LONGEST = 2000  # characters of a message
 NARROW, WIDE = 40, 10_000  # columns, between which help can be laid out
 # What Python, or tyro where an option may be left out, says of a word that is no number.
@@ -35,7 +37,7 @@ NOT_A_NUMBER = (
 )
 NUMBERS = {"invalid literal for int() with base 10": "a whole number", "could not convert string to float": "a number"}
 FILES: list[str] = []  # what `minigan --with FILE` has run in this process, before the command
-ON_WINDOWS = os.name == "nt"
+FOR_CMD = set("&|<>^(),;%")  # what the command prompt of Windows reads in words without quotes
 BOX = re.compile(r"[╭╮╰╯│─]+|-{9,}")  # of a terminal with Unicode, or without
 
 
@@ -87,7 +89,12 @@ def path_word(path: Path) -> str:
 
 def shell_line(words: Sequence[str]) -> str:
     """The words as a line to type: on Windows with double quotes, the only ones that its command prompt knows."""
-    return subprocess.list2cmdline(words) if ON_WINDOWS else shlex.join(words)
+    return " ".join(map(_for_cmd, words)) if ON_WINDOWS else shlex.join(words)
+
+
+def _for_cmd(word: str) -> str:
+    quoted = subprocess.list2cmdline([word])
+    return f'"{quoted}"' if FOR_CMD & set(word) and not quoted.startswith('"') else quoted
 
 
 def _columns() -> int:
@@ -153,7 +160,8 @@ def run(command: Callable[[list[str]], int | None], stops_unread: bool = False) 
         print("minigan: interrupted", file=sys.stderr)
         return 130
     except Exception as err:
-        if stops_unread and isinstance(err, BrokenPipeError):  # before there was anything to stop
+        closed = isinstance(err, OSError) and err.errno in CLOSED and not err.filename
+        if stops_unread and closed:  # before there was anything to stop
             hush(stdout)
             return 0
         if "--debug" in argv:

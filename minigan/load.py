@@ -205,7 +205,7 @@ def write(
 ) -> None:
     """A run of no rounds yet."""
     from minigan import __version__
-    from minigan.runs.atomic import TEMPORARY, remove_stale
+    from minigan.runs.atomic import TEMPORARY, put_in_place, remove_stale
     from minigan.runs.blas import blas_facts
     from minigan.runs.checkpoint import Checkpoint, write_checkpoint
     from minigan.runs.config import constants_of, write_config
@@ -222,7 +222,7 @@ def write(
         beside.mkdir()
         new = write_checkpoint(beside, Checkpoint(state.tensors(), facts))
         folder.clear()
-        new.replace(folder.checkpoints / new.name)
+        put_in_place(new, folder.checkpoints / new.name)
         write_config(folder, run, recipe)
     finally:
         remove_stale(folder.checkpoints)

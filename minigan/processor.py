@@ -10,12 +10,16 @@ SHARE = "/sys/fs/cgroup/cpu.max"  # microseconds of all processors in a period o
 
 
 def choose_blas_kernels() -> None:
-    """Make OpenBLAS take its AVX-512 kernels on an AMD processor that has them; a setting of the user's stays.
+    """Make OpenBLAS take its AVX-512 kernels on an AMD processor that has them; settings of the user's stay.
 
     Older versions take such a processor for one without AVX-512, and are half as fast there; newer ones choose
     the same kernels by themselves. Has an effect only before NumPy is imported. What they compute is checked when a
     training starts (`minigan.runs.blas.check_products`).
     """
+    # Accelerate, which NumPy has on macOS, tells nobody how to limit its threads; the fast kernels have their own.
+    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
+    # The runtime of Intel's library ends a process on Windows at Ctrl-C, before Python hears of it.
+    os.environ.setdefault("FOR_DISABLE_CONSOLE_CTRL_HANDLER", "1")
     vendor, features = cpuinfo()
     if vendor == "AuthenticAMD" and features >= WIDE_FEATURES:
         os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")

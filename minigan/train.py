@@ -140,6 +140,7 @@ def run(trainer: "Trainer") -> int:
     """Play the rounds, and make the page of the run, also of one whose numbers went bad; returns the exit code."""
     from minigan.reports.page import write_report
     from minigan.runs.health import NotFiniteError
+    from minigan.runs.trainer import unless_open
 
     try:
         code = trainer.run()
@@ -149,7 +150,8 @@ def run(trainer: "Trainer") -> int:
         raise
     if trainer.team.leads:
         trainer.expect_folder()
-        write_report(trainer.folder)
+        with unless_open():
+            write_report(trainer.folder)
     return code
 
 

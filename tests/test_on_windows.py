@@ -47,7 +47,13 @@ def test_all_folders_of_images_are_looked_into(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [(["--out", "my runs\\a"], '--out "my runs\\a"'), (["runs/a"], "runs/a"), (["it's"], "it's")],
+    [
+        (["--out", "my runs\\a"], '--out "my runs\\a"'),
+        (["C:\\R&D\\run"], '"C:\\R&D\\run"'),
+        (["a b&c"], '"a b&c"'),
+        (["runs/a"], "runs/a"),
+        (["it's"], "it's"),
+    ],
 )
 def test_its_command_prompt_knows_double_quotes_only(words, line, monkeypatch):
     monkeypatch.setattr(cli, "ON_WINDOWS", True)

@@ -22,6 +22,16 @@ def described(vendor: str, flags: str) -> str:
     return first + "processor\t: 1\nvendor_id\t: Other\nflags\t\t: fpu\n"
 
 
+@pytest.mark.parametrize("name", ["VECLIB_MAXIMUM_THREADS", "FOR_DISABLE_CONSOLE_CTRL_HANDLER"])
+def test_other_libraries_are_told_once_and_a_setting_stays(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    choose_blas_kernels()
+    assert os.environ[name] == "1"
+    monkeypatch.setenv(name, "3")
+    choose_blas_kernels()
+    assert os.environ[name] == "3"
+
+
 @pytest.mark.parametrize(
     ("vendor", "flags", "chosen"),
     [

@@ -213,6 +213,6 @@ def load(xp: Any) -> Any:
         path = None
     major = xp.cuda.runtime.runtimeGetVersion() // 1000
     try:
-        return ctypes.CDLL(path or f"libcublas.so.{major}")
+        return ctypes.CDLL(path or (f"cublas64_{major}.dll" if os.name == "nt" else f"libcublas.so.{major}"))
     except OSError as err:
         raise GPUUnavailable(f"no cuBLAS ({err}); install it with: pip install nvidia-cublas-cu{major}") from err

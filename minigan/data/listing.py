@@ -127,7 +127,7 @@ def _list_folder(root: Path) -> Listing:
             except OSError:  # a dead link, a loop of links
                 listing.special += 1
                 continue
-            identity = (status.st_dev, status.st_ino)
+            identity = (status.st_dev, status.st_ino or os.path.realpath(entry.path))  # 0: on some drives of a network
             if stat.S_ISREG(status.st_mode):
                 listing.add(parts, partial(_read_file, entry.path))
             elif stat.S_ISDIR(status.st_mode) and identity not in entered:
@@ -138,9 +138,9 @@ def _list_folder(root: Path) -> Listing:
     return listing
 
 
-def _known_folders(root: Path) -> set[tuple[int, int]]:
+def _known_folders(root: Path) -> set[tuple[int, int | str]]:
     """The folder and all those it lies in: a link to one of them would lead back here."""
-    known = set()
+    known: set[tuple[int, int | str]] = set()
     real = Path(os.path.realpath(root))
     for folder in (real, *real.parents):
         try:

@@ -9,6 +9,7 @@ to stay in its cache through several passes, which no library call for whole arr
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -96,7 +97,7 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
                 raise
             raise meant from None
     bounds = [count * part // parts for part in range(parts + 1)]
-    waiting = iter(range(1, parts))  # Python's lock gives each number to one thread only
+    waiting = deque(range(1, parts))  # each number comes out once, also where Python has no lock
     ended: SimpleQueue[int] = SimpleQueue()
     values: list[Any] = [None] * parts
     errors: list[BaseException] = []
@@ -110,8 +111,9 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
         _done[0] += 1
 
     def those_waiting() -> None:
-        for part in waiting:
-            one(part)
+        with suppress(IndexError):  # none is left; `one` keeps its errors
+            while True:
+                one(waiting.popleft())
 
     offer = [those_waiting]
     _placement.keep_off_the_caller()

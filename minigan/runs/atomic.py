@@ -5,10 +5,14 @@ import errno
 import os
 import shutil
 import time
+from importlib import import_module
 from pathlib import Path
 
+FULL_SYNC = getattr(import_module("fcntl"), "F_FULLFSYNC", None) if os.name == "posix" else None  # fsync(2) of macOS
 DAY = 24 * 3600  # seconds: no write takes as long
 TEMPORARY = ".minigan-tmp-"  # prefix of files being written; whatever of it is found at the start is stale
+# What some file systems say that cannot synchronise a folder: those shared with a virtual machine's host, of a network.
+NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
 WAITS = (0.01, 0.1, 1.0)  # seconds between attempts to put a file in place
 
 
@@ -27,8 +31,8 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
             for piece in content:
                 file.write(piece)
             file.flush()
-            os.fsync(file.fileno())
-        _put_in_place(temporary, path)
+            to_disk(file.fileno())
+        put_in_place(temporary, path)
     except BaseException as err:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -38,7 +42,16 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     _sync_folder(path.parent)
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
+def to_disk(descriptor: int) -> None:
+    """Wait until what was written is on the disk; on macOS fsync waits for the drive to have it in its memory only."""
+    if FULL_SYNC is not None:
+        with contextlib.suppress(OSError):  # not of this kind of file system
+            import_module("fcntl").fcntl(descriptor, FULL_SYNC)
+            return
+    os.fsync(descriptor)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
     """Windows refuses while another program has one of both open: a virus scanner has each new file, for a moment."""
     for wait in WAITS:
         try:
@@ -88,5 +101,8 @@ def _sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(descriptor)
+    except OSError as err:
+        if err.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -15,6 +15,7 @@ from minigan import ops
 from minigan.backend import CPU, Device, GPUUnavailable, gpu_name
 from minigan.cuda import cublas
 from minigan.errors import UserError
+from minigan.processor import processors
 
 SMALL_ROUND = 1e9  # multiply-adds a round below which more threads than FEW win nothing
 FEW = 2
@@ -36,7 +37,7 @@ def compute(kernels: str, asked: int | None, round_macs: float, processes: int =
         if kernels == "plain":
             yield
             return
-        with ops.fast_kernels(_threads()):
+        with ops.fast_kernels(_threads() if blas_libraries() else threads or 1):
             yield
 
 
@@ -52,8 +53,8 @@ def useful_threads(there: int, kernels: str, round_macs: float) -> int:
 
 
 def _threads() -> int:
-    """Of the linear algebra library, now."""
-    return max((int(info["num_threads"]) for info in blas_libraries()), default=1)
+    """Of the linear algebra library, now; of one that does not tell, such as Accelerate, all processors."""
+    return max((int(info["num_threads"]) for info in blas_libraries()), default=processors())
 
 
 @cache  # of one process the kernels do not change
@@ -102,7 +103,7 @@ def blas_facts(device: Device = CPU) -> str:
         f"{info['internal_api']} {info['version']} {info.get('architecture', '')} x{info['num_threads']}"
         for info in blas_libraries()
     ]
-    parts = sorted(parts) or ["unknown BLAS"]
+    parts = sorted(parts) or [f"unknown BLAS of {platform.platform()}"]
     return f"NumPy {np.__version__} on {platform.machine()}, {', '.join(parts)}, {ops.kernels_in_use()}"
 
 

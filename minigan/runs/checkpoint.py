@@ -4,6 +4,7 @@ Safetensors holds arrays and text and nothing that could run. Its own reader acc
 in the data, so the metadata carries a SHA-256 of all arrays and of all other metadata.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -46,7 +47,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     write_atomically(path, *_pieces(tensors, metadata))
     past = [old for old in checkpoint_files(folder) if step_of(old) <= step_of(path)]
     for old in past[KEPT:]:
-        old.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # on Windows: somebody is reading it, so it goes the next time
+            old.unlink(missing_ok=True)
     return path
 
 

@@ -18,7 +18,7 @@ runs/<recipe>-<time>/
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,6 +26,9 @@ from filelock import FileLock, Timeout
 from minigan.errors import UsageError, UserError
 from minigan.runs.atomic import remove_stale
 from minigan.runs.checkpoint import checkpoint_files, step_files, step_of, step_path
+
+Identity = tuple[int, int | str]  # the device, and a number there
+ATTEMPTS = 5  # to make a new run's folder, each of which another run may take at that moment
 
 
 class InUse(UserError):
@@ -51,7 +54,7 @@ class RunFolder:
         self.report = path / "report.html"
         self._pid = path / ".pid"
         self._lock = FileLock(path / ".lock")
-        self._opened: list[tuple[int, int] | None] = []  # the folder and the lock that is held, wherever they are now
+        self._opened: list[Identity | None] = []  # the folder and the lock that is held, wherever they are now
 
     @property
     def holds_a_run(self) -> bool:
@@ -72,7 +75,7 @@ class RunFolder:
             self._pid.write_text(str(os.getpid()), encoding="ascii")
         except Timeout:
             raise InUse(f"{self.path} is in use by process {self._owner()}") from None
-        except (OSError, ValueError) as err:  # ValueError: a path with a null byte
+        except (OSError, ValueError, NotImplementedError) as err:  # of a path with a null byte; of no locks there
             reason = getattr(err, "strerror", None) or err
             raise UserError(f"cannot write to {self.path}: {reason}; choose another --out") from err
         for folder in (self.path, self.samples, self.checkpoints):
@@ -94,14 +97,14 @@ class RunFolder:
     @property
     def is_here(self) -> bool:
         """Whether the open folder is still at its path, where another run may lie by now."""
-        if not self._opened:
+        if not self._opened or os.name == "nt":  # where no folder is moved that has an open file
             return True
         folder, lock = self._opened
         return _identity(self.path) == folder and _identity(self.path / ".lock") in (lock, None)  # None: just deleted
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""
-        for file in self._made():
+        for file in reversed(self._made()):  # that by which the run could go on last: on Windows one may be in use
             file.unlink(missing_ok=True)
 
     def refuse_to_replace(self, path: Path | None) -> None:
@@ -112,7 +115,7 @@ class RunFolder:
         real = Path(os.path.realpath(path))  # of what a link leads to; unlike Path.resolve it takes loops of links
         for folder in (self, *map(RunFolder, real.parents[:2])):
             of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
-            is_one = real.exists() and any(made.exists() and made.samefile(real) for made in of_runs)
+            is_one = _is_among(real, of_runs)
             lies_among_them = str(real.parent) in map(os.path.realpath, (folder.checkpoints, folder.samples))
             if folder.config.exists() and (is_one or lies_among_them):
                 raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
@@ -124,14 +127,14 @@ class RunFolder:
             return
         images = os.path.realpath(os.path.expanduser(path))  # which, unlike Path's, refuse nothing
         folders = (self.path, self.samples, self.checkpoints)
-        if images in map(os.path.realpath, (*(folders if kind == "folder" else ()), *self._made())):
+        if _is_among(Path(images), [*(folders if kind == "folder" else ()), *self._made()]):
             raise UsageError(f"--overwrite would delete images of --data {data}: choose another --out")
 
     def _made(self) -> list[Path]:
-        """The files of a run, there or not."""
-        fixed = [self.config, self.metrics, self.vitals, self.scores, self.last_samples, self.animation, self.curves]
-        fixed += [self.evaluation, self.neighbours, self.report]
-        return fixed + self.sample_files() + checkpoint_files(self.checkpoints)
+        """The files of a run, there or not; those by which it can go on come first."""
+        numbers = [self.metrics, self.vitals, self.scores, self.evaluation]
+        pictures = [self.last_samples, self.animation, self.curves, self.neighbours, self.report, *self.sample_files()]
+        return [self.config, *checkpoint_files(self.checkpoints), *numbers, *pictures]
 
     def sample_path(self, step: int) -> Path:
         return step_path(self.samples, step, ".png")
@@ -153,13 +156,19 @@ class RunFolder:
             return "unknown"
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _is_among(path: Path, others: Iterable[Path]) -> bool:
+    """Whether what lies there is one of them, by whatever name."""
+    found = _identity(path)
+    return found is not None and any(_identity(other) == found for other in others)
+
+
+def _identity(path: Path) -> Identity | None:
     """Of what lies there, wherever it is moved; None where nothing does."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a path with a null byte
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino or os.path.realpath(path)  # 0: on some drives of a network
 
 
 def new_run_path(recipe: str) -> Path:
@@ -173,11 +182,12 @@ def new_run_path(recipe: str) -> Path:
 
 def open_new(recipe: str) -> RunFolder:
     """The folder of a new run in ``runs/``, opened: another one if a run that starts at this moment has taken it."""
-    while True:
+    for _ in range(ATTEMPTS):
         folder = RunFolder(new_run_path(recipe))
         with contextlib.suppress(InUse):
             folder.open()
             return folder
+    raise UserError(f"cannot lock {folder.path}: its file system may have no locks; choose another --out")
 
 
 def newest_run_path() -> Path:

@@ -1,12 +1,11 @@
 """Files that grow by a line at a time, and come back whole whatever interrupted the writing."""
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from minigan.runs.atomic import write_atomically
+from minigan.runs.atomic import to_disk, write_atomically
 
 
 class LinesFile:
@@ -24,7 +23,7 @@ class LinesFile:
 
     def sync(self) -> None:
         """Wait until all lines are on the disk: before a checkpoint that counts on them."""
-        os.fsync(self._file.fileno())
+        to_disk(self._file.fileno())
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # a line that there is no room for, which `write` has told of

@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM and a terminal that is closed ask a run to stop after the round it is in; a second Ctrl-C leaves
-at once.
+"""Ctrl-C, SIGTERM and a terminal that is closed ask a run to stop after the round it is in, on Windows Ctrl-C and
+Ctrl-Break; a second Ctrl-C leaves at once.
 """
 
 import signal
@@ -9,8 +9,7 @@ from types import FrameType, TracebackType
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + number, as shells expect
 UNREAD = 141  # the exit code of a run whose output nobody reads any more: 128 + SIGPIPE
 HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
-if HANGUP is not None:
-    EXIT_CODES[HANGUP] = 129
+EXIT_CODES |= {number: 128 + number for number in (HANGUP, getattr(signal, "SIGBREAK", None)) if number is not None}
 
 
 class StopRequest:

@@ -1,6 +1,7 @@
 """The training loop: rounds, and what is written down between them."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -290,9 +291,22 @@ class Trainer:
         self.expect_folder()
         if self.state.step == self.goal and not last.exists():  # stopped here, and then told that this is the end
             pictures.save_png(last, pictures.grid(samples))
-        pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale=max(1, 56 // self.images.shape[1]))
-        pictures.save_animation(self.folder.animation, self.folder.sample_files())
-        pictures.save_curves(self.folder.curves, self.rows)
+        scale = max(1, 56 // self.images.shape[1])
+        with unless_open():
+            pictures.save_png(self.folder.last_samples, pictures.grid(samples), scale)
+        with unless_open():
+            pictures.save_animation(self.folder.animation, self.folder.sample_files())
+        with unless_open():
+            pictures.save_curves(self.folder.curves, self.rows)
+
+
+@contextmanager
+def unless_open() -> Iterator[None]:
+    """Leave a picture that cannot be replaced, as on Windows while a viewer shows it: the state is saved by now."""
+    try:
+        yield
+    except PermissionError as err:
+        print(f"note: {err.filename} could not be replaced ({err.strerror}): is it open in another program?")
 
 
 def resume_command(folder: Path, goal: int, processes: int = 1) -> str:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from minigan.runs import atomic
 from minigan.runs.atomic import TEMPORARY, remove_stale, write_atomically
 
 OLD, NEW = b"old", b"new content"
@@ -86,6 +87,41 @@ def test_a_folder_that_cannot_be_opened_can_be_written_to(path, monkeypatch):
     monkeypatch.setattr(os, "open", no_folders)
     write_atomically(path, NEW)
     assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_synchronises_no_folders_can_be_written_to(path, monkeypatch, number):
+    """Folders that a virtual machine shares with its host, some drives of a network."""
+    fsync = os.fsync
+
+    def files_only(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+
+
+def test_macos_is_asked_for_more_than_fsync_and_a_disk_that_cannot_gets_that(path, monkeypatch):
+    asked, synced, known = [], [], [True]
+
+    class OfMacOS:
+        @staticmethod
+        def fcntl(_, number):
+            asked.append(number)
+            if not known[0]:
+                raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(atomic, "FULL_SYNC", 51)
+    monkeypatch.setattr(atomic, "import_module", lambda _: OfMacOS)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    write_atomically(path, NEW)
+    assert (asked, synced) == ([51], [True])  # the file, and the folder
+    known[0] = False
+    write_atomically(path, OLD)
+    assert (asked, synced) == ([51, 51], [True, False, True])
 
 
 def test_what_cannot_be_removed_is_in_use_and_stays(path, monkeypatch):

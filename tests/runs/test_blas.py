@@ -83,6 +83,18 @@ def test_a_setting_in_the_environment_is_left_alone(monkeypatch: pytest.MonkeyPa
         assert threads() == before
 
 
+def test_a_library_that_does_not_tell_its_threads_leaves_them_to_the_fast_kernels(monkeypatch) -> None:
+    """Accelerate, which NumPy has on macOS."""
+    monkeypatch.setattr("minigan.runs.blas.blas_libraries", list)
+    monkeypatch.setattr("minigan.runs.blas.processors", lambda: 6)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    for asked, processes, used in ((2, 1, 2), (None, 1, 6), (None, 2, 3)):
+        with compute("fast", asked, SMALL_ROUND, processes):
+            assert ops.kernels_in_use().endswith(f"x{used}")
+            assert "unknown BLAS of " in blas_facts()
+
+
 def test_fast_kernels_take_the_threads_and_leave_blas_one() -> None:
     with compute("plain", 2, int(1e12)):
         assert threads() == {2}

@@ -22,6 +22,7 @@ from minigan.runs.checkpoint import (
     checkpoint_files,
     read_checkpoint,
     read_newest,
+    step_of,
     write_checkpoint,
 )
 
@@ -122,6 +123,22 @@ def test_the_newest_two_are_kept(tmp_path):
         "step-000000020.safetensors",
     ]
     assert read_newest(tmp_path)[0].facts["step"] == 300
+
+
+def test_an_old_one_that_somebody_reads_goes_the_next_time(tmp_path, monkeypatch):
+    """On Windows a file that is open cannot be removed."""
+    for step in (1, 2):
+        write_checkpoint(tmp_path, small(step))
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "used by another process")
+
+    with monkeypatch.context() as held:
+        held.setattr(os, "unlink", refused)
+        write_checkpoint(tmp_path, small(3))
+    assert [step_of(path) for path in checkpoint_files(tmp_path)] == [3, 2, 1]
+    write_checkpoint(tmp_path, small(4))
+    assert [step_of(path) for path in checkpoint_files(tmp_path)] == [4, 3]
 
 
 def test_steps_beyond_nine_digits_are_still_in_order(tmp_path):

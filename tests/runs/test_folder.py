@@ -1,9 +1,11 @@
 """A run's folder: one owner at a time, and nothing removed that is not the run's."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from minigan.errors import UsageError, UserError
 from minigan.runs.atomic import TEMPORARY
@@ -113,6 +115,69 @@ def test_whatever_clearing_would_remove_counts_as_a_run(folder, name):
     assert folder.holds_a_run
     folder.clear()
     assert not folder.holds_a_run
+
+
+def test_a_file_that_is_in_use_stops_the_clearing_of_a_run_that_can_still_go_on(folder, monkeypatch):
+    """On Windows, while a viewer shows the samples."""
+    fill(folder, MADE)
+    unlink = os.unlink
+
+    def refused(path, **options):
+        if Path(path) == folder.last_samples:
+            raise PermissionError(errno.EACCES, "used by another process")
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    with pytest.raises(PermissionError):
+        folder.clear()
+    assert folder.config.exists()
+    assert (folder.checkpoints / "step-000000010.safetensors").exists()
+
+
+def test_where_nothing_can_be_locked_a_new_run_is_not_tried_for_ever(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tried = []
+
+    def never(_, timeout):
+        tried.append(timeout)
+        raise Timeout(str(tmp_path))
+
+    monkeypatch.setattr(FileLock, "acquire", never)
+    with pytest.raises(UserError, match="may have no locks"):
+        open_new("mlp-mnist")
+    assert 1 < len(tried) < 10
+
+
+def test_without_locks_the_place_is_refused(tmp_path, monkeypatch):
+    def none_here(self, timeout):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(FileLock, "acquire", none_here)
+    with pytest.raises(UserError, match="does not appear to support flock; choose another --out"):
+        RunFolder(tmp_path / "run").open()
+
+
+def test_on_a_drive_without_numbers_files_are_told_apart_by_their_paths(tmp_path, monkeypatch):
+    """Some drives of a network on Windows."""
+    stat = os.stat
+
+    def without_number(path, **options):
+        found = list(stat(path, **options))
+        found[1] = 0
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", without_number)
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    fill(folder, [*MADE, "other.png"])
+    folder.refuse_to_replace(folder.path / "other.png")
+    folder.refuse_to_lose(f"folder:{tmp_path}")
+    with pytest.raises(UsageError):
+        folder.refuse_to_replace(folder.last_samples)
+    with pytest.raises(UsageError):
+        folder.refuse_to_lose(f"folder:{folder.samples}")
+    assert folder.is_here
+    folder.close()
 
 
 def test_samples_are_listed_in_the_order_of_their_steps(folder):
