@@ -65,7 +65,8 @@ def parse(
     except SystemExit as leave:
         if not leave.code:  # --help
             raise
-        raise UsageError(f"{_condense(shown.getvalue())} ({prog} --help shows all options)") from None
+        hint = "--with comes before the command, ; " if "--with" in argv else ""
+        raise UsageError(f"{_condense(shown.getvalue())} ({hint}{prog} --help shows all options)") from None
     checked: Options = chosen
     return checked
 

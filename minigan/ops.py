@@ -44,6 +44,7 @@ from minigan.functional.gan_losses import (
     discriminator_wasserstein,
     generator_least_squares,
     generator_wasserstein,
+    mean_position,
 )
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squared_error, softmax_cross_entropy
 from minigan.functional.patches import Geometry, add_patches, patches
@@ -193,18 +194,24 @@ def activated_dropout_backward(dy: Array, cache: Any) -> Array:
     return backward(da, before, *(numbers if activation == "leaky_relu" else ()))
 
 
-def both_losses(discriminator: Callable[..., Any], generator: Callable[..., Any], logits: Array, n: int) -> BothLosses:
+def both_losses(
+    discriminator: Callable[..., Any],
+    generator: Callable[..., Any],
+    logits: Array,
+    n: int,
+    opinion: Callable[[Array], Array] = mean_probability,
+) -> BothLosses:
     """Both players' losses of one forward pass, on n real samples and then generated ones: see `games.simultaneous`.
 
     Parameters: logits (n + m, 1); discriminator: those of real and of generated samples -> loss, dreal, dfake;
-    generator: the latter -> loss, dfake.
+    generator: the latter -> loss, dfake; opinion: what D thinks of a batch.
     """
     real, fake = logits[:n], logits[n:]
     loss_d, dreal, dfake = discriminator(real, fake)
     loss_g, dfake_for_g = generator(fake)
     divisor, ratio = safe_quotient(dfake_for_g, dfake)
-    probabilities = mean_probability(real), mean_probability(fake)
-    return BothLosses(loss_d, loss_g, *probabilities, concatenate(dreal, divisor), ratio)
+    opinions = opinion(real), opinion(fake)
+    return BothLosses(loss_d, loss_g, *opinions, concatenate(dreal, divisor), ratio)
 
 
 @_door

@@ -83,13 +83,14 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder, or beside the process that has opened it; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
-    from minigan.recipes.fit import check_fit
+    from minigan.recipes.fit import check_fit, doubts
     from minigan.runs.blas import compute
 
     memory = options.image_memory * 2**30 / team.neighbours
     data = load_images(options.data, size=recipe.image_size, memory=memory)
     tell(data.notices)
     check_fit(recipe, data.images.shape[1:])
+    tell(doubts(recipe, data.images.shape[1:]))
     own_macs = cost(recipe, data.images.shape[1:]).round_macs / team.size
     with compute(options.kernels, options.threads, own_macs, team.neighbours):
         trainer = prepare(options, recipe, folder, device, team, data.images)

@@ -32,7 +32,7 @@ ROOMS = {
     "data": GROUND | {"randomness"},
     "interchange": GROUND | {"ops", "nn"},
     "runs": GROUND
-    | {"cli", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"}
+    | {"cli", "processor", "randomness", "ops", "nn", "optim", "parallel", "games", "recipes", "data", "evaluation"}
     | {"cuda.aside", "cuda.cublas", "cuda.pcg64"},
     "reports": GROUND | {"recipes", "runs"},
     "toys": GROUND | {"randomness", "ops", "nn", "optim", "games", "evaluation"},

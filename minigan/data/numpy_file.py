@@ -47,6 +47,7 @@ LONGEST = 10_000  # bytes of a header; NumPy would read whatever it claims befor
 MOST_CLASSES = 2**31
 Order = Literal["C", "F"]  # which index runs fastest: the last one, the first one
 BYTES = "numpy.round(255 * x).astype('uint8') makes bytes of numbers from 0 to 1"
+WHOLE = "x.astype('uint8') makes them of whole numbers in that range"
 
 
 def read_numpy_file(path: Path, memory: float = MEMORY) -> tuple[Images, np.ndarray | None]:
@@ -110,7 +111,8 @@ def _open(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> Bina
 def _read_images(file: BinaryIO, name: str, memory: float) -> Images:
     dtype, shape, order = _read_header(file, name)
     if dtype != np.uint8:
-        raise DataError(f"{name} has numbers of type {dtype}; images are bytes (uint8) from 0 to 255: {BYTES}")
+        ways = BYTES if dtype.kind == "f" else WHOLE
+        raise DataError(f"{name} has numbers of type {dtype}; images are bytes (uint8) from 0 to 255: {ways}")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise DataError(f"{name} has shape {shape}; images are (N, H, W), (N, H, W, 1) or (N, H, W, 3){_hint(shape)}")
     if min(shape) < 1:

@@ -180,8 +180,10 @@ def _load_numpy(path: Path | None, size: Size | None, memory: float) -> Dataset:
         raise UsageError("numpy: give an .npy or .npz file with images as numpy:FILE")
     images, labels = read_numpy_file(path, memory)
     kind = "grey" if images.shape[3] == 1 else "RGB"
-    notice = f"{shown(path)}: {len(images)} {kind} images, height x width {times(images.shape[1:3])}"
-    return _resized(Dataset(images, labels, "numpy", (notice,)), size, memory)
+    notices = [f"{shown(path)}: {len(images)} {kind} images, height x width {times(images.shape[1:3])}"]
+    if np.asarray(images).max() <= 1:
+        notices.append(f"{shown(path)}: no byte is above 1, which is black, as white is 255: multiply by 255?")
+    return _resized(Dataset(images, labels, "numpy", tuple(notices)), size, memory)
 
 
 _OWN: dict[str, Callable[[Path | None, Size | None, float], Dataset]] = {"folder": _load_folder, "numpy": _load_numpy}

@@ -127,6 +127,17 @@ def mean_probability(logits: Array) -> Array:
     return sigmoid(logits)[0].mean()
 
 
+def mean_position(scores: Array, fake: float, real: float) -> Array:
+    r"""The same for a loss whose targets are two numbers: how far D is on the way from one to the other.
+
+    .. math:: \mathbb E\Big[\min\Big(1, \max\Big(0, \frac{s - b}{a - b}\Big)\Big)\Big]
+
+    Parameters: scores s (any shape); the targets b of generated and a of real samples. Returns one number, an array
+    without axes.
+    """
+    return array_module(scores).clip((scores - fake) / (real - fake), 0, 1).mean()
+
+
 def safe_quotient(a: Array, b: Array) -> tuple[Array, Array]:
     r"""b where it is not nearly zero, and a over that.
 

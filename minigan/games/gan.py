@@ -10,6 +10,7 @@ parameters, and the generator's step passes ``grads=None`` to D, so no gradient 
 import numpy as np
 
 from minigan import ops
+from minigan.backend import expect_shape
 from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
 from minigan.nn.layer import Cache, Layer
@@ -30,7 +31,9 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     real_logits, cache_real = d.net.forward(d.theta, real, train=True, rng=rng)
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     value, dreal, dfake = loss.discriminator(real_logits, fake_logits)
-    metrics = {"d_real": ops.mean_probability(real_logits), "d_fake": ops.mean_probability(fake_logits)}
+    expect_shape("the gradient on the logits of real samples", dreal, real_logits.shape)
+    expect_shape("the gradient on the logits of generated samples", dfake, fake_logits.shape)
+    metrics = {"d_real": loss.opinion(real_logits), "d_fake": loss.opinion(fake_logits)}
     d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
     d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)
     d.net.update_statistics(d.theta, cache_real)
@@ -44,11 +47,13 @@ def generator_step(
 ) -> Metrics:
     """Update G by descending the gradient of its loss, which reaches it through D.
 
-    D gives the gradient with respect to its input and nothing else (`grads=None`).
+    D gives the gradient with respect to its input and nothing else (`grads=None`). `fake` and `cache_g` are what one
+    call of `generate` has returned.
     """
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     value, dfake = loss.generator(fake_logits)
-    p_fake = ops.mean_probability(fake_logits)
+    expect_shape("the gradient on the logits", dfake, fake_logits.shape)
+    p_fake = loss.opinion(fake_logits)
     dx = d.net.backward(d.theta, dfake, cache_fake, None)  # the gradient on the generated samples
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)
     g.net.update_statistics(g.theta, cache_g)
@@ -70,7 +75,7 @@ def step_on_both(loss: GANLoss, d: Player, net: Layer, real: Array, fake: Array,
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
     value, dreal, dfake = loss.discriminator(logits[:n], logits[n:])
-    metrics = {"d_real": ops.mean_probability(logits[:n]), "d_fake": ops.mean_probability(logits[n:])}
+    metrics = {"d_real": loss.opinion(logits[:n]), "d_fake": loss.opinion(logits[n:])}
     net.backward(d.theta, ops.concatenate(dreal, dfake), cache, d.grads, need_dx=False)
     net.update_statistics(d.theta, cache)
     d.update()

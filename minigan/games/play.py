@@ -12,7 +12,10 @@ from minigan.games.simultaneous import simultaneous_step
 def play_round(game: Game | OwnRound, g: Player, d: Player, draws: Draws) -> Metrics:
     """One round: k discriminator steps and one generator step, in the game's order, or a round of the game's own."""
     if isinstance(game, OwnRound):
-        return game.play(g, d, draws)
+        metrics = game.play(g, d, draws)
+        if not isinstance(metrics, dict):
+            raise TypeError(f"{type(game).__name__}.play() must return its metrics, a dictionary, got {metrics!r}")
+        return metrics
     if game.order == "simultaneous":
         return _simultaneous(game, g, d, draws)
     return (_generator_first if game.order == "generator-first" else _discriminator_first)(game, g, d, draws)

@@ -15,42 +15,61 @@ from minigan.typing import Array
 # What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
 # d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
 # D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
+# A run writes these down and no others.
 Metrics = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class GANLoss:
-    """What the two players minimise, as functions of logits; see functional.gan_losses."""
+    """What the two players minimise, as functions of D's logits.
+
+    Each returns its loss, the mean over all logits as an array without axes, and the gradients of that on the logits,
+    in their shapes and precision: the factor 1/n of the mean is in them. functional.gan_losses has those of the papers,
+    `minigan.gradcheck.check_loss` checks one of your own.
+    opinion: logits -> what D thinks of a batch, from 0 (generated) to 1 (real), for the metrics and for what is said of
+    a run; by itself the mean of their sigmoid, which says nothing of a critic whose scores have no targets.
+    """
 
     discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, dreal, dfake
     generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, dfake
     in_one: Callable[[Array, int], ops.BothLosses] | None = None  # the same as `both`, if there is such an operation
+    opinion: Callable[[Array], Array] = ops.mean_probability
 
     def both(self, logits: Array, n: int) -> ops.BothLosses:
         """Both losses from one forward pass on n real samples and then generated ones."""
         if self.in_one is not None:
             return self.in_one(logits, n)
-        return ops.both_losses(self.discriminator, self.generator, logits, n)
+        return ops.both_losses(self.discriminator, self.generator, logits, n, self.opinion)
 
 
 def minimax(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
-    """Equation 1 as it stands; saturates when D is sure."""
+    """Equation 1 as it stands; saturates when D is sure. Arguments as of `non_saturating`."""
     return _bce(smoothing, scale, saturating=True)
 
 
 def non_saturating(smoothing: float = 0.0, scale: float = 1.0) -> GANLoss:
-    """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice."""
+    """The generator maximises log D(G(z)) instead (section 3 of the paper): the usual choice.
+
+    smoothing: what D's target for real samples lacks of 1, so 0.1 makes it 0.9 (Salimans et al. 2016, section 3.4);
+    scale: D's loss is this times the sum of its two cross-entropies. Raises ValueError for a smoothing above 0.5.
+    """
     return _bce(smoothing, scale, saturating=False)
 
 
 def _bce(smoothing: float, scale: float, saturating: bool) -> GANLoss:
+    if not 0 <= smoothing <= 0.5:
+        raise ValueError(f"smoothing is what the target 1 loses, 0 to 0.5 (0.1 makes it 0.9), got {smoothing}")
     of_d = partial(ops.discriminator_bce, smoothing=smoothing, scale=scale)
     of_g = ops.generator_minimax if saturating else ops.generator_non_saturating
     return GANLoss(of_d, of_g, partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating))
 
 
-LEAST_SQUARES = GANLoss(ops.discriminator_least_squares, ops.generator_least_squares)
-HINGE = GANLoss(ops.discriminator_hinge, ops.generator_wasserstein)
+LEAST_SQUARES = GANLoss(
+    ops.discriminator_least_squares, ops.generator_least_squares, opinion=partial(ops.mean_position, fake=0.0, real=1.0)
+)
+HINGE = GANLoss(
+    ops.discriminator_hinge, ops.generator_wasserstein, opinion=partial(ops.mean_position, fake=-1.0, real=1.0)
+)
 WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein)
 
 
@@ -104,7 +123,8 @@ class Draws(Protocol):
 class OwnRound:
     """Rules that are none of the above: a subclass plays its round itself. See games.toolbox.
 
-    It takes one batch of real images, and generated ones once for D and once for G.
+    It takes `d_steps` batches of real images, one if the class does not say otherwise: draws.real(k) and
+    draws.latent_d(k) for k below that, and draws.latent_g() once. play returns the metrics named above.
     """
 
     d_steps: ClassVar[int] = 1

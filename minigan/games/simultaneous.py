@@ -17,7 +17,7 @@ def simultaneous_step(loss: GANLoss, g: Player, d: Player, real: Array, z: Array
     fake_logits, cache_fake = d.net.forward(d.theta, fake, train=True, rng=rng)
     loss_d, dreal, dfake = loss.discriminator(real_logits, fake_logits)
     loss_g, dfake_for_g = loss.generator(fake_logits)
-    p_real, p_fake = ops.mean_probability(real_logits), ops.mean_probability(fake_logits)
+    p_real, p_fake = loss.opinion(real_logits), loss.opinion(fake_logits)
     d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
     dx = backward_for_both(d, dfake, dfake_for_g, cache_fake)
     g.net.backward(g.theta, dx, cache_g, g.grads, need_dx=False)

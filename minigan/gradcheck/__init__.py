@@ -1,6 +1,7 @@
 """Check hand-written gradients against finite differences: ``python -m minigan.gradcheck``, or from Python.
 
-`check_layer` checks a layer of your own, `numeric_gradient` differentiates any function, `check` a `Problem`.
+`check_layer` checks a layer of your own, `check_loss` a loss, `numeric_gradient` differentiates any function, `check` a
+`Problem`.
 """
 
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minigan.gradcheck.cases import all_problems
     from minigan.gradcheck.method import STEP, TOLERANCE, Problem, Row, check, numeric_gradient
-    from minigan.gradcheck.own import BrokenPromise, check_layer
+    from minigan.gradcheck.own import BrokenPromise, check_layer, check_loss
 
 __all__ = [
     "STEP",
@@ -20,9 +21,10 @@ __all__ = [
     "all_problems",
     "check",
     "check_layer",
+    "check_loss",
     "numeric_gradient",
 ]
-_ELSEWHERE = {"all_problems": "cases", "BrokenPromise": "own", "check_layer": "own"}
+_ELSEWHERE = {"all_problems": "cases", "BrokenPromise": "own", "check_layer": "own", "check_loss": "own"}
 
 
 def __getattr__(name: str) -> Any:

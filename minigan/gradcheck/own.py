@@ -1,13 +1,14 @@
-"""A layer of your own in one call: its gradients, and what `minigan.nn.layer` asks of every layer."""
+"""A layer of your own in one call: its gradients, and what `minigan.nn.layer` asks of every layer; or a loss."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minigan import nn
+from minigan.games import GANLoss
 from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem
-from minigan.gradcheck.method import Row, check
+from minigan.gradcheck.method import Problem, Row, check
 from minigan.typing import Array, Shape
 
 ROUNDING = 1e-3  # of the largest number: far above that of float32 in a sum of a few
@@ -15,7 +16,7 @@ FLOOR = 3e-4  # with upstream gradients of about 1: smaller numbers may be what 
 
 
 class BrokenPromise(AssertionError):
-    """A layer does not do what every layer promises; the message lists all that is wrong."""
+    """A layer does not do what every layer promises, or a loss; the message lists all that is wrong."""
 
 
 def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: int = 0) -> list[Row]:
@@ -24,12 +25,45 @@ def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: i
     Parameters: the shape of one sample; the mode; the seed of all numbers. Where a layer has a kink, as max(x, 0) has,
     an input may lie on it by chance, and another seed then gives another error. Raises BrokenPromise if the layer keeps
     something between calls, changes what it is given, gives other shapes or precisions than it says, other numbers in
-    float32 than in float64 (by more than 3e-4 and a thousandth of the largest), mixes samples without saying so, or
-    takes another number of random numbers.
+    float32 than in float64 (by more than 3e-4 and a thousandth of the largest), mixes samples without saying so, has
+    statistics and does not move them, or takes another number of random numbers. A layer that computes something else
+    in inference is checked with train=False as well.
     """
     if broken := list(broken_promises(layer, in_shape, train, seed)):
         raise BrokenPromise(f"{type(layer).__name__}: {'; '.join(broken)}")
     return check(layer_problem(LayerCase(type(layer).__name__, layer, in_shape, train), seed=seed))
+
+
+def check_loss(loss: GANLoss, logits: Shape = (1,), *, seed: int = 0) -> list[Row]:
+    """The worst error of each gradient of a loss for both players, for random logits of that shape for a sample.
+
+    D's loss sees more generated samples than real ones, so that exchanging them is noticed, and each loss is a mean,
+    the same for samples that come twice. Raises BrokenPromise if it is not, if it is no array without axes, or if a
+    gradient has another shape or precision than the logits.
+    """
+    rng = np.random.default_rng(seed)
+    real, fake = (rng.normal(size=(BATCH + more, *logits)) for more in (0, 1))
+    rows = _check_player("discriminator", loss.discriminator, {"real": real, "fake": fake})
+    return rows + _check_player("generator", loss.generator, {"fake": fake})
+
+
+def _check_player(player: str, loss: Callable[..., tuple[Array, ...]], logits: dict[str, Array]) -> list[Row]:
+    value, *gradients = loss(*logits.values())
+    claims = dict(zip(logits, zip(logits.values(), gradients, strict=True), strict=True))
+    wrong = [] if np.ndim(value) == 0 else [f"the loss has the shape {np.shape(value)}, not that of a number"]
+    for name, (array, gradient) in claims.items():
+        if gradient.shape != array.shape or gradient.dtype != array.dtype:
+            wrong.append(
+                f"the gradient on {name} is {gradient.dtype} {gradient.shape}, not {array.dtype} {array.shape}"
+            )
+    if not wrong:
+        twice = loss(*(np.concatenate([array, array]) for array in logits.values()))[0]
+        wrong += (
+            [] if np.isclose(twice, value, rtol=1e-12) else ["it is no mean: of samples that come twice it is another"]
+        )
+    if wrong:
+        raise BrokenPromise(f"loss of the {player}: {'; '.join(wrong)}")
+    return check(Problem(player, lambda: float(loss(*logits.values())[0]), claims))
 
 
 def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) -> Iterator[str]:
@@ -59,6 +93,8 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
     if train and not layer.mixes_samples and any(_depend(layer, theta, x, other, y, n, seed) for n in range(BATCH)):
         yield "the output for one sample depends on the others, and mixes_samples says that it does not"
     yield from _precisions(layer, theta, x, dy, train, seed)
+    if train and layer.statistic_shapes(in_shape):
+        yield from _statistics(layer, theta, cache)
     if train:
         yield from _random_numbers(layer, in_shape, theta, x, seed)
 
@@ -98,6 +134,15 @@ def _precisions(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, train: b
         allowed = ROUNDING * abs(right).max(initial=0) + FLOOR
         if ours.shape == right.shape and abs(ours - right).max(initial=0) > allowed:
             yield f"{name} in float32 is not that in float64, beyond rounding"
+
+
+def _statistics(layer: nn.Layer, theta: nn.Params, cache: Any) -> Iterator[str]:
+    moved = theta.copy()
+    layer.update_statistics(moved, cache)
+    if np.array_equal(moved.flat, theta.flat):
+        yield "update_statistics moves none of the statistics, which samples are drawn with (of layers inside, too)"
+    elif not np.isfinite(moved.flat).all():
+        yield "update_statistics makes numbers that are not finite"
 
 
 def _random_numbers(layer: nn.Layer, in_shape: Shape, theta: nn.Params, x: Array, seed: int) -> Iterator[str]:

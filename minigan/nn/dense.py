@@ -25,6 +25,8 @@ class Dense(Layer):
     def __post_init__(self) -> None:
         if operator.index(self.units) < 1:
             raise ValueError(f"a dense layer has at least one unit, got {self.units}")
+        if not isinstance(self.bias, bool):
+            raise TypeError(f"bias is True or False, got {self.bias!r}; the number of inputs is found by itself")
 
     def out_shape(self, in_shape: Shape) -> Shape:
         if len(in_shape) != 1:

@@ -65,7 +65,7 @@ class Layer:
         return 0
 
     def init(self, theta: Views, rng: np.random.Generator) -> None:
-        """Fill the parameters and statistics, on the host."""
+        """Fill the parameters and statistics, on the host; what is not filled is zero."""
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         """Return the output and the cache; change nothing outside the return value.

@@ -41,6 +41,10 @@ class LinearRamp:
     length: int
     every: int = 1
 
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.every < 1:
+            raise ValueError(f"a ramp has a length and steps of at least one update, got {self.length}, {self.every}")
+
     def __call__(self, t: int) -> float:
         done = (t - 1) // self.every * self.every
         return self.start + (self.end - self.start) * min(1.0, done / self.length)

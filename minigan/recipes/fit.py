@@ -1,7 +1,10 @@
 """Whether the parts of a recipe, which may be anybody's, fit together."""
 
+import numpy as np
+
 from minigan.errors import UserError
 from minigan.games import Game, OwnRound
+from minigan.nn import Flatten, Layer, Reshape, ScaledTanh, Sequential, Sigmoid, Tanh
 from minigan.optim import Optimiser
 from minigan.recipes.cost import networks
 from minigan.recipes.recipe import Recipe
@@ -11,6 +14,10 @@ from minigan.typing import Shape
 def check_fit(recipe: Recipe, image_shape: Shape) -> None:
     """Raises UserError for a G whose samples are no images of this shape, for rules or a game of another kind,
     and for a D whose logits the game is not made for."""
+    blank = np.zeros((1, *image_shape), np.uint8)
+    for method in (recipe.generator, recipe.discriminator):
+        if not isinstance(net := method(blank), Layer):
+            raise UserError(f"the recipe {recipe.name}: {method.__name__}() must return a network, got {net!r}")
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     rules, game, wrong = recipe.optimisers(1), recipe.game(), ""
     if (made := g.out_shape(g_in)) != d_in:
@@ -23,3 +30,28 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"D gives {logits} for a sample, but in a simultaneous round both losses reach it through one logit"
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
+
+
+RANGES = {Sigmoid: (0.0, 1.0), Tanh: (-1.0, 1.0), ScaledTanh: (-1.7159, 1.7159)}  # of what a layer makes
+
+
+def doubts(recipe: Recipe, image_shape: Shape) -> list[str]:
+    """What can be meant so and seldom is, a line each: it trains, and the numbers look healthy."""
+    (g, _), (d, d_in) = networks(recipe, image_shape)
+    found, game, pixels = [], recipe.game(), (recipe.low, recipe.high)
+    last = type(_last(g))
+    if last in RANGES and RANGES[last] != pixels:
+        made, seen = ("{:g} to {:g}".format(*each) for each in (RANGES[last], pixels))
+        found.append(f"G ends in {last.__name__}, which makes {made}, but D sees real pixels from {seen} (low, high)")
+    if isinstance(game, Game) and isinstance(_last(d), Sigmoid):
+        found.append("D ends in Sigmoid, but the losses take logits, from before it: leave it out")
+    if (logits := d.out_shape(d_in)) != (1,) and len(logits) == 1:
+        found.append(f"D gives {logits[0]} logits for a sample, each of which says whether it is real; no classes")
+    return found
+
+
+def _last(layer: Layer) -> Layer:
+    """What computes the output."""
+    while isinstance(layer, Sequential) and layer.layers:
+        layer = next((inner for inner in reversed(layer.layers) if not isinstance(inner, Flatten | Reshape)), Flatten())
+    return layer

@@ -112,7 +112,7 @@ class Recipe:
         chosen (B,): only these images, by their indices.
         """
         pixels = images.reshape(len(images), *self.sample_shape(images.shape[1:]))
-        return ops.scaled_pixels(pixels, chosen, (self.high - self.low) / 255, self.low, dtype)
+        return ops.scaled_pixels(pixels, chosen, (self.high - self.low) / 255, self.low, np.dtype(dtype))
 
     def decode(self, x: Array, image_shape: Shape) -> Array:
         """What G makes to bytes (N, H, W, C), rounded."""

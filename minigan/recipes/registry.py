@@ -46,12 +46,25 @@ def recipe_class(name: Any) -> type[Recipe]:
 
 
 def file_checksum(recipe: Recipe) -> str:
-    """SHA-256 of the file in which a recipe of your own stands; empty for those of the package, which has a version."""
+    """SHA-256 of the file in which a recipe of your own stands, and of all beside and below it that have been imported;
+    empty for those of the package, which has a version."""
     module = type(recipe).__module__
     file = getattr(sys.modules.get(module), "__file__", None)
     if module.startswith("minigan.") or file is None:
         return ""
+    folder = Path(file).resolve().parent
+    found = {Path(path).resolve() for name, path in _imported() if not name.startswith("minigan")}
+    beside = [path for path in found if folder in path.parents and "site-packages" not in path.parts]
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for path in sorted({Path(file).resolve(), *beside}):
+            digest.update(path.read_bytes())
     except OSError:
         return ""
+    return digest.hexdigest()
+
+
+def _imported() -> list[tuple[str, str]]:
+    """(name, file) of each module that has one."""
+    files = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]
+    return [(name, file) for name, file in files if isinstance(file, str)]

@@ -111,6 +111,9 @@ def _parse(
     name: str, argv: Sequence[str], run: RunOptions | None = None, constants: Recipe | None = None
 ) -> tuple[RunOptions, Recipe]:
     kind = RECIPES[name]
+    of_run, of_recipe = ({field.name for field in dataclasses.fields(each)} for each in (RunOptions, kind))
+    if taken := of_run & of_recipe:
+        raise UsageError(f"the recipe {name} has a constant {min(taken)!r}, which is an option of every run: rename it")
     command = dataclasses.make_dataclass("Command", [("run", RunOptions), ("recipe", kind)], frozen=True)
     default = command(run or RunOptions(), constants or kind())
     if run is not None and {"--steps", "--epochs"} & {word.split("=")[0] for word in argv}:
@@ -119,6 +122,9 @@ def _parse(
         said = _as_they_are(default.run, default.recipe)
         argv = [word for word in argv if said.get(word, word) in argv]
     chosen = cli.parse(command, argv, prog=cli.program("train"), description=_description(kind), default=default)
+    for field in dataclasses.fields(kind):
+        if getattr(chosen.recipe, field.name) is None and field.default is not None:
+            raise UsageError(f"{_option(field.name)} None cannot be kept in a run's config.toml")
     return chosen.run, chosen.recipe
 
 
@@ -130,7 +136,11 @@ def _as_they_are(*defaults: RunOptions | Recipe) -> dict[str, str]:
 
 
 def _switch(key: str, value: bool) -> str:
-    return f"--{'' if value else 'no-'}{key.replace('_', '-')}"
+    return _option(key if value else f"no-{key}")
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _parse_settings(path: Path, name: str, settings: dict[str, Any]) -> tuple[RunOptions, Recipe]:
@@ -202,7 +212,7 @@ def write_config(folder: RunFolder, options: RunOptions, recipe: Recipe) -> None
         "recipe": recipe.name,
         "minigan": __version__,
         "run": {name: value for name, value in _stored(options).items() if value is not None},
-        "constants": dataclasses.asdict(recipe),
+        "constants": {name: value for name, value in dataclasses.asdict(recipe).items() if value is not None},
     }
     write_atomically(folder.config, tomli_w.dumps(document).encode(errors="surrogateescape"))
 
@@ -241,7 +251,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
     """The option that a setting stands for; no value can pass for another option."""
-    option = "--" + key.replace("_", "-")
+    option = _option(key)
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int) and abs(number) >= 2**63:
             raise UsageError(f"{key} is too large a number")

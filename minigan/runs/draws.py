@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from minigan.data import augment
+from minigan.errors import UserError
 from minigan.randomness import Purpose, state_words, stream
 from minigan.recipes import Recipe
 from minigan.runs.feed import Feed
@@ -28,7 +29,12 @@ class HostDraws:
     dtype: np.dtype
 
     def number(self, k: int) -> int:
-        """Of the k-th batch of this round, counted through the run: batches go on where the last round stopped."""
+        """Of the k-th batch of this round, counted through the run: batches go on where the last round stopped.
+
+        Raises UserError for one that the rules do not have, which would be that of the next round.
+        """
+        if not 0 <= k < self.d_steps:
+            raise UserError(f"a round asks for batch {k}, counted from 0, and its rules have d_steps = {self.d_steps}")
         return self.step * self.d_steps + k
 
     def indices(self, k: int) -> np.ndarray:

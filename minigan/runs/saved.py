@@ -10,6 +10,7 @@ from minigan.backend import CPU, Device, to_host
 from minigan.errors import CheckpointError, UsageError
 from minigan.recipes import Recipe
 from minigan.recipes.cost import networks
+from minigan.recipes.registry import file_checksum
 from minigan.runs.checkpoint import Checkpoint
 from minigan.runs.config import changed_settings, constants_of, read_run_config
 from minigan.runs.folder import RunFolder
@@ -65,6 +66,9 @@ def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False)
         raise CheckpointError(f"{path}: images of {image_shape} are larger than any that a network here makes")
     _check_sizes(recipe, image_shape, checkpoint)
     notes += changed_settings(constants_of(recipe), facts.get("constants", {}))
+    then, now = facts.get("recipe_file", ""), file_checksum(recipe)
+    if then and now and then != now:
+        notes.append(f"the file of recipe {recipe.name} has changed since: what it says now is used")
     blank = np.zeros((1, *image_shape), np.uint8)  # the networks' shapes depend on the image, their weights follow
     state = State.start(recipe, blank, 1, options.seed, np.dtype(options.precision), device)
     state.restore(checkpoint, device)

@@ -117,6 +117,7 @@ class Harmful:
         (npy_bytes(PIXELS).replace(b"'descr'", b"'other'"), "is no array of NumPy's that can be read"),
         (npy_bytes(PIXELS, (3, 0)), r"of a version of NumPy's format that is not read: \(3, 0\)"),
         (npy_bytes(np.array([[[Harmful()]]], object)), r"type object; images are bytes \(uint8\)"),
+        (npy_bytes(PIXELS.astype(np.int64)), r"type int64; images are bytes .* x\.astype\('uint8'\) makes them"),
         (npy_bytes(PIXELS / np.float32(255)), "type float32; images are bytes .* makes bytes of numbers from 0 to 1"),
         (npy_bytes(PIXELS.reshape(5, 42)), r"has shape \(5, 42\); images are \(N, H, W\),"),
         (npy_bytes(PIXELS.reshape(-1)[:196].reshape(4, 49)), r"3\): x.reshape\(-1, 7, 7\) makes squares of rows"),
@@ -243,7 +244,7 @@ def test_thousands_of_damaged_files_give_images_or_a_data_error(scratch, kind):
 
 
 def test_as_a_source_it_is_told_and_resized(tmp_path):
-    np.savez(tmp_path / "tiles.npz", images=np.zeros((4, 8, 6, 3), np.uint8), labels=np.arange(4))
+    np.savez(tmp_path / "tiles.npz", images=np.full((4, 8, 6, 3), 9, np.uint8), labels=np.arange(4))
     data = load_images(f"numpy:{tmp_path}/tiles.npz", size=(4, 4))
     assert data.images.shape == (4, 4, 4, 3)
     assert list(data.labels) == [0, 1, 2, 3]
@@ -273,3 +274,10 @@ def test_a_run_trains_on_it_and_goes_on(tmp_path):
     np.savez(tmp_path / "small.npz", images=np.zeros((20, 6, 8, 3), np.uint8))
     resumed = run(tmp_path, "minigan.train", "--resume", "--out", "run", "--steps", "4")
     assert "small.npz are others than those that the run was trained on" in resumed.stderr
+
+
+@pytest.mark.parametrize(("largest", "told"), [(1, True), (2, False)])
+def test_bytes_of_0_and_1_are_told_to_be_black(tmp_path, largest, told):
+    np.save(tmp_path / "x.npy", np.full((4, 6, 6), largest, np.uint8))
+    notices = load_images(f"numpy:{tmp_path}/x.npy").notices
+    assert any("no byte is above 1, which is black" in notice for notice in notices) == told

@@ -752,3 +752,38 @@ def test_a_game_needs_losses_and_whole_steps():
     with pytest.raises(TypeError, match="integer"):
         Game(LOSS, d_steps=1.5)
     assert Game(LOSS, d_steps=np.int64(2)).d_steps == 2
+
+
+@pytest.mark.parametrize("make", [games.minimax, games.non_saturating])
+@pytest.mark.parametrize("smoothing", [0.9, -0.1, np.nan])
+def test_a_smoothing_that_turns_the_targets_round_is_refused(make, smoothing):
+    with pytest.raises(ValueError, match="what the target 1 loses"):
+        make(smoothing=smoothing)
+
+
+def test_what_d_thinks_is_measured_between_the_targets_of_its_loss():
+    scores = np.array([[-3.0], [0.0], [0.5], [1.0], [7.0]])
+    assert games.LEAST_SQUARES.opinion(scores) == pytest.approx((0 + 0 + 0.5 + 1 + 1) / 5)
+    assert games.HINGE.opinion(scores) == pytest.approx((0 + 0.5 + 0.75 + 1 + 1) / 5)
+    assert games.minimax().opinion(scores) == pytest.approx((1 / (1 + np.exp(-scores))).mean())
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_gradients_of_another_shape_than_the_logits_are_refused_before_anything_is_added(player):
+    right = games.non_saturating()
+    wrong = {"discriminator": right.discriminator, "generator": right.generator}
+    wrong[player] = lambda *logits: (*getattr(right, player)(*logits)[:-1], np.ones((3, 3)))
+    g, d = players()
+    with pytest.raises(ValueError, match="the gradient on the logits"):
+        play_round(Game(games.GANLoss(**wrong)), g, d, Draws())
+    assert not d.grads.flat.any()
+    assert not g.grads.flat.any()
+
+
+def test_an_own_round_that_forgets_its_metrics_is_told_so():
+    class Forgets(games.OwnRound):
+        def play(self, g, d, draws):
+            pass
+
+    with pytest.raises(TypeError, match=r"Forgets.play\(\) must return its metrics"):
+        play_round(Forgets(), *players(), Draws())

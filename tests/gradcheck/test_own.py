@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from minigan import nn
-from minigan.gradcheck import BrokenPromise, check_layer
+from minigan import games, nn
+from minigan.gradcheck import BrokenPromise, check_layer, check_loss
 from tests.nn.test_contract import CASES
 
 KEEPING = {name: case for name, case in CASES.items() if not name.startswith("ghost")}  # which want whole parts
@@ -158,3 +158,70 @@ class LayerNorm(nn.Layer):
 @pytest.mark.parametrize("seed", range(20))
 def test_gradients_that_nearly_vanish_are_no_broken_promise(seed):
     check_layer(LayerNorm(), (2,), seed=seed)
+
+
+class Statistics(nn.BatchNorm):
+    """As BatchNorm, but for what is given."""
+
+    def update_statistics(self, theta, cache):
+        FAULT["move"](self, theta, cache)
+
+
+FAULT = {"move": nn.BatchNorm.update_statistics}
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        (lambda _self, _theta, _cache: None, "moves none of the statistics"),
+        (lambda _self, theta, _cache: theta.__setitem__("mean", np.nan), "not finite"),
+    ],
+)
+def test_statistics_that_are_not_moved_are_noticed(monkeypatch, move, words):
+    assert all(row.passes() for row in check_layer(Statistics(), (3,)))
+    monkeypatch.setitem(FAULT, "move", move)
+    with pytest.raises(BrokenPromise, match=words):
+        check_layer(Statistics(), (3,))
+
+
+OURS = {
+    "minimax": games.minimax(smoothing=0.1),
+    "non-saturating": games.non_saturating(scale=0.5),
+    "least squares": games.LEAST_SQUARES,
+    "hinge": games.HINGE,
+    "wasserstein": games.WASSERSTEIN,
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("logits", [(1,), (2, 3, 1)])
+def test_our_own_losses_are_right(name, logits):
+    assert all(row.passes() for row in check_loss(OURS[name], logits))
+
+
+def least_squares(real, fake):
+    return (real**2).mean() + (fake**2).mean(), 2 * real / real.size, 2 * fake / fake.size
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "words"),
+    [
+        (lambda r, f: ((r**2).mean(axis=0) + (f**2).mean(axis=0), 2 * r / r.size, 2 * f / f.size), "has the shape"),
+        (lambda r, f: ((r**2).sum() + (f**2).sum(), 2 * r, 2 * f), "it is no mean"),
+        (lambda r, f: (least_squares(r, f)[0], 2 * f / f.size, 2 * r / r.size), "the gradient on real is"),
+        (lambda r, f: (least_squares(r, f)[0], 2 * r[:, 0] / r.size, 2 * f / f.size), "the gradient on real is"),
+        (
+            lambda r, f: (least_squares(r, f)[0], np.float32(r) / r.size, 2 * f / f.size),
+            "the gradient on real is float32",
+        ),
+    ],
+)
+def test_a_loss_that_breaks_a_promise_is_told_so(discriminator, words):
+    loss = games.GANLoss(discriminator, games.HINGE.generator)
+    with pytest.raises(BrokenPromise, match=f"loss of the discriminator: .*{words}"):
+        check_loss(loss)
+
+
+def test_a_wrong_gradient_of_a_loss_is_a_row_that_does_not_pass():
+    forgets = games.GANLoss(lambda r, f: (least_squares(r, f)[0], 2 * r, 2 * f / f.size), lambda f: (f.mean(), 0 * f))
+    assert [row.passes() for row in check_loss(forgets)] == [False, True, False]

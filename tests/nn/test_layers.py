@@ -235,3 +235,9 @@ def test_a_slope_is_finite_and_not_negative(slope):
 def test_a_factor_is_a_whole_number(factor):
     with pytest.raises(ValueError, match="a whole number of at least 1"):
         nn.Upsample(factor)
+
+
+def test_the_number_of_inputs_is_not_taken_for_the_number_of_units():
+    """Dense(784, 64) is what PyTorch's Linear takes."""
+    with pytest.raises(TypeError, match="bias is True or False, got 64; the number of inputs is found by itself"):
+        Dense(784, 64)

@@ -12,6 +12,9 @@ from minigan import __main__ as command
 from minigan import cli
 from minigan.errors import UsageError
 from minigan.recipes import RECIPES, MLPMnist, Recipe, recipe_class, register
+from minigan.runs.config import parse_command, read_run_config, write_config
+from minigan.runs.folder import RunFolder
+from minigan.runs.options import RunOptions
 from minigan.runs.saved import load_run
 from minigan.runs.trainer import Trainer
 
@@ -117,6 +120,24 @@ def test_a_recipe_that_was_changed_between_two_parts_of_a_run_is_told(tmp_path, 
         assert command.dispatch([*words, "--resume", "--steps", steps, "--out", str(out)]) == 0
         told = "note: the file of recipe mine has changed: the run goes on by what stands there now"
         assert capsys.readouterr().out.count(told) == times
+
+
+def test_a_change_is_told_whoever_reads_the_run_and_in_files_beside_the_recipe_too(tmp_path, capsys, monkeypatch):
+    beside, file, out = tmp_path / "beside_mine.py", tmp_path / "mine.py", tmp_path / "run"
+    beside.write_text("NUMBER = 0.5")
+    file.write_text(f"import beside_mine\n{MINE}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "beside_mine", raising=False)
+    words = ["--with", str(file)]
+    assert command.dispatch([*words, "train", "mine", "--steps", "3", "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert command.dispatch([*words, "sample", str(out)]) == 0
+    told = "the file of recipe mine has changed since: what it says now is used"
+    assert told not in capsys.readouterr().out
+    beside.write_text("NUMBER = -0.5")
+    assert command.dispatch([*words, "sample", str(out)]) == 0
+    assert told in capsys.readouterr().out
+    assert load_run(out).notes == [told]
 
 
 def test_without_it_the_way_is_told(tmp_path):
@@ -238,3 +259,41 @@ def test_a_recipe_that_is_edited_while_its_run_goes_on_is_told_as_well(tmp_path,
     capsys.readouterr()
     assert command.dispatch([*words, "--resume", "--steps", "4", "--out", str(out)]) == 0
     assert "the file of recipe mine has changed" in capsys.readouterr().out
+
+
+@pytest.fixture
+def with_options():
+    @register
+    @dataclass(frozen=True)
+    class Mine(MLPMnist):
+        """Of constants that are hard to keep."""
+
+        name: ClassVar[str] = "mine"
+        optional: float | None = None
+        wanted: float | None = 0.5
+
+    return Mine
+
+
+def test_a_constant_that_is_nothing_comes_back_as_nothing(with_options, tmp_path):
+    folder = RunFolder(tmp_path)
+    for optional in (None, 0.25):
+        write_config(folder, RunOptions(), with_options(optional=optional))
+        assert read_run_config(folder.config)[1] == with_options(optional=optional)
+
+
+def test_nothing_in_the_place_of_something_cannot_be_kept(with_options):
+    assert with_options.name == parse_command(["mine", "--optional", "None"])[1].name
+    with pytest.raises(UsageError, match=r"--wanted None cannot be kept in a run's config\.toml"):
+        parse_command(["mine", "--wanted", "None"])
+
+
+def test_a_constant_with_the_name_of_an_option_is_refused_in_one_line():
+    @register
+    @dataclass(frozen=True)
+    class Mine(MLPMnist):
+        name: ClassVar[str] = "mine"
+        seed: int = 3
+
+    with pytest.raises(UsageError, match="the recipe mine has a constant 'seed', which is an option of every run"):
+        parse_command(["mine"])

@@ -8,6 +8,7 @@ import pytest
 from minigan.backend import CPU, to_host
 from minigan.data import augment
 from minigan.data.batches import Batches
+from minigan.errors import UserError
 from minigan.games import play_round
 from minigan.randomness import Purpose, stream
 from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist, ToolboxMLP
@@ -128,3 +129,12 @@ def test_pixels_stay_between_black_and_white():
         x = to_host(real(recipe, photos(recipe)))
         assert recipe.low <= x.min()
         assert x.max() <= recipe.high
+
+
+def test_a_batch_that_the_rules_do_not_have_is_refused():
+    """It would be that of the next round."""
+    images = photos(FLAT, channels=1)
+    assert np.array_equal(real(FLAT, images, d_steps=2, k=1), real(FLAT, images, step=1))
+    for k in (2, -1):
+        with pytest.raises(UserError, match=f"asks for batch {k}, counted from 0, and its rules have d_steps = 2"):
+            real(FLAT, images, d_steps=2, k=k)

@@ -1,0 +1,79 @@
+"""Recipes whose parts do not fit together, or do so and are hardly meant."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from minigan import games, nn
+from minigan.errors import UserError
+from minigan.recipes import RECIPES, MLPMnist
+from minigan.recipes.fit import check_fit, doubts
+
+SHAPE = (6, 6, 1)
+
+
+@dataclass(frozen=True)
+class Own(MLPMnist):
+    """Of other parts, where they are given."""
+
+    def __post_init__(self):
+        pass
+
+    def generator(self, images):
+        return nn.Sequential(nn.Dense(36), PARTS.get("g", nn.Tanh()), nn.Flatten())
+
+    def discriminator(self, images):
+        return nn.Sequential(nn.Dense(PARTS.get("logits", 1)), *PARTS.get("d", ()))
+
+    def game(self):
+        return PARTS.get("game", games.Game(games.non_saturating()))
+
+
+PARTS = {}
+
+
+@pytest.fixture
+def own():
+    PARTS.clear()
+    yield Own()
+    PARTS.clear()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_our_own_recipes_leave_no_doubt(name):
+    recipe = RECIPES[name]()
+    shape = (*(recipe.image_size or (28, 28)), recipe.list_channels)
+    check_fit(recipe, shape)
+    assert doubts(recipe, shape) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"g": nn.Sigmoid()}, "G ends in Sigmoid, which makes 0 to 1, but D sees real pixels from -1 to 1"),
+        ({"g": nn.Sequential(nn.Sigmoid())}, "G ends in Sigmoid"),
+        ({"d": (nn.Sigmoid(),)}, "D ends in Sigmoid, but the losses take logits"),
+        ({"logits": 2}, "D gives 2 logits for a sample"),
+    ],
+)
+def test_what_trains_and_is_hardly_meant_is_told(own, parts, words):
+    assert own.low == -1
+    assert doubts(own, SHAPE) == []
+    PARTS.update(parts)
+    (told,) = doubts(own, SHAPE)
+    assert told.startswith(words)
+
+
+def test_a_d_with_a_sigmoid_may_be_right_in_a_round_of_its_own(own):
+    PARTS.update(d=(nn.Sigmoid(),), game=games.OwnRound())
+    assert doubts(own, SHAPE) == []
+
+
+@pytest.mark.usefixtures("own")
+def test_no_network_at_all_is_one_line():
+    class Forgets(Own):
+        def discriminator(self, images):
+            self.generator(images)
+
+    with pytest.raises(UserError, match=r"discriminator\(\) must return a network, got None"):
+        check_fit(Forgets(), SHAPE)
