@@ -35,7 +35,7 @@ def _now(_typing, counter):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _breathe(_typing):  # type: ignore[no-untyped-def]
+def breathe(_typing):  # type: ignore[no-untyped-def]
     """Takes a moment; with PAUSE, in which the processor's other thread goes first and less power is used."""
 
     def generate(context, builder, *_):  # type: ignore[no-untyped-def]
@@ -54,9 +54,9 @@ def _watch(counter, seen, turns, more):  # type: ignore[no-untyped-def]
     for _ in range(turns):
         if _now(counter) != seen:
             for _ in range(more):
-                _breathe()
+                breathe()
             return True
-        _breathe()
+        breathe()
     return False
 
 
@@ -65,12 +65,12 @@ def watch(counter: np.ndarray, seen: int, patience: float, after: float) -> bool
 
     Parameters: counter (1,) int64; both times in seconds, roughly.
     """
-    turn = _seconds_a_turn()
+    turn = seconds_a_turn()
     return bool(_watch(counter, seen, int(patience / turn), int(after / turn)))
 
 
 @cache
-def _seconds_a_turn() -> float:
+def seconds_a_turn() -> float:
     """How long a turn of the loop takes: PAUSE takes from ten cycles to a hundred and more."""
     counter, turns = np.zeros(1, np.int64), 2000
 

@@ -13,23 +13,50 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minigan.kernels.workers import scratch
+from minigan.kernels.workers import multiply as share_product
+from minigan.kernels.workers import run_errands, scratch
 
 SMALL = 1 << 17  # numbers in C: fewer are added faster than the call is prepared, for which workers take turns
 
 _ROW_MAJOR, _AS_IT_LIES, _TRANSPOSED = 101, 111, 112
-_NAMES = {"float32": ("scipy_cblas_sgemm64_", c_float), "float64": ("scipy_cblas_dgemm64_", c_double)}
+# By NumPy's letter for the numbers, which is found sooner than their name.
+_NAMES = {"f": ("scipy_cblas_sgemm64_", c_float), "d": ("scipy_cblas_dgemm64_", c_double)}
 
 
 def add_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Add ``a @ b`` to `out`, in place: a (M, K), b (K, N), out (M, N), which overlaps neither."""
-    gemm = _gemm(out.dtype.name) if out.size >= SMALL and _fit(a, b, out) else None
+    gemm = _gemm(out.dtype.char) if out.size >= SMALL and _fit(a, b, out) else None
     (way_a, step_a), (way_b, step_b), (way, step) = map(_layout, (a, b, out))
     if gemm is None or not (way_a and way_b and way == _AS_IT_LIES):
         out += np.matmul(a, b, out=scratch("product", out.shape, out.dtype))
         return
     factors = (a.ctypes.data, step_a, b.ctypes.data, step_b)
     gemm(_ROW_MAJOR, way_a, way_b, *out.shape, a.shape[1], 1.0, *factors, 1.0, out.ctypes.data, step)
+
+
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, columns: bool, add: bool = False) -> bool:
+    """Put ``a @ b`` into `out`, or add it, by all workers: each computes some of its columns, or of its rows.
+
+    Parameters as of `add_product`. Returns whether it was done: not where workers have no letterboxes, or the library's
+    product cannot be called.
+    """
+    if not run_errands() or not _fit(a, b, out):
+        return False
+    (way_a, step_a), (way_b, step_b), (way, step) = map(_layout, (a, b, out))
+    if not (way_a and way_b and way == _AS_IT_LIES) or not (address := _address(out.dtype.char)):
+        return False
+    sizes = out.shape[0], out.shape[1], a.shape[1]
+    c = out.ctypes.data, step
+    job = [0, address, out.itemsize == 8, way_a, way_b, *sizes, a.ctypes.data, step_a, b.ctypes.data, step_b, add, *c]
+    share_product(np.array(job, np.int64), columns)
+    return True
+
+
+@cache
+def _address(dtype: str) -> int:
+    """Where the library's product lies; 0 if it cannot be called."""
+    gemm = _gemm(dtype)
+    return 0 if gemm is None else ctypes.cast(gemm, c_void_p).value or 0
 
 
 def _fit(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> bool:

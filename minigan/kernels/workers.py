@@ -31,12 +31,10 @@ _tasks: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()
 _given, _done = np.zeros(1, np.int64), np.zeros(1, np.int64)  # they move with each put into a queue of their kind
 _others: list[threading.Thread] = []  # the caller is a worker too
 _placement = Placement([])
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_others.clear)  # the child has none of them
 _local = threading.local()  # each worker's scratch memory, and whether it is a worker of the pool
 
-PATIENCE = 200e-6  # seconds that a thread looks out before it sleeps
-AFTER = 4e-6  # and leaves Python's lock to the one who moved the counter: to wait for the lock is to sleep, too
+PATIENCE = 1e-3  # seconds that a thread looks out before it sleeps: longer than what lies between two products
+AFTER = 8e-6  # and leaves Python's lock to the one who moved the counter: to wait for the lock is to sleep, too
 AWAKE = 8  # threads that may look out; of more, many would take turns at Python's lock to see that there is nothing
 
 Watch = Callable[[np.ndarray, int, float, float], bool]
@@ -48,36 +46,82 @@ def _asleep(*_: object) -> bool:
 
 
 _watch: Watch = _asleep
+_errands: Any = None  # the module, where workers have letterboxes
+_boxes = np.zeros((0, 0), np.int64)  # theirs
+_giving = threading.Lock()  # held by the one who puts something into them
+
+
+def _alone_after_fork() -> None:
+    """The child has none of the other threads."""
+    global _giving
+    _others.clear()
+    _boxes[:] = 0
+    _giving = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone_after_fork)
 
 
 def set_threads(count: int) -> None:
     """How many workers share the work from now on; 1: the caller does it alone, and no thread is left."""
-    global _placement, _watch
+    global _placement, _watch, _errands, _boxes
     for _ in _others:
         _tasks.put(None)
     for other in _others:
         other.join()
     _others.clear()
-    _watch = _watcher(count)  # the new workers ask for it
-    _others[:] = [threading.Thread(target=_serve, name="minigan", daemon=True) for _ in range(count - 1)]
+    _watch, _errands = _watcher(count)  # the new workers ask for them
+    _boxes = np.zeros((count - 1, _errands.FIELDS if _errands else 0), np.int64)
+    _others[:] = [threading.Thread(target=_serve, args=(box,), name="minigan", daemon=True) for box in _boxes]
     for other in _others:
         other.start()
     _placement = Placement(_others)
 
 
-def _watcher(count: int) -> Watch:
-    """`awake.watch` where numba is installed and so many threads can have a processor each."""
+def _watcher(count: int) -> tuple[Watch, Any]:
+    """`awake.watch`, and `errands`, where numba is installed and so many threads can have a processor each."""
     if 1 < count <= min(AWAKE, processors()):
         with suppress(Exception):  # no numba, or whatever it has to say about this machine and its own settings
             watch: Watch = import_module("minigan.kernels.awake").watch
             watch(np.ones(1, np.int64), 0, 0, 0)  # compiled and timed while no other thread wants Python's lock
-            return watch
-    return _asleep
+            errands = import_module("minigan.kernels.errands")
+            errands.look_out(np.ones(1, np.int64), 0, 0, 0, np.zeros(errands.FIELDS, np.int64))
+            return watch, errands
+    return _asleep, None
 
 
 def threads() -> int:
     """How many workers there are."""
     return 1 + len(_others)
+
+
+def multiply(job: np.ndarray, columns: bool) -> None:
+    """Compute a product (`errands`) in as many parts as there are workers, of C's columns or rows.
+
+    Those who have fallen asleep leave their parts to the caller, and are woken for the next one.
+    """
+    free = _giving.acquire(blocking=False)  # else another thread computes beside this one: it has the workers
+    try:
+        away = _errands.together(job, columns, threads(), _boxes if free else _boxes[:0])
+    except SystemError as err:
+        raise _meant(err) from None
+    finally:
+        if free:
+            _giving.release()
+    if away and free:
+        _placement.keep_off_the_caller()
+        for _ in range(away):
+            _tasks.put(_nothing)
+        _given[0] += 1
+
+
+def run_errands() -> bool:
+    """Whether there are workers with letterboxes, and this is none of them."""
+    return _errands is not None and not hasattr(_local, "in_pool")
+
+
+def _nothing() -> None: ...
 
 
 def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[T]:
@@ -123,7 +167,7 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
     one(0)
     those_waiting()
     for _ in range(parts):
-        _next(ended, _done)  # all of them, before an error leaves: they write into arrays of the caller
+        _next(ended, _done, _watch)  # all of them, before an error leaves: they write into arrays of the caller
     offer.clear()  # who comes late finds nothing, and has kept no array
     if errors:
         raise errors[0]
@@ -143,18 +187,19 @@ def _accept(offer: list[Callable[[], None]]) -> None:
         work()
 
 
-def _serve() -> None:
-    """The life of a worker of the pool."""
+def _serve(box: np.ndarray) -> None:
+    """The life of a worker of the pool, with a letterbox."""
     _local.in_pool = True
-    while (task := _next(_tasks, _given)) is not None:
+    watch = partial(_errands.watch, box) if _errands else _watch
+    while (task := _next(_tasks, _given, watch)) is not None:
         task()
 
 
-def _next(queue: "SimpleQueue[T]", counter: np.ndarray) -> T:
+def _next(queue: "SimpleQueue[T]", counter: np.ndarray, watch: Watch) -> T:
     """What comes out of a queue next. Who finds it empty looks out for a while, and then sleeps."""
     seen = counter[0]
     if queue.empty():
-        _watch(counter, seen, PATIENCE, AFTER)
+        watch(counter, seen, PATIENCE, AFTER)
     return queue.get()
 
 

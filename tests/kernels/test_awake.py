@@ -48,7 +48,7 @@ def test_times_are_seconds():
 
 
 def test_a_time_that_was_a_wait_for_python_s_lock_is_not_believed(monkeypatch):
-    awake._seconds_a_turn.cache_clear()
+    awake.seconds_a_turn.cache_clear()
     monkeypatch.setattr(awake.time, "perf_counter", iter(range(100)).__next__)  # every look at the clock a second later
-    assert awake._seconds_a_turn() == awake.LONGEST_TURN
-    awake._seconds_a_turn.cache_clear()
+    assert awake.seconds_a_turn() == awake.LONGEST_TURN
+    awake.seconds_a_turn.cache_clear()

@@ -28,7 +28,7 @@ def watch(request):
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request, monkeypatch, watch):
-    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
+    monkeypatch.setattr(workers, "_watcher", lambda _: (watch, None))
     workers.set_threads(request.param)
     yield request.param
     workers.set_threads(1)
@@ -52,7 +52,7 @@ def test_ctrl_c_within_a_compiled_loop_is_one(cause):
 
 @pytest.fixture
 def two_threads(monkeypatch, watch):
-    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
+    monkeypatch.setattr(workers, "_watcher", lambda _: (watch, None))
     workers.set_threads(2)
     yield
     workers.set_threads(1)
@@ -168,14 +168,14 @@ def test_the_caller_does_what_no_worker_has_begun_with():
 def test_threads_look_out_where_each_can_have_a_processor(monkeypatch, processors, awake):
     watch = pytest.importorskip("minigan.kernels.awake", reason="needs numba").watch
     monkeypatch.setattr(workers, "processors", lambda: processors)
-    assert {count for count in (1, 2, 3, 8, 9, 64) if workers._watcher(count) is watch} == awake
+    assert {count for count in (1, 2, 3, 8, 9, 64) if workers._watcher(count)[0] is watch} == awake
 
 
 @pytest.mark.parametrize("missing", [None, ModuleType("minigan.kernels.awake")], ids=["not there", "does not work"])
 def test_threads_sleep_where_nothing_is_compiled(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, "minigan.kernels.awake", missing)
     monkeypatch.setattr(workers, "processors", lambda: 2)
-    assert workers._watcher(2) is workers._asleep
+    assert workers._watcher(2) == (workers._asleep, None)
 
 
 def test_a_failure_on_the_way_to_new_threads_leaves_none(monkeypatch):
@@ -229,7 +229,7 @@ def test_a_worker_begins_when_it_is_given_a_part(monkeypatch, seen):
                 time.sleep(0.001)
         return seen
 
-    monkeypatch.setattr(workers, "_watcher", lambda _: watch)
+    monkeypatch.setattr(workers, "_watcher", lambda _: (watch, None))
     workers.set_threads(2)
     assert looked.wait(timeout=20)
     barrier = threading.Barrier(2)
