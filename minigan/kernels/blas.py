@@ -6,6 +6,7 @@ Source of names and constants: cblas.h of OpenBLAS; NumPy's own copy takes sizes
 """
 
 import ctypes
+import math
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_info
 from minigan.kernels.workers import multiply as share_product
 from minigan.kernels.workers import run_errands, scratch
 
+PART = 1 << 20  # multiply-adds that are worth a worker
 SMALL = 1 << 17  # numbers in C: fewer are added faster than the call is prepared, for which workers take turns
 
 _ROW_MAJOR, _AS_IT_LIES, _TRANSPOSED = 101, 111, 112
@@ -48,7 +50,7 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, columns: bool, add: 
     sizes = out.shape[0], out.shape[1], a.shape[1]
     c = out.ctypes.data, step
     job = [0, address, out.itemsize == 8, way_a, way_b, *sizes, a.ctypes.data, step_a, b.ctypes.data, step_b, add, *c]
-    share_product(np.array(job, np.int64), columns)
+    share_product(np.array(job, np.int64), columns, max(2, math.prod(sizes) // PART))
     return True
 
 

@@ -4,14 +4,14 @@ import numpy as np
 
 from minigan.backend import expect_shape
 from minigan.functional.dense import DenseCache
-from minigan.kernels.blas import add_product, multiply
+from minigan.kernels.blas import PART, add_product, multiply
 from minigan.kernels.loops import loops
 from minigan.kernels.workers import share, threads
 from minigan.processor import cpuinfo
 
 # Multiply-adds below which a second worker gains nothing. On Intel's processors of many cores a matrix that another one
 # has just written arrives more slowly.
-ERRAND = 1 << 21  # the same for products that workers compute without Python's lock
+ERRAND = 2 * PART  # the same for products that workers compute without Python's lock
 LARGE = 1 << 26  # from there on w dy^T, which has to be turned, is faster than dy w^T, which need not
 PRODUCTS = 1 << (22 if cpuinfo()[0] == "GenuineIntel" else 21)
 

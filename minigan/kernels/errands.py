@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from minigan.kernels.awake import breathe, seconds_a_turn
 from minigan.kernels.jit import jit
 
-AWAY, FREE, GIVEN = 0, 1, 2  # the state: nobody looks, a worker does, there is a product in it
+AWAY, FREE, GIVEN, BEGUN = range(4)  # the state: nobody looks; a worker does; a product is there; it has been begun
 STATE, GEMM, DOUBLE, WAY_A, WAY_B, M, N, K, A, STEP_A, B, STEP_B, ADD, C, STEP_C = range(15)
 FIELDS = 16  # two lines of a cache, so that no two workers wait for one
 ROW_MAJOR, AS_IT_LIES = 101, 111  # of cblas.h
@@ -133,9 +133,22 @@ def together(job, columns, parts, boxes):  # type: ignore[no-untyped-def]
             _cut(job, part, parts, columns, own)
             _multiply(own)
     for part in range(1, parts):
-        while taken[part] and _load(boxes[part - 1], STATE) == GIVEN:
+        if taken[part] and _swap(boxes[part - 1], STATE, GIVEN, FREE):  # somebody else has that worker's processor
+            _cut(job, part, parts, columns, own)
+            _multiply(own)
+        while taken[part] and _load(boxes[part - 1], STATE) == BEGUN:
             breathe()
     return away
+
+
+@jit()
+def _do(box):  # type: ignore[no-untyped-def]
+    """Compute the product that is in a box, if there is one; whether there was."""
+    if _load(box, STATE) != GIVEN or not _swap(box, STATE, GIVEN, BEGUN):
+        return False
+    _multiply(box)
+    _store(box, STATE, FREE)
+    return True
 
 
 @jit()
@@ -144,16 +157,13 @@ def look_out(counter, seen, turns, more, box):  # type: ignore[no-untyped-def]
     turn, moved = 0, False
     _store(box, STATE, FREE)
     while turn < turns and not moved:
-        if _load(box, STATE) == GIVEN:
-            _multiply(box)
-            _store(box, STATE, FREE)
+        if _do(box):
             turn = 0
         moved = _load(counter, 0) != seen
         breathe()
         turn += 1
-    if not _swap(box, STATE, FREE, AWAY):  # given at this very moment
-        _multiply(box)
-        _store(box, STATE, AWAY)
+    while not _swap(box, STATE, FREE, AWAY):  # given at this very moment
+        _do(box)
     for _ in range(more if moved else 0):
         breathe()
     return moved

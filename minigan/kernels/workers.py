@@ -96,14 +96,14 @@ def threads() -> int:
     return 1 + len(_others)
 
 
-def multiply(job: np.ndarray, columns: bool) -> None:
-    """Compute a product (`errands`) in as many parts as there are workers, of C's columns or rows.
+def multiply(job: np.ndarray, columns: bool, most: int) -> None:
+    """Compute a product (`errands`) in as many parts as there are workers, but for `most`, of C's columns or rows.
 
     Those who have fallen asleep leave their parts to the caller, and are woken for the next one.
     """
     free = _giving.acquire(blocking=False)  # else another thread computes beside this one: it has the workers
     try:
-        away = _errands.together(job, columns, threads(), _boxes if free else _boxes[:0])
+        away = _errands.together(job, columns, min(threads(), most), _boxes if free else _boxes[:0])
     except SystemError as err:
         raise _meant(err) from None
     finally:
