@@ -1,10 +1,11 @@
-"""Small products of dense layers: from which size on two workers are faster than one, and adding by BLAS than NumPy's.
+"""Small products of dense layers: from which size on a second worker pays, and adding by BLAS rather than by NumPy.
 
     python -m benchmarks.products [--batch-size 100] [--json FILE] [--write docs/benchmarks.md]
 
 Two layers of n units hand an array to each other, as the layers of a network do: what a worker multiplies has been
-written by all of them a moment before. Weight gradients are added to those that are there. `PRODUCTS` in
-`minigan/kernels/dense.py` and `SMALL` in `minigan/kernels/blas.py` are chosen by these tables. All ways take turns.
+written by all of them a moment before. The second worker gets its part through a queue of Python's, or without Python's
+lock. Weight gradients are added to those that are there, by one worker. `PRODUCTS`, `ERRAND` (minigan/kernels/dense.py)
+and `SMALL` (minigan/kernels/blas.py) are chosen by these tables. All ways take turns.
 """
 
 import sys
@@ -58,14 +59,22 @@ def main(argv: list[str]) -> int:
 
 
 @contextmanager
-def kernels(module: object, threshold: str, value: int) -> Iterator[None]:
-    """Fast kernels with another threshold."""
-    with patch.object(module, threshold, value), compute("fast", THREADS, 0):
+def kernels(products: int, errand: int, small: int) -> Iterator[None]:
+    """Fast kernels with other thresholds."""
+    with (
+        patch.object(dense, "PRODUCTS", products), patch.object(dense, "ERRAND", errand),
+        patch.object(blas, "SMALL", small), compute("fast", THREADS, 0),
+    ):  # fmt: skip
         yield
 
 
+def place(products: int = NEVER, errand: int = NEVER, small: int = NEVER) -> Place:
+    """The CPU with these thresholds; without one, nobody does it that way."""
+    return Place(CPU, partial(kernels, products, errand, small))
+
+
 def shared(units: int, batch_size: int) -> Ways:
-    """Two layers one after the other, each by one worker and by two."""
+    """Two layers one after the other, by one worker and by two."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch_size, units), np.float32)
     first, second = rng.standard_normal((2, units, units), np.float32) / np.sqrt(units, dtype=np.float32)
@@ -73,8 +82,8 @@ def shared(units: int, batch_size: int) -> Ways:
     def both() -> np.ndarray:
         return dense.dense(dense.dense(x, first)[0], second)[0]
 
-    limits = {"one worker": NEVER, "two workers": ALWAYS}
-    return {name: (both, Place(CPU, partial(kernels, dense, "PRODUCTS", limit))) for name, limit in limits.items()}
+    ways = {"one worker": place(), "by the queue": place(products=ALWAYS), "without the lock": place(errand=ALWAYS)}
+    return {name: (both, there) for name, there in ways.items()}
 
 
 def added(units: int, batch_size: int) -> Ways:
@@ -86,8 +95,7 @@ def added(units: int, batch_size: int) -> Ways:
     def gradient() -> np.ndarray:
         return dense.dense_weight_grad(dy, DenseCache(x), total)
 
-    limits = {"NumPy": NEVER, "BLAS": ALWAYS}
-    return {name: (gradient, Place(CPU, partial(kernels, blas, "SMALL", limit))) for name, limit in limits.items()}
+    return {name: (gradient, there) for name, there in {"NumPy": place(), "BLAS": place(small=ALWAYS)}.items()}
 
 
 def measured(ways: Ways, blocks: int) -> dict[str, dict[str, float]]:
@@ -105,16 +113,17 @@ def measured(ways: Ways, blocks: int) -> dict[str, dict[str, float]]:
 
 
 def described(results: list[dict], batch_size: int) -> str:
-    """Both tables in one; a ratio below 1 is for the second way."""
-    head = ["units", "multiply-adds", "one worker: us", "two", "ratio", "numbers", "NumPy adds: us", "BLAS", "ratio"]
+    """Both tables in one: microseconds."""
+    head = ["units", "multiply-adds", "one worker", "two, by the queue", "two, without the lock"]
+    head += ["numbers of a gradient", "added by NumPy", "added by BLAS"]
     rows = []
     for result in results:
         units, row = result["units"], []
         for work, name in ((batch_size * units**2, "products"), (units**2, "gradients")):
-            first, second = (each["median"] for each in result[name].values())
-            row += [f"{work:,}", f"{first * 1e6:.3g}", f"{second * 1e6:.3g}", f"{second / first:.2f}"]
+            row += [f"{work:,}", *(f"{each['median'] * 1e6:.0f}" for each in result[name].values())]
         rows.append([str(units), *row])
-    return table(head, rows) + f"\n\nMedians, float32, batches of {batch_size}, {THREADS} threads."
+    told = f"Microseconds, medians, float32, batches of {batch_size}; two layers, and one gradient."
+    return f"{table(head, rows)}\n\n{told}"
 
 
 if __name__ == "__main__":

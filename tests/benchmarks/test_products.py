@@ -16,6 +16,7 @@ def test_both_ways_of_both_are_measured_and_told(monkeypatch, tmp_path, capsys) 
     assert products.main([*SHORT, "--json", str(tmp_path / "x.json")]) == 0
     told = capsys.readouterr().out
     assert "| 8     |           192 |" in told
+    assert "two, without the lock" in told
     assert "`python -m benchmarks.products --batch-size 3 --blocks 1`" in told
     results = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["results"]
     assert [result["units"] for result in results] == [4, 8]
@@ -23,28 +24,35 @@ def test_both_ways_of_both_are_measured_and_told(monkeypatch, tmp_path, capsys) 
         assert all(each["median"] > 0 for name in ("products", "gradients") for each in result[name].values())
 
 
-@pytest.mark.parametrize("build", [products.shared, products.added])
-def test_thresholds_are_other_ones_only_while_it_measures(build) -> None:
-    before, met = (dense.PRODUCTS, blas.SMALL), set()
+@pytest.mark.parametrize(("build", "count"), [(products.shared, 3), (products.added, 2)])
+def test_thresholds_are_other_ones_only_while_it_measures(build, count) -> None:
+    def thresholds() -> tuple[int, ...]:
+        return dense.PRODUCTS, dense.ERRAND, blas.SMALL
+
+    before, met = thresholds(), set()
     for _, place in build(8, 3).values():
         with place.kernels():
-            met.add((dense.PRODUCTS, blas.SMALL))
-    assert len(met) == 2
+            met.add(thresholds())
+    assert len(met) == count
     assert before not in met
-    assert before == (dense.PRODUCTS, blas.SMALL)
+    assert before == thresholds()
 
 
 def test_two_workers_do_share(monkeypatch) -> None:
-    parts = []
-    real = dense.share
+    parts, given_away = [], []
+    share, multiply = dense.share, dense.multiply
     monkeypatch.setattr(
-        dense, "share", lambda work, *rest: real(lambda i, j: parts.append((i, j)) or work(i, j), *rest)
+        dense, "share", lambda work, *rest: share(lambda i, j: parts.append((i, j)) or work(i, j), *rest)
     )
+    monkeypatch.setattr(dense, "multiply", lambda *what, **how: given_away.append(1) or multiply(*what, **how))
     for name, (call, place) in products.shared(8, 3).items():
         parts.clear()
+        given_away.clear()
         with place.kernels():
             call()
-        assert len(parts) == {"one worker": 2, "two workers": 4}[name]
+        assert len(given_away) == (2 if name == "without the lock" else 0)
+        if not given_away:
+            assert len(parts) == {"one worker": 2, "by the queue": 4}[name]
 
 
 @pytest.mark.parametrize("option", ["--batch-size", "--blocks"])
