@@ -45,6 +45,8 @@ class Options:
     """auto, cpu, gpu or gpu:N"""
     last_weights: bool = False
     """of a run that averages G's parameters: draw with the last ones instead"""
+    step: int | None = None
+    """of the checkpoint: one that `minigan.train --keep-every` has kept; without it the newest"""
     diagnose: bool = False
     """say what went wrong in the run, by what it has recorded, and leave; nothing is drawn or scored"""
     debug: bool = False
@@ -57,8 +59,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = cli.parse(
-        Options, argv, prog="python -m minigan.evaluate", description="Score the samples of a run's newest checkpoint."
-    )
+        Options, argv, prog="python -m minigan.evaluate",
+        description="Score the samples of a run's newest checkpoint, or of an earlier one.",
+    )  # fmt: skip
     if options.diagnose:
         return print_diagnoses(options.run)
     # Imported here, so that --help answers at once.
@@ -69,7 +72,7 @@ def main(argv: list[str]) -> int:
     from minigan.runs.folder import RunFolder
     from minigan.runs.saved import load_run
 
-    saved = load_run(options.run, select_device(options.device), options.last_weights)
+    saved = load_run(options.run, select_device(options.device), options.last_weights, options.step)
     folder = RunFolder(options.run)
     for note in saved.notes:
         print(f"note: {note}")

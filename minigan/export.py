@@ -25,8 +25,11 @@ class Options:
     """which network; the generator with its averaged parameters where the run has them"""
     names: Literal["sequential", "examples"] = "sequential"
     """of the tensors: those of a torch.nn.Sequential, or those of pytorch/examples' dcgan (of dcgan-64 only)"""
+    step: int | None = None
+    """of the checkpoint: one that `minigan.train --keep-every` has kept; without it the newest"""
     out: Path | None = None
-    """file to write; without it RUN/generator.safetensors and so on, RUN/netG.safetensors for --names examples"""
+    """file to write; without it RUN/generator.safetensors and so on, RUN/netG.safetensors for --names examples, with
+    --step in the name if that is given"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -40,7 +43,8 @@ class Options:
     @property
     def file(self) -> Path:
         stem = self.network if self.names == "sequential" else f"net{self.network[0].upper()}"
-        return self.out or self.run / f"{stem}.{self.format}"
+        at = "" if self.step is None else f"-step-{self.step}"
+        return self.out or self.run / f"{stem}{at}.{self.format}"
 
 
 def main(argv: list[str]) -> int:
@@ -54,7 +58,7 @@ def main(argv: list[str]) -> int:
     from minigan.runs.saved import load_run
 
     RunFolder(options.run).refuse_to_replace(options.out)
-    saved = load_run(options.run, CPU)
+    saved = load_run(options.run, CPU, step=options.step)
     if options.names == "examples" and saved.recipe.name != "dcgan-64":
         raise UsageError(f"--names examples is for runs of dcgan-64, and {options.run} is one of {saved.recipe.name}")
     if options.network in saved.lacks:

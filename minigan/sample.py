@@ -29,11 +29,14 @@ class Options:
     arithmetic: tuple[int, ...] = ()
     """A B C, numbers of samples counted from 0: draws A, B, C and A - B + C"""
     out: Path | None = None
-    """file to write; without it RUN/more-samples-SEED.png, RUN/walk-SEED.gif or RUN/arithmetic-SEED.png"""
+    """file to write; without it RUN/more-samples-SEED.png, RUN/walk-SEED.gif or RUN/arithmetic-SEED.png, with --step in
+    the name if that is given"""
     device: str = "auto"
     """auto, cpu, gpu or gpu:N"""
     last_weights: bool = False
     """of a run that averages G's parameters: draw with the last ones instead"""
+    step: int | None = None
+    """of the checkpoint: one that `minigan.train --keep-every` has kept; without it the newest"""
     debug: bool = False
     """show the traceback of an error"""
 
@@ -61,8 +64,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = cli.parse(
-        Options, argv, prog="python -m minigan.sample", description="Draw samples from a run's newest checkpoint."
-    )
+        Options, argv, prog="python -m minigan.sample",
+        description="Draw samples from a run's newest checkpoint, or from an earlier one.",
+    )  # fmt: skip
     # Imported here, so that --help answers at once.
     from minigan.backend import select_device
     from minigan.randomness import Purpose, stream
@@ -71,10 +75,11 @@ def main(argv: list[str]) -> int:
     from minigan.runs.saved import load_run
 
     RunFolder(options.run).refuse_to_replace(options.out)
-    saved = load_run(options.run, select_device(options.device), options.last_weights)
+    saved = load_run(options.run, select_device(options.device), options.last_weights, options.step)
     for note in saved.notes:
         print(f"note: {note}")
-    name = f"{'last-' if options.last_weights else ''}{options.seed}"
+    at = "" if options.step is None else f"step-{options.step}-"
+    name = f"{at}{'last-' if options.last_weights else ''}{options.seed}"
     few = options.walk is not None or options.arithmetic
     scale = options.scale or (max(2, 224 // saved.image_shape[0]) if few else 2)
     (height, width, _), between = saved.image_shape, options.between or 12

@@ -1,5 +1,6 @@
 """The commands as a person starts them: exit codes, one line of error; signals and streams of real processes."""
 
+import json
 import os
 import re
 import shlex
@@ -455,8 +456,24 @@ def test_closed_streams_do_not_stop_a_run(tmp_path, closed):
 def finished(tmp_path_factory):
     """A folder with a short run in it."""
     cwd = tmp_path_factory.mktemp("finished")
-    train(cwd, "--steps", "20", "--checkpoint-every", "10", "--out", "run")
+    train(cwd, "--steps", "20", "--checkpoint-every", "10", "--keep-every", "8", "--out", "run")
     return cwd
+
+
+def test_an_earlier_checkpoint_is_drawn_scored_and_exported(finished, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    for words, line in [
+        (("minigan.sample",), "100 samples of mlp-mnist, step 8: run/more-samples-step-8-0.png\n"),
+        (("minigan.evaluate", "--samples", "20", "--metric", "frechet"), "mlp-mnist, step 8: 20 samples"),
+        (("minigan.export",), "generator of mlp-mnist, step 8: run/generator-step-8.safetensors\n"),
+    ]:
+        done = run(tmp_path, words[0], "run", "--step", "8", *words[1:])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert line in done.stdout
+        done = run(tmp_path, words[0], "run", "--step", "7", *words[1:])
+        assert (done.returncode, done.stdout) == (2, "")
+        assert error_of(done).endswith("there is no checkpoint of step 7 in run/checkpoints, but of 8, 10, 16, 20\n")
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["step"] == 8
 
 
 @pytest.mark.parametrize(

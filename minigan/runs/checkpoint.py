@@ -17,12 +17,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from minigan.errors import CheckpointError
+from minigan.errors import CheckpointError, UsageError
 from minigan.runs.atomic import write_atomically
 
 FORMAT = 1  # raised when an older minigan could not read the file
 KEPT = 2
 SUFFIX = ".safetensors"
+FOR_GOOD = ".kept" + SUFFIX  # of those that no later one takes the place of; who renames another so keeps it, too
 DTYPES = {"<f4": "F32", "<f8": "F64"}  # as NumPy and safetensors call them
 
 
@@ -34,19 +35,19 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write ``step-<n>.safetensors`` atomically, then remove all but the newest two.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, for_good: bool = False) -> Path:
+    """Write ``step-<n>.safetensors`` atomically, then remove all but the newest two and those that are kept for good.
 
     Later ones, which could not be read when the run was resumed, stay and do not count.
     """
-    path = step_path(folder, checkpoint.facts["step"], SUFFIX)
+    path = step_path(folder, checkpoint.facts["step"], FOR_GOOD if for_good else SUFFIX)
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
     facts = checkpoint.facts | {"format": FORMAT}
     metadata = {"minigan": json.dumps(facts, sort_keys=True)}
     metadata["sha256"] = _digest(tensors, metadata["minigan"])
     write_atomically(path, *_pieces(tensors, metadata))
-    past = [old for old in checkpoint_files(folder) if step_of(old) <= step_of(path)]
-    for old in past[KEPT:]:
+    past = [old for old in step_files(folder, SUFFIX) if step_of(old) <= step_of(path)]
+    for old in past[:-KEPT]:
         with contextlib.suppress(PermissionError):  # on Windows: somebody is reading it, so it goes the next time
             old.unlink(missing_ok=True)
     return path
@@ -81,7 +82,7 @@ def step_path(folder: Path, step: int, suffix: str) -> Path:
 
 def step_of(path: Path) -> int:
     """The step in a name that `step_path` has made."""
-    return int(path.stem.removeprefix("step-"))
+    return int(path.name.removeprefix("step-").partition(".")[0])
 
 
 def step_files(folder: Path, suffix: str) -> list[Path]:
@@ -92,7 +93,8 @@ def step_files(folder: Path, suffix: str) -> list[Path]:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints of a folder, newest first."""
-    return step_files(folder, SUFFIX)[::-1]
+    both = [*step_files(folder, SUFFIX), *step_files(folder, FOR_GOOD)]
+    return sorted(both, key=step_of, reverse=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -121,13 +123,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(tensors, facts)
 
 
-def read_newest(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """The newest checkpoint that can be read, and a line about each newer one that cannot.
+def read_newest(folder: Path, step: int | None = None) -> tuple[Checkpoint, list[str]]:
+    """The newest checkpoint that can be read, of this step if one is given, and a line about each newer that cannot.
 
-    Raises CheckpointError if there is none.
+    Raises CheckpointError if none can, UsageError if there is none of this step.
     """
     problems: list[str] = []
-    for path in checkpoint_files(folder):
+    files = checkpoint_files(folder)
+    of_step = [path for path in files if step in (None, step_of(path))]
+    if files and not of_step:
+        there = ", ".join(str(one) for one in sorted({step_of(path) for path in files}))
+        raise UsageError(f"there is no checkpoint of step {step} in {folder}, but of {there}")
+    for path in of_step:
         try:
             return read_checkpoint(path), problems
         except CheckpointError as err:

@@ -9,7 +9,7 @@ runs/<recipe>-<time>/
     samples.png        the last of them, larger
     progress.gif       all of them, animated
     losses.png         the curves
-    checkpoints/       the newest two states
+    checkpoints/       the newest two states, and those that --keep-every keeps
     evaluation.json    scores of the samples (minigan.evaluate)
     neighbours.png     samples above the training images that they are nearest to (likewise)
     report.html        all of it on one page (minigan.report)

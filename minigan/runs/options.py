@@ -48,6 +48,8 @@ class RunOptions:
     """rounds between two rows of scores.csv: a thousand samples, fewer of large images, against real ones; 0: never"""
     checkpoint_every: int = 500
     """rounds between two checkpoints"""
+    keep_every: int = 0
+    """rounds between two checkpoints that are kept for good, beside the newest two; 0: none"""
     out: Path | None = None
     """folder of the run; without it a new one in runs/"""
     resume: bool = False
@@ -62,9 +64,10 @@ class RunOptions:
     """show the traceback of an error"""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "threads", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every"):
+        every = ("log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep_every")
+        for name in ("steps", "epochs", "threads", *every):
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            least, words = (0, "0, never") if name == "evaluate_every" else (1, "1")
+            least, words = (0, "0, never") if name in ("evaluate_every", "keep_every") else (1, "1")
             most = MOST_THREADS if name == "threads" else MOST_ROUNDS
             if value is not None and value < least:
                 raise UsageError(f"{option} {value} is out of range: the smallest is {words}")
@@ -87,11 +90,12 @@ class RunOptions:
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
     "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "tf32", "image_memory",
-    "last_batch", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every",
+    "last_batch", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run. Images may have moved, but not changed.
 FREE_ON_RESUME = (
     "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every",
+    "keep_every",
 )  # fmt: skip
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -47,17 +47,19 @@ class SavedRun:
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
-def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False) -> SavedRun:
-    """Open a run; `last_weights`: draw with G's last parameters, not with their average.
+def load_run(
+    path: Path | str, device: Device = CPU, last_weights: bool = False, step: int | None = None
+) -> SavedRun:
+    """Open a run at its newest checkpoint, or at that of a step.
 
-    Raises UsageError if `path` holds none or the run has no average to leave aside, CheckpointError if no checkpoint
-    can be read.
+    `last_weights`: draw with G's last parameters, not with their average. Raises UsageError if `path` holds no run, or
+    none of this step, or the run has no average to leave aside, CheckpointError if no checkpoint can be read.
     """
     folder = RunFolder(Path(path))
     if not folder.config.exists():
         raise UsageError(f"{path} holds no run of minigan: there is no config.toml")
     options, recipe = read_run_config(folder.config)
-    checkpoint, notes = read_newest_state(folder.checkpoints)
+    checkpoint, notes = read_newest_state(folder.checkpoints, step)
     facts = checkpoint.facts
     if facts["recipe"] != recipe.name:
         raise CheckpointError(f"{path}: config.toml is of {recipe.name}, the checkpoint of {facts['recipe']!r}")

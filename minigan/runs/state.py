@@ -137,16 +137,16 @@ class State:
             _copy(self.average.flat, checkpoint.tensors["generator.average"], device)
 
 
-def read_newest_state(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """The newest readable checkpoint of a run, and a line about each newer one that cannot be read.
+def read_newest_state(folder: Path, step: int | None = None) -> tuple[Checkpoint, list[str]]:
+    """The newest readable checkpoint of a run (of this step), and a line about each newer one that cannot be read.
 
-    Raises CheckpointError if there is none, or if it is not of a run.
+    Raises CheckpointError if there is none, or if it is not of a run, UsageError if there is none of this step.
     """
-    checkpoint, notes = read_newest(folder)
+    checkpoint, notes = read_newest(folder, step)
     # Only loaded networks tell what they lack, and older files do not tell the constants.
     facts = {"lacks": [], "constants": {}} | checkpoint.facts
     if problem := _problem(facts):
-        raise CheckpointError(f"{folder}: the newest checkpoint is not of a run, {problem}")
+        raise CheckpointError(f"{folder}: the checkpoint is not of a run, {problem}")
     return checkpoint, notes
 
 

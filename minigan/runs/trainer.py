@@ -194,7 +194,7 @@ class Trainer:
                 progress.tell(self.state.step, self.diagnoses())
         if self.scoring and self._due(self.options.evaluate_every, self.state.step):
             progress.say(self.scoring.score(self.state))
-        if self._due(self.options.checkpoint_every, self.state.step):
+        if self._due(self.options.checkpoint_every, self.state.step) or self._to_keep:
             self._save(record)
 
     def _row(self, measured: Metrics) -> Row:
@@ -205,6 +205,11 @@ class Trainer:
 
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.goal
+
+    @property
+    def _to_keep(self) -> bool:
+        """Whether the checkpoint of this step is kept for good."""
+        return self.options.keep_every > 0 and self.state.step % self.options.keep_every == 0
 
     def _would_be_there(self, step: float, every: int) -> bool:
         """Whether a run to this goal, without a stop, had measured this step on the way to the present one."""
@@ -271,7 +276,7 @@ class Trainer:
             record.sync()
             if self.scoring:
                 self.scoring.sync()
-            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts))
+            write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts), for_good=self._to_keep)
         self.saved_step = self.state.step
 
     def _snapshot(self) -> np.ndarray:

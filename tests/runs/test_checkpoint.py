@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan.errors import CheckpointError
+from minigan.errors import CheckpointError, UsageError
 from minigan.runs import checkpoint as module
 from minigan.runs.atomic import TEMPORARY
 from minigan.runs.checkpoint import (
@@ -123,6 +123,31 @@ def test_the_newest_two_are_kept(tmp_path):
         "step-000000020.safetensors",
     ]
     assert read_newest(tmp_path)[0].facts["step"] == 300
+
+
+def test_those_kept_for_good_stay_and_take_no_place_of_the_newest_two(tmp_path):
+    for step in range(1, 8):
+        write_checkpoint(tmp_path, small(step), for_good=step % 3 == 0)
+        if step == 4:  # a person keeps one by another name
+            (tmp_path / "step-000000004.safetensors").rename(tmp_path / "step-000000004.kept.safetensors")
+    assert [step_of(path) for path in checkpoint_files(tmp_path)] == [7, 6, 5, 4, 3]
+    assert read_newest(tmp_path)[0].facts["step"] == 7
+    assert read_newest(tmp_path, 3)[0].facts["step"] == 3
+
+
+def test_one_of_a_step_is_read_or_the_steps_that_there_are_are_told(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        read_newest(tmp_path, 3)
+    for step in (1, 20, 300):
+        write_checkpoint(tmp_path, small(step), for_good=True)
+    with pytest.raises(UsageError, match=r"no checkpoint of step 21 in .*, but of 1, 20, 300$"):
+        read_newest(tmp_path, 21)
+    (tmp_path / "step-000000020.kept.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"step-000000020\.kept\.safetensors: damaged"):
+        read_newest(tmp_path, 20)  # no other one instead
+    write_checkpoint(tmp_path, small(20))
+    checkpoint, problems = read_newest(tmp_path, 20)
+    assert (checkpoint.facts["step"], problems) == (20, [])
 
 
 def test_an_old_one_that_somebody_reads_goes_the_next_time(tmp_path, monkeypatch):

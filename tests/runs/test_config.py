@@ -133,6 +133,7 @@ def test_what_belongs_to_one_call_is_not_stored():
         (["--epochs", "-1"], "--epochs -1 is out of range"),
         (["--log-every", "0"], "--log-every 0 is out of range"),
         (["--evaluate-every", "-1"], "--evaluate-every -1 is out of range: the smallest is 0, never"),
+        (["--keep-every", "-1"], "--keep-every -1 is out of range: the smallest is 0, never"),
         (["--steps", str(10**12 + 1)], "--steps 1000000000001 is out of range: the largest is 1000000000000"),
         (["--checkpoint-every", "9" * 20], "--checkpoint-every 99999999999999999999 is out of range: the largest"),
         (["--threads", "1025"], "--threads 1025 is out of range: the largest is 1024"),
@@ -251,6 +252,7 @@ def test_without_out_the_newest_run_is_resumed():
         ({"epochs": 5}, ["--steps=9"], {"steps": 9, "epochs": None}),
         ({"epochs": 5}, [], {"steps": None, "epochs": 5}),
         ({}, ["--checkpoint-every", "7"], {"checkpoint_every": 7}),
+        ({}, ["--keep-every", "7"], {"keep_every": 7}),
         ({}, ["--evaluate-every", "7"], {"evaluate_every": 7}),
         ({"image_memory": 0.5}, [], {"image_memory": 0.5}),
         ({"image_memory": 0.5}, ["--image-memory", "2"], {"image_memory": 2.0}),
@@ -284,7 +286,8 @@ def test_a_resumed_run_keeps_its_constants(argv, match):
 
 def test_all_stored_options_but_the_free_ones_are_guarded():
     assert set(FREE_ON_RESUME) == {
-        "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every"
+        "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every",
+        "keep_every",
     }  # fmt: skip
     assert set(STORED) | {"device", "out", *CALL_ONLY} == {field.name for field in dataclasses.fields(RunOptions)}
 

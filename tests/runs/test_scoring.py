@@ -118,7 +118,7 @@ def test_the_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_
     events = []
     sync, write = lines.LinesFile.sync, trainer.write_checkpoint
     monkeypatch.setattr(lines.LinesFile, "sync", lambda file: (events.append("sync"), sync(file)))
-    monkeypatch.setattr(trainer, "write_checkpoint", lambda *args: (events.append("checkpoint"), write(*args)))
+    monkeypatch.setattr(trainer, "write_checkpoint", lambda *a, **b: (events.append("checkpoint"), write(*a, **b)))
     play(tmp_path, steps=8)
     assert events == ["sync", "sync", "sync", "checkpoint"]
 

@@ -283,6 +283,34 @@ def test_rows_snapshots_and_checkpoints_come_when_due_and_at_the_end(tmp_path):
     assert run.folder.animation.exists()
 
 
+def test_checkpoints_that_are_kept_for_good_are_those_of_the_run(tmp_path):
+    """Each is what a run that ends there has, also after a run has been resumed with another --keep-every."""
+    play(tmp_path / "run", steps=17, keep_every=3)
+    kept = tmp_path / "run" / "checkpoints"
+    assert [step_of(path) for path in checkpoint_files(kept)] == [17, 16, 15, 12, 9, 6, 3]
+    play(tmp_path / "run", resume=True, keep_every=0)
+    assert [step_of(path) for path in checkpoint_files(kept)] == [20, 17, 15, 12, 9, 6, 3]
+    play(tmp_path / "whole")
+    assert everything(tmp_path / "run") == everything(tmp_path / "whole")
+    play(tmp_path / "short", steps=9)
+    ninth, last = read_newest(kept, 9)[0], read_newest(tmp_path / "short" / "checkpoints")[0]
+    assert {name: tensor.tobytes() for name, tensor in ninth.tensors.items()} == {
+        name: tensor.tobytes() for name, tensor in last.tensors.items()
+    }
+
+
+def test_a_run_goes_back_to_a_checkpoint_by_a_copy_without_the_later_ones(tmp_path):
+    play(tmp_path / "run", keep_every=6)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    for path in checkpoint_files(tmp_path / "copy" / "checkpoints"):
+        if step_of(path) > 12:
+            path.unlink()
+    code, copy, notes = play(tmp_path / "copy", resume=True, keep_every=6)
+    assert (code, copy.state.step, notes) == (0, STEPS, [])
+    assert everything(tmp_path / "copy") == everything(tmp_path / "run")
+    assert samples(tmp_path / "copy") == samples(tmp_path / "run")
+
+
 @pytest.mark.parametrize("steps", [3, 22])
 def test_resuming_a_finished_run_changes_nothing(tmp_path, steps):
     play(tmp_path, steps=22)
@@ -298,7 +326,7 @@ def test_rows_and_vitals_are_on_the_disk_before_the_checkpoint_that_counts_on_th
     events = []
     sync, write = LinesFile.sync, trainer.write_checkpoint
     monkeypatch.setattr(LinesFile, "sync", lambda file: (events.append(type(file)), sync(file)))
-    monkeypatch.setattr(trainer, "write_checkpoint", lambda *args: (events.append("checkpoint"), write(*args)))
+    monkeypatch.setattr(trainer, "write_checkpoint", lambda *a, **b: (events.append("checkpoint"), write(*a, **b)))
     play(tmp_path, steps=8)
     assert events == [MetricsFile, VitalsFile, "checkpoint"]
 
