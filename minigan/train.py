@@ -106,8 +106,11 @@ def prepare(
     """The trainer before its next round, of these images (N, H, W, C); its folder holds no other run any more."""
     from minigan import ops
     from minigan.runs.config import write_config
+    from minigan.runs.tensorboard import check_tensorboard
     from minigan.runs.trainer import Trainer
 
+    if options.tensorboard:
+        check_tensorboard()
     scoring = None
     if options.evaluate_every and team.leads:
         from minigan.runs.scoring import Scoring  # takes a while

@@ -5,6 +5,7 @@ runs/<recipe>-<time>/
     metrics.csv        losses and probabilities, a row every few rounds
     vitals.jsonl       gradients, updates, dead and saturated units, diversity: a line at each snapshot
     scores.csv         scores of the samples against real images (with --evaluate-every)
+    tensorboard/       all of these and the samples as events (with --tensorboard)
     samples/           step-*.png: the same z drawn again and again
     samples.png        the last of them, larger
     progress.gif       all of them, animated
@@ -44,6 +45,7 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.vitals = path / "vitals.jsonl"
         self.scores = path / "scores.csv"
+        self.events = path / "tensorboard"
         self.samples = path / "samples"
         self.last_samples = path / "samples.png"
         self.animation = path / "progress.gif"
@@ -134,7 +136,7 @@ class RunFolder:
         """The files of a run, there or not; those by which it can go on come first."""
         numbers = [self.metrics, self.vitals, self.scores, self.evaluation]
         pictures = [self.last_samples, self.animation, self.curves, self.neighbours, self.report, *self.sample_files()]
-        return [self.config, *checkpoint_files(self.checkpoints), *numbers, *pictures]
+        return [self.config, *checkpoint_files(self.checkpoints), *numbers, *self.event_files(), *pictures]
 
     def sample_path(self, step: int) -> Path:
         return step_path(self.samples, step, ".png")
@@ -142,6 +144,10 @@ class RunFolder:
     def sample_files(self) -> list[Path]:
         """The sample pictures so far, oldest first."""
         return step_files(self.samples, ".png")
+
+    def event_files(self) -> list[Path]:
+        """What was written for TensorBoard."""
+        return sorted(path for path in self.events.glob("events.out.tfevents.*") if path.is_file())
 
     def keep_samples(self, wanted: Callable[[int], bool]) -> None:
         """Remove the sample pictures of all rounds but those."""

@@ -46,6 +46,9 @@ class RunOptions:
     """rounds between two sample pictures"""
     evaluate_every: int = 0
     """rounds between two rows of scores.csv: a thousand samples, fewer of large images, against real ones; 0: never"""
+    tensorboard: bool = False
+    """write all that is measured and the sample pictures for TensorBoard, too, into the run's folder, where it shows
+    them while training goes on: tensorboard --logdir runs"""
     checkpoint_every: int = 500
     """rounds between two checkpoints"""
     keep_every: int = 0
@@ -90,12 +93,13 @@ class RunOptions:
 # Options that describe the run itself, and so stand in its config.toml.
 STORED = (
     "data", "steps", "epochs", "seed", "threads", "kernels", "precision", "tf32", "image_memory",
-    "last_batch", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep_every",
+    "last_batch", "log_every", "snapshot_every", "evaluate_every", "tensorboard", "checkpoint_every",
+    "keep_every",
 )  # fmt: skip
 # Those of them that a resumed run may change without becoming another run. Images may have moved, but not changed.
 FREE_ON_RESUME = (
     "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every",
-    "keep_every",
+    "keep_every", "tensorboard",
 )  # fmt: skip
 # Options of one call: no file can hold them.
 CALL_ONLY = ("resume", "overwrite", "config", "list", "debug")

@@ -47,9 +47,7 @@ class SavedRun:
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
-def load_run(
-    path: Path | str, device: Device = CPU, last_weights: bool = False, step: int | None = None
-) -> SavedRun:
+def load_run(path: Path | str, device: Device = CPU, last_weights: bool = False, step: int | None = None) -> SavedRun:
     """Open a run at its newest checkpoint, or at that of a step.
 
     `last_weights`: draw with G's last parameters, not with their average. Raises UsageError if `path` holds no run, or

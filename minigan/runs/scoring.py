@@ -42,7 +42,7 @@ class Scoring:
         z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), len(self._real.stand_in.pixels))
         self._z = device.put(z.astype(options.precision))
         self._of_real = self._scores(self._real.stand_in)
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,10 +62,10 @@ class Scoring:
         if self._path.exists():
             rows = [row for row in read_metrics(self._path, self.columns) if row["step"] <= step]
             as_often = all(row["step"] % every == 0 for row in rows[:-1])
-            self._rows = [row for row in rows if would_be_there(row["step"])] if as_often else rows
+            self.rows = [row for row in rows if would_be_there(row["step"])] if as_often else rows
 
     def __enter__(self) -> "Scoring":
-        self._file = MetricsFile(self._path, self._rows, self.columns)
+        self._file = MetricsFile(self._path, self.rows, self.columns)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
@@ -75,7 +75,8 @@ class Scoring:
         """Write the row of this step; returns it in words."""
         samples = draw_samples(self._recipe, state, self._z, self._image_shape)
         found = self._scores(self._wrap(samples))
-        self._file.append({"step": float(state.step)} | found)
+        self.rows.append({"step": float(state.step)} | found)
+        self._file.append(self.rows[-1])
         return f"step {state.step}: {_described(found)}"
 
     def sync(self) -> None:

@@ -143,10 +143,12 @@ class Trainer:
         stop = StopRequest()
         progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads)
         try:
+            if self.options.tensorboard:
+                record.show(self.folder, self.scoring.rows if self.scoring else [])
             # Overflows are no secret: each row and each checkpoint is looked at.
             with stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
                 if self.state.step == 0 and self.team.leads:
-                    self._snapshot()
+                    self._snapshot(record)
                 while self.state.step < self.goal and not self.team.largest(stop.exit_code):
                     self._round(record, progress)
                 self._save(record)
@@ -188,12 +190,13 @@ class Trainer:
             if complaint := self.rounds.complaint():
                 progress.say(f"note: {complaint}")
         if watch is not None:
-            samples = self._snapshot()
+            samples = self._snapshot(record)
             if (vitals := self.gauge.measure(self.state, watch, samples)) is not None:
                 record.add_vitals(vitals)
                 progress.tell(self.state.step, self.diagnoses())
         if self.scoring and self._due(self.options.evaluate_every, self.state.step):
             progress.say(self.scoring.score(self.state))
+            record.add_scores(self.scoring.rows[-1])
         if self._due(self.options.checkpoint_every, self.state.step) or self._to_keep:
             self._save(record)
 
@@ -279,11 +282,12 @@ class Trainer:
             write_checkpoint(self.folder.checkpoints, Checkpoint(tensors, facts), for_good=self._to_keep)
         self.saved_step = self.state.step
 
-    def _snapshot(self) -> np.ndarray:
+    def _snapshot(self, record: Record) -> np.ndarray:
         """Draw the fixed latents once more, and keep the picture."""
-        samples = self._samples()
+        samples, path = self._samples(), self.folder.sample_path(self.state.step)
         self.expect_folder()
-        pictures.save_png(self.folder.sample_path(self.state.step), pictures.grid(samples))
+        pictures.save_png(path, pictures.grid(samples))
+        record.add_picture(path)
         return samples
 
     def _samples(self) -> np.ndarray:

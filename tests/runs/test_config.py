@@ -287,7 +287,7 @@ def test_a_resumed_run_keeps_its_constants(argv, match):
 def test_all_stored_options_but_the_free_ones_are_guarded():
     assert set(FREE_ON_RESUME) == {
         "data", "steps", "epochs", "threads", "kernels", "tf32", "image_memory", "evaluate_every", "checkpoint_every",
-        "keep_every",
+        "keep_every", "tensorboard",
     }  # fmt: skip
     assert set(STORED) | {"device", "out", *CALL_ONLY} == {field.name for field in dataclasses.fields(RunOptions)}
 

@@ -247,9 +247,9 @@ def test_a_run_stopped_before_its_first_round_can_be_resumed(tmp_path, monkeypat
     play(tmp_path / "whole")
     real = Trainer._snapshot
 
-    def snapshot(self):
+    def snapshot(self, record):
         signal.raise_signal(signal.SIGINT)
-        return real(self)
+        return real(self, record)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_snapshot", snapshot)
