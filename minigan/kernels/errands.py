@@ -119,15 +119,19 @@ def _cut(job, part, parts, columns, box):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def together(job, columns, parts, boxes):  # type: ignore[no-untyped-def]
-    """Compute a product with those who look out, the rest alone; returns how many of them were away."""
-    own, away = np.empty(FIELDS, np.int64), 0
-    taken = np.zeros(parts, np.bool_)
-    for part in range(1, min(parts, len(boxes) + 1)):
+def together(job, columns, parts, boxes, claim):  # type: ignore[no-untyped-def]
+    """Compute a product with those who look out, the rest alone; returns how many are away when it is done.
+
+    claim: [1] while somebody puts products into the boxes; who computes beside that one does without. (It is claimed
+    here and not by a lock of Python's: in compiled code no Ctrl-C comes between.)
+    """
+    own, taken, away = np.empty(FIELDS, np.int64), np.zeros(parts, np.bool_), 0
+    claimed = _swap(claim, 0, 0, 1)
+    asked = min(parts, len(boxes) + 1) if claimed else 1
+    for part in range(1, asked):
         if _load(boxes[part - 1], STATE) == FREE:
             _cut(job, part, parts, columns, boxes[part - 1])
             taken[part] = _swap(boxes[part - 1], STATE, FREE, GIVEN)
-        away += not taken[part]
     for part in range(parts):
         if not taken[part]:
             _cut(job, part, parts, columns, own)
@@ -138,6 +142,10 @@ def together(job, columns, parts, boxes):  # type: ignore[no-untyped-def]
             _multiply(own)
         while taken[part] and _load(boxes[part - 1], STATE) == BEGUN:
             breathe()
+    for part in range(1, asked):  # who has come meanwhile must not be woken: it would leave its box for nothing
+        away += _load(boxes[part - 1], STATE) == AWAY
+    if claimed:
+        _store(claim, 0, 0)
     return away
 
 

@@ -9,13 +9,14 @@ to stay in its cache through several passes, which no library call for whole arr
 import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,15 +49,16 @@ def _asleep(*_: object) -> bool:
 _watch: Watch = _asleep
 _errands: Any = None  # the module, where workers have letterboxes
 _boxes = np.zeros((0, 0), np.int64)  # theirs
-_giving = threading.Lock()  # held by the one who puts something into them
+_claim = np.zeros(1, np.int64)  # 1 while somebody puts something into them
 
 
 def _alone_after_fork() -> None:
-    """The child has none of the other threads."""
-    global _giving
+    """The child has none of the other threads, and a queue that one of them was just reading may never give again."""
+    global _tasks
+    _tasks = SimpleQueue()
     _others.clear()
     _boxes[:] = 0
-    _giving = threading.Lock()
+    _claim[0] = 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -65,15 +67,19 @@ if hasattr(os, "register_at_fork"):
 
 def set_threads(count: int) -> None:
     """How many workers share the work from now on; 1: the caller does it alone, and no thread is left."""
-    global _placement, _watch, _errands, _boxes
-    for _ in _others:
-        _tasks.put(None)
-    for other in _others:
-        other.join()
+    global _placement, _watch, _errands, _boxes, _tasks
+    before, tasks = _others[:], _tasks
     _others.clear()
+    _tasks = SimpleQueue()  # of the new pool: what was left in the old one, if it is interrupted here, is for nobody
+    for _ in before:
+        tasks.put(None)
+    _given[0] += 1
+    for other in before:
+        if other.ident is not None:  # else it could not be started
+            other.join()
     _watch, _errands = _watcher(count)  # the new workers ask for them
     _boxes = np.zeros((count - 1, _errands.FIELDS if _errands else 0), np.int64)
-    _others[:] = [threading.Thread(target=_serve, args=(box,), name="minigan", daemon=True) for box in _boxes]
+    _others[:] = [threading.Thread(target=_serve, args=(box, _tasks), name="minigan", daemon=True) for box in _boxes]
     for other in _others:
         other.start()
     _placement = Placement(_others)
@@ -99,17 +105,14 @@ def threads() -> int:
 def multiply(job: np.ndarray, columns: bool, most: int) -> None:
     """Compute a product (`errands`) in as many parts as there are workers, but for `most`, of C's columns or rows.
 
-    Those who have fallen asleep leave their parts to the caller, and are woken for the next one.
+    Those who have fallen asleep leave their parts to the caller, and are woken for the next one. A thread that computes
+    beside another one has no workers.
     """
-    free = _giving.acquire(blocking=False)  # else another thread computes beside this one: it has the workers
     try:
-        away = _errands.together(job, columns, min(threads(), most), _boxes if free else _boxes[:0])
+        away = _errands.together(job, columns, min(threads(), most), _boxes, _claim)
     except SystemError as err:
         raise _meant(err) from None
-    finally:
-        if free:
-            _giving.release()
-    if away and free:
+    if away:
         _placement.keep_off_the_caller()
         for _ in range(away):
             _tasks.put(_nothing)
@@ -140,38 +143,65 @@ def share(work: Callable[[int, int], T], count: int, smallest: int = 1) -> list[
             if (meant := _meant(err)) is err:
                 raise
             raise meant from None
-    bounds = [count * part // parts for part in range(parts + 1)]
-    waiting = deque(range(1, parts))  # each number comes out once, also where Python has no lock
-    ended: SimpleQueue[int] = SimpleQueue()
-    values: list[Any] = [None] * parts
-    errors: list[BaseException] = []
-
-    def one(part: int) -> None:
-        try:
-            values[part] = work(bounds[part], bounds[part + 1])
-        except BaseException as err:
-            errors.append(_meant(err))
-        ended.put(part)
-        _done[0] += 1
-
-    def those_waiting() -> None:
-        with suppress(IndexError):  # none is left; `one` keeps its errors
-            while True:
-                one(waiting.popleft())
-
-    offer = [those_waiting]
+    shared = _Shared(work, [count * part // parts for part in range(parts + 1)])
+    offer = [shared.help_out]
     _placement.keep_off_the_caller()
     for _ in range(1, parts):
         _tasks.put(partial(copy_context().run, _accept, offer))
     _given[0] += 1
-    one(0)
-    those_waiting()
-    for _ in range(parts):
-        _next(ended, _done, _watch)  # all of them, before an error leaves: they write into arrays of the caller
-    offer.clear()  # who comes late finds nothing, and has kept no array
-    if errors:
-        raise errors[0]
-    return values
+    try:
+        shared.all_parts()
+    finally:
+        offer.clear()  # who comes late finds nothing, and has kept no array
+    if shared.errors:
+        raise shared.errors[0]
+    return shared.values
+
+
+class _Shared:
+    """Work in parts, of which the caller does the first, and each other one who comes first: it, or a worker."""
+
+    def __init__(self, work: Callable[[int, int], Any], bounds: list[int]) -> None:
+        self._work, self._bounds = work, bounds
+        self._waiting = deque(range(1, len(bounds) - 1))  # each number comes out once, also where Python has no lock
+        self._ended: SimpleQueue[int] = SimpleQueue()
+        self._at_work: list[None] = []  # one for each worker that may be at a part
+        self.values: list[Any] = [None] * (len(bounds) - 1)
+        self.errors: list[BaseException] = []
+
+    def all_parts(self) -> None:
+        """What the caller does: its own, and to wait for the others."""
+        try:
+            self._one(0)
+            self._those_waiting()
+            for _ in self.values:
+                _next(self._ended, _done, _watch)  # all, before an error leaves: they write into arrays of the caller
+        except BaseException:  # Ctrl-C while it waits; another one need not be patient
+            self._waiting.clear()
+            while self._at_work:
+                time.sleep(1e-4)
+            raise
+
+    def help_out(self) -> None:
+        """What a worker does."""
+        self._at_work.append(None)
+        try:
+            self._those_waiting()
+        finally:
+            self._at_work.pop()
+
+    def _those_waiting(self) -> None:
+        with suppress(IndexError):  # none is left; `_one` keeps its errors
+            while True:
+                self._one(self._waiting.popleft())
+
+    def _one(self, part: int) -> None:
+        try:
+            self.values[part] = self._work(self._bounds[part], self._bounds[part + 1])
+        except BaseException as err:
+            self.errors.append(_meant(err))
+        self._ended.put(part)
+        _done[0] += 1
 
 
 def _meant(err: BaseException) -> BaseException:
@@ -187,20 +217,23 @@ def _accept(offer: list[Callable[[], None]]) -> None:
         work()
 
 
-def _serve(box: np.ndarray) -> None:
+def _serve(box: np.ndarray, tasks: "SimpleQueue[Callable[[], None] | None]") -> None:
     """The life of a worker of the pool, with a letterbox."""
     _local.in_pool = True
     watch = partial(_errands.watch, box) if _errands else _watch
-    while (task := _next(_tasks, _given, watch)) is not None:
+    while (task := _next(tasks, _given, watch)) is not None:
         task()
 
 
 def _next(queue: "SimpleQueue[T]", counter: np.ndarray, watch: Watch) -> T:
     """What comes out of a queue next. Who finds it empty looks out for a while, and then sleeps."""
-    seen = counter[0]
-    if queue.empty():
-        watch(counter, seen, PATIENCE, AFTER)
-    return queue.get()
+    while True:
+        seen = counter[0]
+        with suppress(Empty):
+            return queue.get_nowait()
+        if not watch(counter, seen, PATIENCE, AFTER):
+            return queue.get()
+        # What came may be gone by now, to another worker.
 
 
 def scratch(use: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:

@@ -69,8 +69,11 @@ def test_whoever_computes_the_parts_the_bits_are_the_same(columns):
     blas.multiply(a, b, together, columns)
     asleep()
     blas.multiply(a, b, alone, columns)
-    with workers._giving:  # as if another thread had the workers
-        blas.multiply(a, b, beside, columns)
+    awake()
+    workers._claim[0] = 1  # as if another thread had the workers
+    blas.multiply(a, b, beside, columns)
+    assert workers._claim[0] == 1
+    workers._claim[0] = 0
     assert np.array_equal(together, alone)
     assert np.array_equal(together, beside)
 
@@ -89,20 +92,48 @@ def test_a_worker_that_was_asleep_is_woken_for_the_next_one(monkeypatch):
     workers.share(lambda *_: None, 2)  # it leaves the box for a part, or patience would keep it here
 
 
-def test_what_a_worker_does_not_begin_with_is_taken_back():
-    """Another program may have its processor: the box says that it looks, and nobody does."""
-    boxes = np.zeros((1, errands.FIELDS), np.int64)
-    boxes[0, errands.STATE] = errands.FREE
-    a, b, out = np.ones((8, 9)), np.ones((9, 10)), np.empty((8, 10))
+def job_of(a, b, out):
+    """The product as it is handed over."""
     jobs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas, "run_errands", lambda: True)
         patch.setattr(blas, "share_product", lambda job, *_: jobs.append(job))
         if not blas.multiply(a, b, out, columns=True):
             pytest.skip("NumPy computes by another library")
-    assert errands.together(jobs[0], True, 2, boxes) == 0
+    return jobs[0]
+
+
+def test_what_a_worker_does_not_begin_with_is_taken_back():
+    """Another program may have its processor: the box says that it looks, and nobody does."""
+    boxes, claim = np.zeros((1, errands.FIELDS), np.int64), np.zeros(1, np.int64)
+    boxes[0, errands.STATE] = errands.FREE
+    a, b, out = np.ones((8, 9)), np.ones((9, 10)), np.empty((8, 10))
+    assert errands.together(job_of(a, b, out), True, 2, boxes, claim) == 0
     assert (out == 9).all()
     assert boxes[0, errands.STATE] == errands.FREE
+    assert claim[0] == 0
+
+
+def test_only_who_is_still_away_at_the_end_has_to_be_woken():
+    """A worker that has come meanwhile would leave its box for nothing, and be away for the next product, too."""
+    boxes, claim = np.zeros((1, errands.FIELDS), np.int64), np.zeros(1, np.int64)
+    boxes[0, errands.STATE] = errands.AWAY
+    a, b, out = np.ones((2000, 2000)), np.ones((2000, 2000)), np.empty((2000, 2000))  # half a second
+    job = job_of(a, b, out)
+    assert errands.together(job_of(a[:3, :3], b[:3, :3], out[:3, :3]), True, 2, boxes, claim) == 1
+    begun = threading.Event()
+
+    def come():
+        begun.set()
+        time.sleep(0.02)
+        boxes[0, errands.STATE] = errands.FREE
+
+    worker = threading.Thread(target=come)
+    worker.start()
+    assert begun.wait(timeout=20)
+    assert errands.together(job, True, 2, boxes, claim) == 0
+    worker.join(timeout=20)
+    assert (out == 2000).all()
 
 
 @pytest.mark.usefixtures("pair")

@@ -1,6 +1,7 @@
 """Compiled code that was kept on disk and is damaged there: it is compiled again."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,12 @@ def play(tmp_path):
     }
     environment.pop("NUMBA_DISABLE_JIT", None)
     command = [sys.executable, str(path)]
-    return lambda: subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def play(**others):
+        done = subprocess.run(command, env=environment | others, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    return play
 
 
 @pytest.mark.parametrize(("kind", "left"), [("nbi", 0), ("nbi", 20), ("nbc", 20)])
@@ -47,3 +53,14 @@ def test_files_cut_off_are_compiled_again(play, tmp_path, kind, left):
     (file,) = tmp_path.glob(f"kept/*/*.{kind}")
     file.write_bytes(file.read_bytes()[:left])
     assert [play(), play()] == ["compiled", "kept"]
+
+
+def test_what_another_version_of_any_kernel_was_compiled_into_is_compiled_again(play, tmp_path):
+    """Functions of other files may be a part of it, at which numba does not look."""
+    assert [play(), play()] == ["compiled", "kept"]
+    copy = tmp_path / "package" / "minigan"
+    shutil.copytree(Path(jit.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert play(PYTHONPATH=str(copy.parent)) == "kept"
+    with (copy / "kernels" / "awake.py").open("a") as file:
+        file.write("# another\n")
+    assert [play(PYTHONPATH=str(copy.parent)) for _ in range(2)] == ["compiled", "kept"]

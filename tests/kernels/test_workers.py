@@ -191,6 +191,95 @@ def test_a_failure_on_the_way_to_new_threads_leaves_none(monkeypatch):
     workers.set_threads(1)
 
 
+def test_an_interrupted_end_of_a_pool_leaves_nothing_to_the_next_one(monkeypatch):
+    """Else its workers would take what was meant for those before, and end at once."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        workers.set_threads(3)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "join", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                workers.set_threads(2)
+    workers.set_threads(2)
+    time.sleep(0.05)
+    assert workers.threads() == 2
+    assert all(worker.is_alive() for worker in workers._others)
+    barrier = threading.Barrier(2)
+    share(lambda *_: barrier.wait(timeout=20), 2)
+    workers.set_threads(1)
+
+
+def test_threads_that_cannot_be_started_are_not_waited_for(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            workers.set_threads(3)
+    workers.set_threads(2)
+    assert share(lambda a, b: (a, b), 2) == [(0, 1), (1, 2)]
+    workers.set_threads(1)
+
+
+@pytest.mark.parametrize("interrupted", ["in its own part", "while it waits"])
+@on_two_threads
+def test_after_ctrl_c_no_worker_writes_into_the_caller_s_arrays_any_more(monkeypatch, interrupted):
+    begun, go_on, array = threading.Event(), threading.Event(), np.zeros(2)
+    real = workers._next
+
+    def ctrl_c(queue, counter, watch):
+        if counter is workers._done and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return real(queue, counter, watch)
+
+    def work(start, _):
+        if start == 0:
+            assert begun.wait(timeout=20)
+            threading.Timer(0.05, go_on.set).start()
+            if interrupted == "in its own part":
+                raise KeyboardInterrupt
+        else:
+            begun.set()
+            assert go_on.wait(timeout=20)
+        array[start] = 7
+
+    monkeypatch.setattr(workers, "_next", ctrl_c if interrupted == "while it waits" else real)
+    with pytest.raises(KeyboardInterrupt):
+        share(work, 2)
+    assert array[1] == 7  # it was waited for
+    monkeypatch.undo()
+    assert share(lambda a, b: (a, b), 2) == [(0, 1), (1, 2)]
+
+
+def test_a_part_for_one_worker_sends_no_other_to_sleep(monkeypatch):
+    """All see that something came, and one gets it; the others look out further."""
+    looked = {}
+
+    def watch(counter, before, *_):
+        name = threading.get_ident()
+        if counter is workers._given:
+            looked[name] = looked.get(name, 0) + 1
+            while counter[0] == before:
+                time.sleep(0.001)
+        return True
+
+    monkeypatch.setattr(workers, "_watcher", lambda _: (watch, None))
+    workers.set_threads(4)
+    until = time.monotonic() + 20
+    while len(looked) < 3 and time.monotonic() < until:
+        time.sleep(0.001)
+    before = dict(looked)
+    share(lambda *_: None, 2)
+    while sum(looked.values()) < sum(before.values()) + 3 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert {name: times + 1 for name, times in before.items()} == looked
+    workers.set_threads(1)
+
+
 @on_two_threads
 def test_what_comes_late_keeps_no_array():
     go_on, busy = threading.Event(), threading.Event()
@@ -209,10 +298,15 @@ def test_what_comes_late_keeps_no_array():
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @on_two_threads
 def test_a_forked_process_works_alone():
+    stuck, workers._tasks = workers._tasks, None  # as one is that a thread of the parent was just reading
     child = os.fork()
     if child == 0:
         alone = workers.threads() == 1 and share(lambda a, b: (a, b), 2) == [(0, 2)]
-        os._exit(0 if alone else 1)
+        workers.set_threads(2)
+        both = share(lambda a, b: (a, b), 2) == [(0, 1), (1, 2)]
+        workers.set_threads(1)
+        os._exit(0 if alone and both else 1)
+    workers._tasks = stuck
     assert os.waitpid(child, 0)[1] == 0
     assert share(lambda a, b: (a, b), 2) == [(0, 1), (1, 2)]
 
