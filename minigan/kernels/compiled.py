@@ -349,18 +349,27 @@ def sgd(theta, g, lr):  # type: ignore[no-untyped-def]
 
 @compiled
 def momentum(theta, g, velocity, lr, momentum):  # type: ignore[no-untyped-def]
-    """v <- momentum v - lr g, theta <- theta + v."""
+    """v <- momentum v - lr g, theta <- theta + v.
+
+    All is read before anything is written: of what has just been written, a processor may have to wait until it can be
+    read again, where vectors do not begin at multiples of 32 bytes.
+    """
     for i in range(theta.size):
-        velocity[i] = momentum * velocity[i] - lr * g[i]
-        theta[i] += velocity[i]
+        v = momentum * velocity[i] - lr * g[i]
+        moved = theta[i] + v
+        velocity[i], theta[i] = v, moved
         g[i] = 0
 
 
 @compiled
 def adam(theta, g, m, v, step, correction, beta1, rest1, beta2, rest2, eps):  # type: ignore[no-untyped-def]
-    """See `minigan.optim.adam`; step = lr / (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t), rest = 1 - beta."""
+    """See `minigan.optim.adam`; step = lr / (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t), rest = 1 - beta.
+
+    Likewise, all is read before anything is written.
+    """
     for i in range(theta.size):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        theta[i] -= step * m[i] / (correction * np.sqrt(v[i]) + eps)
+        m_i = beta1 * m[i] + rest1 * g[i]
+        v_i = beta2 * v[i] + rest2 * g[i] * g[i]
+        moved = theta[i] - step * m_i / (correction * np.sqrt(v_i) + eps)
+        m[i], v[i], theta[i] = m_i, v_i, moved
         g[i] = 0
