@@ -95,6 +95,10 @@ static bool any(unsigned first, unsigned last, State state) {
     return false;
 }
 
+static void draw(bool* late) {
+    for (unsigned w = 0; w < MOST / WARP; ++w) late[w] = drawn() >> 31;
+}
+
 // False if a thread of the warp has not come, or for something else.
 static bool meet(Fiber** warp) {
     for (unsigned lane = 0; lane < WARP; ++lane)
@@ -112,15 +116,20 @@ static bool run_block(unsigned threads) {
         fibers[i]->copies.clear();
         fibers[i]->group = 0;
     }
+    bool late[MOST / WARP];  // warps that go on only when the others have to wait: nobody says that warps keep step
+    draw(late);
     for (;;) {
         unsigned order[MOST], in_state[4] = {};
         shuffle(order, threads);
         for (unsigned i = 0; i < threads; ++i) {
-            if (fibers[order[i]]->state == READY) resume(fibers[order[i]]);
+            if (fibers[order[i]]->state == READY && !late[order[i] / WARP]) resume(fibers[order[i]]);
             ++in_state[fibers[order[i]]->state];
         }
         if (in_state[ENDED] == threads) return true;
-        if (in_state[WAITING] == threads) for (unsigned i = 0; i < threads; ++i) fibers[i]->state = READY;
+        if (in_state[WAITING] == threads) {
+            for (unsigned i = 0; i < threads; ++i) fibers[i]->state = READY;
+            draw(late);
+        } else if (in_state[READY] && !in_state[TOGETHER]) memset(late, 0, sizeof late);
         else if (!in_state[TOGETHER] || threads % WARP) return false;
         else for (unsigned w = 0; w < threads; w += WARP)
             if (any(w, w + WARP, TOGETHER) && !meet(fibers + w)) return false;

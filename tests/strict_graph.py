@@ -68,8 +68,11 @@ cublas_refused = True  # CuPy's own calls; tests of other things may allow them
 class Stream:
     """A stream; the one that was entered last is the current one."""
 
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.null, self.non_blocking = null, non_blocking
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
+    ) -> None:
+        assert not ptds, "no part of the stand-in"
+        self.null, self.non_blocking, self.priority = null, non_blocking, priority
         self.ptr = 0 if null else id(self)
 
     def __enter__(self) -> "Stream":

@@ -46,8 +46,9 @@ extern "C" __global__ void add_up(in u, out x, BANDS) {
             real sum = 0;
             for (int h = row / stride, i = row % stride; h >= 0 && i < phases; --h, i += stride) {  // blocks with the row
                 if (h >= blocks) continue;
-                _Pragma("unroll 2") for (int b = first; b < taps && b * dilation <= column; b += next) {
-                    const int from = column - b * dilation, q = from / step;
+                int before = (column - first) / step;  // the place that sees it by the first tap; by the next, the one before
+                _Pragma("unroll 2") for (int b = first; b < taps && b * dilation <= column; b += next, --before) {
+                    const int from = column - b * dilation, q = dilation == 1 ? before : from / step;
                     const bool seen = q < places && q * step == from;
                     const long long line = (long long)(shifted ? h * images + n : n * blocks + h) * places + q;
                     const real there = u[seen ? (((long long)group * lines + line) * phases + i) * run + b * channels + c : 0];

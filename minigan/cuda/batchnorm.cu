@@ -81,13 +81,13 @@ extern "C" __global__ void moments(in x, out means, out spreads, SPLIT) {
 extern "C" __global__ void statistics(in means, in spreads, double eps, out mean, out var, out inv_std, SPLIT) {
     const int c = CHANNEL, chunks = chunks_of_part(rows, height, run, parts), mine = rows / parts;
     double sum = 0, spread = 0;
-    for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
+    _Pragma("unroll 4") for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
         const int p = chunk_of_part(j, blockIdx.y, height, run, parts);
         const Chunk chunk = chunk_of_rows(p, height, run, parts);
         sum += (double)(chunk.last - chunk.first) * means[p * channels + c];
     }
     const double mu = over_lanes(sum) / mine;
-    for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
+    _Pragma("unroll 4") for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
         const int p = chunk_of_part(j, blockIdx.y, height, run, parts);
         const Chunk chunk = chunk_of_rows(p, height, run, parts);
         const double apart = means[p * channels + c] - mu;
@@ -151,7 +151,7 @@ extern "C" __global__ void parameter_gradients(in sums, in products, in inv_std,
     double all_sums = 0, all_products = 0;
     for (int part = 0; part < parts; ++part) {
         double sum = 0, product = 0;
-        for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
+        _Pragma("unroll 4") for (int j = threadIdx.y; c < channels && j < chunks; j += blockDim.y) {
             const int p = chunk_of_part(j, part, height, run, parts);
             sum += sums[p * channels + c];
             product += products[p * channels + c];

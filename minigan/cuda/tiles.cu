@@ -67,10 +67,12 @@ template <int COLUMNS, class Product> struct Block {
         for (int step = 0; step < steps; ++step) {
             wait_for_groups<AHEAD - 1>();
             __syncthreads();  // all have what is to be multiplied, and have done with what is overwritten next
-            multiply(stage(memory, step), 0);
+            unsigned left[2][4][4], right[2][PAIRS][4];  // of both halves, so that nothing has to wait between them
+            UNROLL for (int half = 0; half < 2; ++half) load(left[half], right[half], stage(memory, step), 8 * half);
+            multiply(left[0], right[0]);
             if (step + AHEAD < steps) fetch_step(stage(memory, step + AHEAD));  // while the tensor cores are busy
             end_of_group();
-            multiply(stage(memory, step), 8);
+            multiply(left[1], right[1]);
         }
     }
 
@@ -87,10 +89,12 @@ template <int COLUMNS, class Product> struct Block {
     __device__ static void fetch(float* to, const Found& four) { ::fetch(to, four.at, four.there); }
 
     // Eight terms, from k on.
-    __device__ void multiply(const float* tiles, int k) {
-        unsigned left[4][4], right[PAIRS][4];
+    __device__ void load(unsigned (&left)[4][4], unsigned (&right)[PAIRS][4], const float* tiles, int k) const {
         UNROLL for (int i = 0; i < 4; ++i) A::template load<true>(left[i], tiles, m1 + 16 * i, k);
         UNROLL for (int j = 0; j < PAIRS; ++j) B::template load<false>(right[j], tiles + LEFT, n1 + 16 * j, k);
+    }
+
+    __device__ void multiply(const unsigned (&left)[4][4], const unsigned (&right)[PAIRS][4]) {
         UNROLL for (int i = 0; i < 4; ++i)
             UNROLL for (int j = 0; j < 2 * PAIRS; ++j) multiply_add(sums[i][j], left[i], right[j / 2] + j % 2 * 2);
     }

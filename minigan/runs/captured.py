@@ -67,7 +67,7 @@ class CapturedRounds(Rounds):
 
     def __post_init__(self) -> None:
         cuda = self.feed.device.xp.cuda
-        self._stream = cuda.Stream(non_blocking=True)
+        self._stream = cuda.Stream(non_blocking=True, priority=-1)  # what everybody waits for goes before the aside
         self._second: Any = cuda.Stream(non_blocking=True)  # None, where that is what keeps it from being captured
         self._pool: Any = cuda.MemoryPool()  # the graph's own: replays write to memory that it counts as free
         self._inbox = Inbox(self.feed.device, self.dtype)

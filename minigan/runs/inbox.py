@@ -53,7 +53,8 @@ class Parcel:
 
     def __init__(self, cuda: Any, size: int) -> None:
         self.numbers = np.frombuffer(cuda.alloc_pinned_memory(size), np.uint8, size)
-        self.copied = cuda.Event(disable_timing=True)  # and before this the memory must not change
+        # Before this the memory must not change. Who waits for it sleeps, and takes no processor from others.
+        self.copied = cuda.Event(block=True, disable_timing=True)
 
 
 class Inbox:

@@ -340,7 +340,7 @@ SOURCE_BUGS = [
         ("term + lane % 4 + after", "term + lane / 8 + after"),
         ("place(row + lane % 8 + below", "place(row + lane / 4 + below"),
         ("to[q] = tf32(__uint_as_float(to[q]))", "to[q] = to[q]"),
-        ("multiply(stage(memory, step), 8);", "multiply(stage(memory, step), 0);"),
+        ("stage(memory, step), 8 * half);", "stage(memory, step), 0);"),
         ("right[j / 2] + j % 2 * 2", "right[j / 2] + j % 2"),
         ("wait_for_groups<AHEAD - 1>", "wait_for_groups<AHEAD>"),
         ("wait_for_groups<AHEAD - 1>();\n            __syncthreads();", "wait_for_groups<AHEAD - 1>();"),
