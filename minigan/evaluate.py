@@ -46,7 +46,8 @@ class Options:
     last_weights: bool = False
     """of a run that averages G's parameters: draw with the last ones instead"""
     step: int | None = None
-    """of the checkpoint: one that `minigan.train --keep-every` has kept; without it the newest"""
+    """of the checkpoint: one that `minigan.train --keep-every` has kept, scored in files of its own beside those of the
+    newest; without it the newest"""
     diagnose: bool = False
     """say what went wrong in the run, by what it has recorded, and leave; nothing is drawn or scored"""
     debug: bool = False
@@ -55,6 +56,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.samples is not None and not 20 <= self.samples <= 100_000:
             raise UsageError(f"--samples {self.samples} is out of range: allowed are 20 to 100000")
+        if self.diagnose and self.step is not None:
+            raise UsageError("--diagnose looks at what the whole run has recorded: leave --step out")
+
+    def of_step(self, path: Path) -> Path:
+        """The file for the scores of an earlier checkpoint, beside that for the newest one's."""
+        return path if self.step is None else path.with_stem(f"{path.stem}-step-{self.step}")
 
 
 def main(argv: list[str]) -> int:
@@ -87,13 +94,15 @@ def main(argv: list[str]) -> int:
             drawn += f", drawn with G's {saved.weights} weights,"
         print(f"{saved.recipe.name}, step {saved.state.step}: {drawn} against {real.words}")
         rows = table(names, samples, real)
-        write_json(folder.evaluation, options, saved, samples, real, rows)
-        print(f"written to {folder.evaluation}")
+        written, neighbours = (options.of_step(path) for path in (folder.evaluation, folder.neighbours))
+        write_json(written, options, saved, samples, real, rows)
+        print(f"written to {written}")
         if "copies" in names:
-            save_neighbours(folder.neighbours, samples, real)
+            save_neighbours(neighbours, samples, real)
         else:
-            folder.neighbours.unlink(missing_ok=True)  # of other samples than those of evaluation.json
-    print(f"and on the run's page: {write_report(folder)}")
+            neighbours.unlink(missing_ok=True)  # of other samples than those of evaluation.json
+    if options.step is None:
+        print(f"and on the run's page: {write_report(folder)}")
     return 0
 
 

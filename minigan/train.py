@@ -109,8 +109,8 @@ def prepare(
     from minigan.runs.tensorboard import check_tensorboard
     from minigan.runs.trainer import Trainer
 
-    if options.tensorboard:
-        check_tensorboard()
+    if options.tensorboard and team.leads:
+        check_tensorboard(folder)
     scoring = None
     if options.evaluate_every and team.leads:
         from minigan.runs.scoring import Scoring  # takes a while

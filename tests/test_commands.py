@@ -473,7 +473,23 @@ def test_an_earlier_checkpoint_is_drawn_scored_and_exported(finished, tmp_path):
         done = run(tmp_path, words[0], "run", "--step", "7", *words[1:])
         assert (done.returncode, done.stdout) == (2, "")
         assert error_of(done).endswith("there is no checkpoint of step 7 in run/checkpoints, but of 8, 10, 16, 20\n")
-    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["step"] == 8
+    assert json.loads((tmp_path / "run" / "evaluation-step-8.json").read_text())["step"] == 8
+
+
+def test_scores_of_an_earlier_checkpoint_replace_none_of_the_newest(finished, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
+    scored = "minigan.evaluate", "run", "--samples", "20", "--metric", "copies"
+    assert run(tmp_path, *scored).returncode == 0
+    files = [tmp_path / "run" / name for name in ("evaluation.json", "neighbours.png", "report.html")]
+    before = [file.read_bytes() for file in files]
+    done = run(tmp_path, *scored, "--step", "8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run's page" not in done.stdout
+    assert [file.read_bytes() for file in files] == before
+    assert (tmp_path / "run" / "neighbours-step-8.png").exists()
+    done = run(tmp_path, "minigan.evaluate", "run", "--diagnose", "--step", "8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--diagnose looks at what the whole run has recorded: leave --step out" in error_of(done)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ in the data, so the metadata carries a SHA-256 of all arrays and of all other me
 import contextlib
 import hashlib
 import json
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, for_good: bool = Fals
         with contextlib.suppress(PermissionError):  # on Windows: somebody is reading it, so it goes the next time
             old.unlink(missing_ok=True)
     return path
+
+
+def keep_for_good(folder: Path, step: int) -> None:
+    """Keep the checkpoint of this step, if there is one."""
+    with contextlib.suppress(FileNotFoundError):  # none, or it is kept already
+        os.replace(step_path(folder, step, SUFFIX), step_path(folder, step, FOR_GOOD))
 
 
 def _pieces(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> list[bytes | memoryview]:
@@ -136,9 +143,13 @@ def read_newest(folder: Path, step: int | None = None) -> tuple[Checkpoint, list
         raise UsageError(f"there is no checkpoint of step {step} in {folder}, but of {there}")
     for path in of_step:
         try:
-            return read_checkpoint(path), problems
+            checkpoint = read_checkpoint(path)
         except CheckpointError as err:
             problems.append(str(err))
+            continue
+        if checkpoint.facts.get("step") == step_of(path):
+            return checkpoint, problems
+        problems.append(f"{path}: this is no checkpoint of step {step_of(path)}: the file was renamed")
     raise CheckpointError("; ".join(problems) or f"no checkpoint in {folder}")
 
 

@@ -29,6 +29,7 @@ from minigan.runs.atomic import remove_stale
 from minigan.runs.checkpoint import checkpoint_files, step_files, step_of, step_path
 
 Identity = tuple[int, int | str]  # the device, and a number there
+EVENTS = ".minigan"  # the ending of a file of events
 ATTEMPTS = 5  # to make a new run's folder, each of which another run may take at that moment
 
 
@@ -92,8 +93,8 @@ class RunFolder:
         self._opened = []
         if is_here and self._is_new and not self.holds_a_run:
             (self.path / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody has put something in
-                for folder in (self.samples, self.checkpoints, self.path):
+            for folder in (self.events, self.samples, self.checkpoints, self.path):
+                with contextlib.suppress(OSError):  # it is not there, or somebody has put something in
                     folder.rmdir()
 
     @property
@@ -106,6 +107,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an older run's files, and only those; the folder must be open."""
+        self.empty_events()
         for file in reversed(self._made()):  # that by which the run could go on last: on Windows one may be in use
             file.unlink(missing_ok=True)
 
@@ -116,7 +118,7 @@ class RunFolder:
             return
         real = Path(os.path.realpath(path))  # of what a link leads to; unlike Path.resolve it takes loops of links
         for folder in (self, *map(RunFolder, real.parents[:2])):
-            of_runs = [folder.path / ".lock", folder._pid, *folder._made()]
+            of_runs = [folder.path / ".lock", folder._pid, *folder._made(), *folder.event_files()]
             is_one = _is_among(real, of_runs)
             lies_among_them = str(real.parent) in map(os.path.realpath, (folder.checkpoints, folder.samples))
             if folder.config.exists() and (is_one or lies_among_them):
@@ -136,7 +138,7 @@ class RunFolder:
         """The files of a run, there or not; those by which it can go on come first."""
         numbers = [self.metrics, self.vitals, self.scores, self.evaluation]
         pictures = [self.last_samples, self.animation, self.curves, self.neighbours, self.report, *self.sample_files()]
-        return [self.config, *checkpoint_files(self.checkpoints), *numbers, *self.event_files(), *pictures]
+        return [self.config, *checkpoint_files(self.checkpoints), *numbers, *pictures]
 
     def sample_path(self, step: int) -> Path:
         return step_path(self.samples, step, ".png")
@@ -146,8 +148,19 @@ class RunFolder:
         return step_files(self.samples, ".png")
 
     def event_files(self) -> list[Path]:
-        """What was written for TensorBoard."""
-        return sorted(path for path in self.events.glob("events.out.tfevents.*") if path.is_file())
+        """What was written for TensorBoard; other programs give their events the same names, but for the ending."""
+        return sorted(path for path in self.events.glob(f"events.out.tfevents.*{EVENTS}") if path.is_file())
+
+    def empty_events(self) -> None:
+        """Leave nothing in the events so far. A TensorBoard that reads such a file goes on to the next one from it, as
+        it would not from one that is gone; so a file goes only when it is found empty.
+        """
+        for path in self.event_files():
+            with contextlib.suppress(PermissionError):  # on Windows, while somebody reads it
+                if path.stat().st_size:
+                    os.truncate(path, 0)
+                else:
+                    path.unlink()
 
     def keep_samples(self, wanted: Callable[[int], bool]) -> None:
         """Remove the sample pictures of all rounds but those."""

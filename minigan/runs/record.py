@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minigan.errors import DataError
 from minigan.runs.folder import RunFolder
-from minigan.runs.metrics import MetricsFile, Row, as_read
+from minigan.runs.metrics import COLUMNS, MetricsFile, Row, as_read
 from minigan.runs.tensorboard import Events, NoEvents
 from minigan.runs.vitals import Vitals, VitalsFile
 
@@ -36,7 +36,7 @@ class Record:
     def add_row(self, row: Row) -> None:
         self._metrics.append(row)
         self.rows.append(as_read(row))
-        self._events.add_row("metrics", row)
+        self._events.add_row("metrics", as_read({name: row[name] for name in COLUMNS}))
 
     def add_vitals(self, vitals: Vitals) -> None:
         self._vitals.append(vitals)
@@ -45,11 +45,15 @@ class Record:
 
     def add_scores(self, row: Row) -> None:
         """A row that stands in scores.csv."""
-        self._events.add_row("scores", row)
+        self._events.add_row("scores", as_read(row))
 
     def add_picture(self, path: Path) -> None:
         """A picture that lies in samples/."""
         self._events.add_picture(path)
+
+    def complaint(self) -> str:
+        """What the user should know about the events; empty if nothing, or if it was said before."""
+        return self._events.complaint()
 
     def sync(self) -> None:
         """Wait until all is on the disk: before a checkpoint that counts on it."""

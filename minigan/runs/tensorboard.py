@@ -7,12 +7,14 @@ run is resumed, from those files, and so tell of one run in one go. Form and che
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
-from minigan.errors import UsageError
+from minigan.errors import UsageError, UserError
 from minigan.runs.checkpoint import step_of
-from minigan.runs.folder import RunFolder
+from minigan.runs.folder import EVENTS, RunFolder
 from minigan.runs.metrics import Row
 from minigan.runs.pictures import read_picture
 from minigan.runs.vitals import BINS, Vitals
@@ -21,12 +23,18 @@ FRESH = 10.0  # seconds after which somebody who watches sees what was written
 BY_LAYER = ("gradients", "updates", "weights", "dead", "saturated")  # of the vitals
 
 
-def check_tensorboard() -> None:
-    """Raises UsageError if the package that writes events cannot be imported."""
+def check_tensorboard(folder: RunFolder) -> None:
+    """Raises UsageError if the package that writes events cannot be used, UserError if there is no place for them."""
     try:
-        import tensorboardX  # noqa: F401
-    except ImportError as err:
+        import tensorboardX.event_file_writer
+        import tensorboardX.proto.event_pb2  # noqa: F401
+    except Exception as err:  # of a protobuf that does not fit, too, which is a TypeError
         raise UsageError(f"--tensorboard needs tensorboardX ({err}): pip install '.[tb]'") from err
+    try:
+        folder.events.mkdir(exist_ok=True)
+        TemporaryFile(dir=folder.events).close()
+    except OSError as err:
+        raise UserError(f"cannot write events into {folder.events}: {err.strerror}; leave --tensorboard out") from err
 
 
 class NoEvents:
@@ -37,21 +45,32 @@ class NoEvents:
     def add_picture(self, path: Path) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
+    def complaint(self) -> str:
+        return ""
 
 
 class Events(NoEvents):
-    """A file of events in a folder, in place of those of an older run or of the same one before it was resumed."""
+    """A file of events in a run's folder; those so far are to be emptied before.
+
+    Nothing depends on it: where it cannot be written any more the run goes on without, and says so.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
-        """Raises OSError if there is no place for it; whatever is added may raise that, too."""
         from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        folder.events.mkdir(exist_ok=True)
-        for older in folder.event_files():
-            with contextlib.suppress(PermissionError):  # on Windows, while TensorBoard reads it
-                older.unlink()
-        self._writer = EventsWriter(str(folder.events / "events"))  # which, unlike the package's thread, fails here
+        self._writer: Any = None
+        self._failed: OSError | None = None
+        self._told = False
         self._flushed = time.monotonic()
+        self._path = folder.events.absolute() / "events"  # to the package, a word before a colon would be a server
+        self._attempt(lambda: self._open(EventsWriter))
+        self._write(session_log=SessionLog(status=SessionLog.START))  # what was told before of later steps is void
+
+    def _open(self, writer: Any) -> None:
+        """By a writer without a thread of its own, whose errors nobody would hear of."""
+        self._path.parent.mkdir(exist_ok=True)
+        self._writer = writer(str(self._path), EVENTS)
 
     def add_row(self, group: str, row: Row) -> None:
         """The numbers of a row, but for its step, as ``group/name``."""
@@ -78,20 +97,41 @@ class Events(NoEvents):
         self._add(step_of(path), [{"tag": "samples", "image": image}])
 
     def _add(self, step: int, values: Iterable[dict]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
-
-        self._writer.write_event(Event(wall_time=time.time(), step=step, summary={"value": list(values)}))
+        self._write(step=step, summary={"value": list(values)})
         if time.monotonic() - self._flushed > FRESH:
             self.flush()
 
+    def _write(self, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._attempt(lambda: self._writer.write_event(Event(wall_time=time.time(), **what)))
+
     def flush(self) -> None:
         """Show what was added to those who watch."""
-        self._writer.flush()
         self._flushed = time.monotonic()
+        self._attempt(lambda: self._writer.flush())
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of no space, which has been told
-            self._writer.close()
+        self._attempt(lambda: self._writer.close())
+
+    def complaint(self) -> str:
+        """Why there are no events any more; empty if there are, or if it was said before."""
+        if self._failed is None or self._told:
+            return ""
+        self._told = True
+        why = self._failed.strerror or self._failed
+        return (
+            f"no more events for TensorBoard in {self._path.parent} ({why}); when the run is resumed, all are made anew"
+        )
+
+    def _attempt(self, act: Callable[[], Any]) -> None:
+        if self._failed is None:
+            try:
+                act()
+            except OSError as err:
+                self._failed = err
+                with contextlib.suppress(OSError, AttributeError):  # the package closes nothing that it cannot flush
+                    self._writer._py_recordio_writer.close()
 
 
 def _histogram(counts: list[int]) -> dict:

@@ -21,7 +21,7 @@ from minigan.recipes.registry import file_checksum
 from minigan.runs import pictures
 from minigan.runs.blas import blas_facts
 from minigan.runs.captured import rounds
-from minigan.runs.checkpoint import Checkpoint, write_checkpoint
+from minigan.runs.checkpoint import Checkpoint, keep_for_good, write_checkpoint
 from minigan.runs.config import changed_settings, constants_of, fixed_options
 from minigan.runs.doctor import Diagnosis, diagnose
 from minigan.runs.draws import SeededDraws
@@ -80,6 +80,7 @@ class Trainer:
         self.rows: list[Row] = []
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
+        self._resumed = False
         self._pixels = fingerprint(self.images)
         self._recipe_file = file_checksum(self.recipe)  # now: who edits it while the run goes on changes nothing in it
         self._check_smallest_batch()
@@ -118,7 +119,7 @@ class Trainer:
         self.state.restore(checkpoint, self.device)
         notes += changed_settings(constants_of(self.recipe), checkpoint.facts.get("constants", {}))
         notes += changed_settings(fixed_options(self.options), checkpoint.facts.get("run", {}))
-        self.saved_step = self.state.step
+        self.saved_step, self._resumed = self.state.step, True
         log, snapshot = self.options.log_every, self.options.snapshot_every
         if self.folder.metrics.exists():
             self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"], log)]
@@ -138,20 +139,25 @@ class Trainer:
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
         if self.team.leads:
+            if self._resumed:
+                self.folder.empty_events()
+            if self._to_keep:  # as was said only now
+                keep_for_good(self.folder.checkpoints, self.state.step)
             self.folder.keep_samples(lambda step: self._would_be_there(step, self.options.snapshot_every))
         record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
         stop = StopRequest()
         progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads)
         try:
-            if self.options.tensorboard:
-                record.show(self.folder, self.scoring.rows if self.scoring else [])
             # Overflows are no secret: each row and each checkpoint is looked at.
             with stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
+                if self.options.tensorboard:
+                    record.show(self.folder, self.scoring.rows if self.scoring else [])
                 if self.state.step == 0 and self.team.leads:
                     self._snapshot(record)
                 while self.state.step < self.goal and not self.team.largest(stop.exit_code):
                     self._round(record, progress)
                 self._save(record)
+                self._tell_complaints(record, progress)
             self._final_pictures()
         except OSError as err:  # a full disk, for instance
             err.strerror = f"{err.strerror or err}; {self._kept()}"
@@ -187,8 +193,7 @@ class Trainer:
                 self._stop_not_finite(self.rounds.draws(self.state.step - 1))
             record.add_row(row)
             progress.measured(self.rows, self.diagnoses())
-            if complaint := self.rounds.complaint():
-                progress.say(f"note: {complaint}")
+            self._tell_complaints(record, progress)
         if watch is not None:
             samples = self._snapshot(record)
             if (vitals := self.gauge.measure(self.state, watch, samples)) is not None:
@@ -199,6 +204,10 @@ class Trainer:
             record.add_scores(self.scoring.rows[-1])
         if self._due(self.options.checkpoint_every, self.state.step) or self._to_keep:
             self._save(record)
+
+    def _tell_complaints(self, record: Record, progress: Progress) -> None:
+        for complaint in filter(None, (self.rounds.complaint(), record.complaint())):
+            progress.say(f"note: {complaint}")
 
     def _row(self, measured: Metrics) -> Row:
         """Numbers on the host: means over the parts of all processes, which are equally large."""

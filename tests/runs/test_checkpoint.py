@@ -135,6 +135,19 @@ def test_those_kept_for_good_stay_and_take_no_place_of_the_newest_two(tmp_path):
     assert read_newest(tmp_path, 3)[0].facts["step"] == 3
 
 
+def test_a_file_under_the_name_of_another_step_is_not_taken_for_it(tmp_path):
+    write_checkpoint(tmp_path, small(20))
+    write_checkpoint(tmp_path, small(5)).rename(tmp_path / "step-000000030.kept.safetensors")
+    checkpoint, problems = read_newest(tmp_path)
+    assert checkpoint.facts["step"] == 20
+    assert len(problems) == 1
+    assert problems[0].endswith(
+        "step-000000030.kept.safetensors: this is no checkpoint of step 30: the file was renamed"
+    )
+    with pytest.raises(CheckpointError, match="no checkpoint of step 30: the file was renamed"):
+        read_newest(tmp_path, 30)
+
+
 def test_one_of_a_step_is_read_or_the_steps_that_there_are_are_told(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         read_newest(tmp_path, 3)

@@ -1,6 +1,8 @@
 """Events for TensorBoard: they say what the run's own files say, and never harm the run."""
 
 import errno
+import re
+import shutil
 import struct
 import sys
 from collections import defaultdict
@@ -10,9 +12,10 @@ from PIL import Image
 
 from minigan.errors import UsageError
 from minigan.runs import tensorboard
-from minigan.runs.checkpoint import step_of
+from minigan.runs.checkpoint import checkpoint_files, step_of
 from minigan.runs.folder import RunFolder
-from minigan.runs.metrics import read_metrics
+from minigan.runs.metrics import COLUMNS, read_metrics
+from minigan.runs.record import Record
 from minigan.runs.vitals import read_vitals
 from tests.commands import run as command
 from tests.runs import test_scoring
@@ -38,10 +41,12 @@ def records(path):
 
 
 def events(path):
-    """{tag: {step: value}} of the one file of events in a run's folder."""
-    (file,) = RunFolder(path).event_files()
-    first, *others = map(Event.FromString, records(file))
+    """{tag: {step: value}} of the newest file of events in a run's folder; all others are empty."""
+    *older, file = RunFolder(path).event_files()
+    assert all(path.stat().st_size == 0 for path in older)
+    first, start, *others = map(Event.FromString, records(file))
     assert first.file_version == "brain.Event:2"
+    assert start.session_log.status == start.session_log.START  # all that a reader has seen before is void
     found = defaultdict(dict)
     for event in others:
         for value in event.summary.value:
@@ -121,23 +126,88 @@ def test_a_damaged_older_picture_does_not_keep_a_run_from_going_on(tmp_path):
     assert list(events(tmp_path)["samples"]) == [9, 18, 20]
 
 
-def test_a_new_run_in_place_of_an_older_one_removes_its_events(tmp_path):
-    play(tmp_path, tensorboard=True)
-    play(tmp_path)
+@pytest.mark.parametrize("resume", [True, False])
+def test_events_of_a_past_that_no_file_tells_of_are_emptied(tmp_path, resume):
+    """And not removed: a TensorBoard that reads them goes on from there to the next file. Then they go."""
+    play(tmp_path, tensorboard=True, steps=8)
+    play(tmp_path, resume=resume, steps=9)
+    assert [path.stat().st_size for path in RunFolder(tmp_path).event_files()] == [0]
+    play(tmp_path, resume=resume)
     assert RunFolder(tmp_path).event_files() == []
 
 
-def test_a_full_disk_stops_the_run_and_tells_the_last_good_checkpoint(tmp_path, monkeypatch):
-    add_row = tensorboard.Events.add_row
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("linked", [True, False])
+def test_events_of_other_programs_are_left_alone(tmp_path, resume, linked):
+    own, run = tmp_path / "own", tmp_path / "run"
+    own.mkdir()
+    (own / "events.out.tfevents.1.host").write_bytes(b"mine")
+    play(run, tensorboard=True, steps=8)
+    if linked:
+        shutil.rmtree(run / "tensorboard")
+        (run / "tensorboard").symlink_to(own)
+    else:
+        own = shutil.copytree(own, run / "tensorboard", dirs_exist_ok=True)
+    play(run, tensorboard=True, resume=resume)
+    assert (own / "events.out.tfevents.1.host").read_bytes() == b"mine"
 
-    def full(self, group, row):
-        if row["step"] > 8:
+
+def test_numbers_are_those_of_the_files_to_the_last_digit(tmp_path):
+    """So it does not matter whether a run was resumed; a number that metrics.csv has no column for is left out."""
+    play(tmp_path / "whole", tensorboard=True, precision="float64")
+    play(tmp_path / "parts", tensorboard=True, precision="float64", steps=8)
+    play(tmp_path / "parts", tensorboard=True, precision="float64", resume=True)
+    assert events(tmp_path / "parts") == events(tmp_path / "whole")
+    record = Record(RunFolder(tmp_path / "parts"), [], [])
+    record.show(RunFolder(tmp_path / "parts"), [])
+    record.add_row(dict.fromkeys(COLUMNS, 3.0) | {"penalty": 1.5})
+    record.close()
+    (*_, file) = sorted(RunFolder(tmp_path / "parts").event_files(), key=lambda path: path.stat().st_mtime_ns)
+    tags = {value.tag for event in map(Event.FromString, records(file)) for value in event.summary.value}
+    assert "metrics/loss_d" in tags
+    assert "metrics/penalty" not in tags
+
+
+@pytest.mark.parametrize("name", ["write_event", "flush"])
+def test_a_disk_that_has_no_room_for_events_does_not_stop_the_run(tmp_path, monkeypatch, capsys, name):
+    """They tell nothing that does not stand elsewhere."""
+    from tensorboardX.event_file_writer import EventsWriter
+
+    real, calls = getattr(EventsWriter, name), []
+
+    def full(*arguments):
+        calls.append(name)
+        if len(calls) > 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        add_row(self, group, row)
+        return real(*arguments)
 
-    monkeypatch.setattr(tensorboard.Events, "add_row", full)
-    with pytest.raises(OSError, match="No space left on device; the last good checkpoint is step 8"):
-        play(tmp_path, tensorboard=True)
+    play(tmp_path / "whole", tensorboard=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(EventsWriter, name, full)
+        play(tmp_path / "full", tensorboard=True, steps=16)
+    told = capsys.readouterr().out
+    assert told.count("note: no more events for TensorBoard in ") == 1
+    assert "(No space left on device); when the run is resumed, all are made anew" in told
+    play(tmp_path / "full", tensorboard=True, resume=True)
+    assert events(tmp_path / "full") == events(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["a file", "a link to nowhere"])
+def test_where_there_is_no_place_for_events_an_older_run_is_not_lost(tmp_path, place):
+    small = ("--hidden-g", 8, "--hidden-d", 8, "--latent", 3, "--batch-size", 8, "--device", "cpu", "--out", "run")
+    assert command(tmp_path, "minigan.train", *small, "--steps", 2).returncode == 0
+    events, before = tmp_path / "run" / "tensorboard", (tmp_path / "run" / "metrics.csv").read_bytes()
+    if place == "a file":
+        events.write_text("mine")
+    else:
+        events.symlink_to(tmp_path / "nowhere" / "x")
+    done = command(tmp_path, "minigan.train", *small, "--steps", 3, "--tensorboard", "--overwrite")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"minigan: error: cannot write events into run/tensorboard: .*; leave --tensorboard out\n", done.stderr
+    )
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+    assert checkpoint_files(tmp_path / "run" / "checkpoints")
 
 
 def test_what_was_added_is_shown_before_long(tmp_path, monkeypatch):
@@ -153,10 +223,17 @@ def test_what_was_added_is_shown_before_long(tmp_path, monkeypatch):
     made.close()
 
 
-def test_without_the_package_it_is_told_before_anything_is_made(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+@pytest.mark.parametrize("source", ["raise ImportError", "raise TypeError('Descriptors')", "", "event_file_writer = 1"])
+def test_without_the_package_it_is_told_before_anything_is_made(tmp_path, monkeypatch, source):
+    """Or with one that cannot be used: a protobuf that does not fit raises a TypeError."""
+    for name in [name for name in sys.modules if name.startswith("tensorboardX")]:
+        monkeypatch.delitem(sys.modules, name)
+    package = tmp_path / "packages" / "tensorboardX"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(package.parent)
     with pytest.raises(UsageError, match=r"--tensorboard needs tensorboardX \(.*\): pip install '\.\[tb\]'"):
-        tensorboard.check_tensorboard()
+        tensorboard.check_tensorboard(RunFolder(tmp_path / "run"))
     done = command(tmp_path, "minigan.train", "--tensorboard", "--steps", "1", "--out", "run", "--device", "cpu")
     assert (done.returncode, done.stdout) == (2, "")
     assert not (tmp_path / "run").exists()
@@ -174,4 +251,4 @@ def test_the_command_keeps_the_option_and_takes_it_back(tmp_path):
         tmp_path, "minigan.train", "--resume", "--out", "run", "--steps", 4, "--no-tensorboard", "--device", "cpu"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert 4 not in events(tmp_path / "run")["samples"]
+    assert not any(path.stat().st_size for path in RunFolder(tmp_path / "run").event_files())

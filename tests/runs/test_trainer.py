@@ -299,6 +299,15 @@ def test_checkpoints_that_are_kept_for_good_are_those_of_the_run(tmp_path):
     }
 
 
+@pytest.mark.parametrize("steps", [10, 20])
+def test_the_checkpoint_that_a_run_is_resumed_from_is_kept_if_that_is_asked_for_now(tmp_path, steps):
+    play(tmp_path, steps=10)
+    play(tmp_path, steps=steps, resume=True, keep_every=10)
+    assert [path.name for path in checkpoint_files(tmp_path / "checkpoints") if "kept" in path.name] == [
+        f"step-{step:09d}.kept.safetensors" for step in (20, 10) if step <= steps
+    ]
+
+
 def test_a_run_goes_back_to_a_checkpoint_by_a_copy_without_the_later_ones(tmp_path):
     play(tmp_path / "run", keep_every=6)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
