@@ -38,7 +38,7 @@ def test_they_compile_for_an_h100(file, real, tmp_path):
 def test_cupys_compiler_takes_them_for_an_h100(file, real):
     """With CuPy's own options besides ours. What it gives is for the GPU itself, and has all kernels in it."""
     source = launch.source(file)
-    options = (*launch.options(real), *REGISTERS, "-arch=sm_90", "-ftz=true")
+    options = (*launch.options(real), *REGISTERS, "-arch=sm_90", "-ftz=true", "--device-as-default-execution-space")
     code = nvrtc.compiled(source, options)
     assert all(name.encode() in code for name in kernel_names(source))
 
