@@ -1,10 +1,8 @@
 """What a run measures, as lists in memory and as files in its folder."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from minigan.errors import DataError
 from minigan.runs.folder import RunFolder
 from minigan.runs.metrics import COLUMNS, MetricsFile, Row, as_read
 from minigan.runs.tensorboard import Events, NoEvents
@@ -29,8 +27,7 @@ class Record:
         for row in scores:
             self._events.add_row("scores", row)
         for picture in folder.sample_files():
-            with suppress(DataError):  # a damaged one; the run's page tells
-                self._events.add_picture(picture)
+            self._events.add_picture(picture)
         self._events.flush()
 
     def add_row(self, row: Row) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from minigan.errors import UsageError, UserError
+from minigan.errors import DataError, UsageError, UserError
 from minigan.runs.checkpoint import step_of
 from minigan.runs.folder import EVENTS, RunFolder
 from minigan.runs.metrics import Row
@@ -90,11 +90,11 @@ class Events(NoEvents):
         self._add(vitals.step, values)
 
     def add_picture(self, path: Path) -> None:
-        """A picture of samples, of the step in its name. Raises DataError if it cannot be read."""
-        found = read_picture(path)
-        image: dict = {"height": found.height, "width": found.width, "colorspace": len(found.getbands())}
-        image |= {"encoded_image_string": path.read_bytes()}
-        self._add(step_of(path), [{"tag": "samples", "image": image}])
+        """A picture of samples, of the step in its name; one that cannot be read is left out (the run's page tells)."""
+        with contextlib.suppress(DataError, OSError):
+            found, content = read_picture(path), path.read_bytes()
+            size = {"height": found.height, "width": found.width, "colorspace": len(found.getbands())}
+            self._add(step_of(path), [{"tag": "samples", "image": {**size, "encoded_image_string": content}}])
 
     def _add(self, step: int, values: Iterable[dict]) -> None:
         self._write(step=step, summary={"value": list(values)})
