@@ -64,9 +64,9 @@ BUGS = [
     Bug("through: beta forgotten", blocks._through, "a += norm.beta", "pass"),
     Bug("leaky backward: by the sign of dy", blocks.leaky_backward, "greater(y[part]", "greater(dy[part]"),
     # the workers
-    Bug("share: what the last worker returns is dropped", workers.share, "return values", "return values[:-1]"),
-    Bug("share: the last part is not done", workers.share, "values[part] = work(", "values[part] = part < parts - 1 and work("),
-    Bug("share: parts begin one too late", workers.share, "work(bounds[part]", "work(bounds[part] + 1"),
+    Bug("share: what the last worker returns is dropped", workers.share, "return shared.values", "return shared.values[:-1]"),
+    Bug("share: the last part is not done", workers._Shared._one, "self._work(", "part < len(self.values) - 1 and self._work("),
+    Bug("share: parts begin one too late", workers._Shared._one, "self._work(self._bounds[part]", "self._work(self._bounds[part] + 1"),
     # dropout, maxout and upsampling
     Bug("masked: no scale", blocks.masked, "out[part] *= x", "x"),
     Bug("masked: by the first piece of the mask", blocks.masked, "keep[part]", "keep[: part.stop - part.start]"),
