@@ -20,6 +20,7 @@ from minigan.runs.pictures import read_picture
 from minigan.runs.vitals import BINS, Vitals
 
 FRESH = 10.0  # seconds after which somebody who watches sees what was written
+WITHOUT = "leave it out, or resume a run that has it with --no-tensorboard"
 BY_LAYER = ("gradients", "updates", "weights", "dead", "saturated")  # of the vitals
 
 
@@ -29,12 +30,12 @@ def check_tensorboard(folder: RunFolder) -> None:
         import tensorboardX.event_file_writer
         import tensorboardX.proto.event_pb2  # noqa: F401
     except Exception as err:  # of a protobuf that does not fit, too, which is a TypeError
-        raise UsageError(f"--tensorboard needs tensorboardX ({err}): pip install '.[tb]'") from err
+        raise UsageError(f"--tensorboard needs tensorboardX ({err}): pip install '.[tb]'; {WITHOUT}") from err
     try:
         folder.events.mkdir(exist_ok=True)
         TemporaryFile(dir=folder.events).close()
     except OSError as err:
-        raise UserError(f"cannot write events into {folder.events}: {err.strerror}; leave --tensorboard out") from err
+        raise UserError(f"cannot write events into {folder.events}: {err.strerror}; {WITHOUT}") from err
 
 
 class NoEvents:
