@@ -80,7 +80,6 @@ class Trainer:
         self.rows: list[Row] = []
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
-        self._resumed = False
         self._pixels = fingerprint(self.images)
         self._recipe_file = file_checksum(self.recipe)  # now: who edits it while the run goes on changes nothing in it
         self._check_smallest_batch()
@@ -119,7 +118,7 @@ class Trainer:
         self.state.restore(checkpoint, self.device)
         notes += changed_settings(constants_of(self.recipe), checkpoint.facts.get("constants", {}))
         notes += changed_settings(fixed_options(self.options), checkpoint.facts.get("run", {}))
-        self.saved_step, self._resumed = self.state.step, True
+        self.saved_step = self.state.step
         log, snapshot = self.options.log_every, self.options.snapshot_every
         if self.folder.metrics.exists():
             self.rows = [row for row in read_metrics(self.folder.metrics) if self._would_be_there(row["step"], log)]
@@ -139,7 +138,7 @@ class Trainer:
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
         if self.team.leads:
-            if self._resumed:
+            if self.saved_step is not None:  # resumed: what events there are tell of a past that may not have been saved
                 self.folder.empty_events()
             if self._to_keep:  # as was said only now
                 keep_for_good(self.folder.checkpoints, self.state.step)
