@@ -138,7 +138,7 @@ class Trainer:
     def run(self) -> int:
         """Play rounds until the goal or a signal; returns the exit code."""
         if self.team.leads:
-            if self.saved_step is not None:  # resumed: what events there are tell of a past that may not have been saved
+            if self.saved_step is not None:  # resumed: events may tell of a past that was not saved
                 self.folder.empty_events()
             if self._to_keep:  # as was said only now
                 keep_for_good(self.folder.checkpoints, self.state.step)
