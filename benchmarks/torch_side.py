@@ -23,7 +23,7 @@ from benchmarks.torch_nets import Rule, net_of
 from benchmarks.torch_toolbox import ToolboxMatch
 from minigan.backend import CPU
 from minigan.data.batches import Batches
-from minigan.games import Draws
+from minigan.games import Draws, Game, GradientPenalty
 from minigan.games.toolbox import shuffled
 from minigan.recipes import Recipe, ToolboxMLP
 from minigan.runs.draws import SeededDraws
@@ -55,6 +55,7 @@ class Source(Protocol):
     def real(self, k: int) -> Tensor: ...
     def latent_d(self, k: int) -> Tensor: ...
     def latent_g(self) -> Tensor: ...
+    def share(self, k: int) -> Tensor: ...  # of points between real and generated samples; where a penalty is
     def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]: ...  # of samples in k's epoch; toolbox-mlp
 
 
@@ -74,6 +75,9 @@ class Given:
 
     def latent_g(self) -> Tensor:
         return torch.from_numpy(self.draws.latent_g()).to(self.device)
+
+    def share(self, k: int) -> Tensor:
+        return torch.from_numpy(self.draws.share(k)).to(self.device)
 
     def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]:
         return map(torch.from_numpy, shuffled(count, size, self.draws.dropout(k)))
@@ -113,6 +117,9 @@ class Drawn:
         z = z.uniform_(-half, half) if half else z.normal_()
         return stretched(z) if getattr(self._recipe, "scale_rows", False) else z
 
+    def share(self, k: int) -> Tensor:
+        return torch.rand(self._recipe.batch_size, device=self._device)
+
     def orders(self, k: int, count: int, size: int) -> Iterable[Tensor]:
         return torch.randperm(count, device=self._device).split(size)
 
@@ -141,7 +148,9 @@ class TorchMatch:
         self._play_d: Callable[[Tensor], Tensor] = self.d
         if variant.compiled:
             self._play_g, self._play_d = (torch.compile(net, mode="reduce-overhead") for net in (self.g, self.d))
-        self._game, self._variant = recipe.game(), variant
+        game = recipe.game()
+        assert isinstance(game, Game)  # toolbox-mlp has a match of its own
+        self._game, self._variant = game, variant
         self._smoothing = float(getattr(recipe, "smoothing", 0.0))
         self._scale = float(getattr(recipe, "d_loss_scale", 1.0))
 
@@ -171,13 +180,20 @@ class TorchMatch:
                     fake = self._play_g(source.latent_d(k))
             else:
                 fake = fakes
-            loss = self._discriminator_step(source.real(k), fake.detach())
+            real, fixed = source.real(k), fake.detach()
+            loss = self._discriminator_gradients(real, fixed)
+            if self._game.penalty is not None:
+                loss = loss + self._penalty_gradients(self._game.penalty, real, fixed, source.share(k))
+            self._rule_d.step()
         return loss, fake
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor) -> Tensor:
-        loss = self._discriminator_gradients(real, fake)
-        self._rule_d.step()
-        return loss
+    def _penalty_gradients(self, rule: GradientPenalty, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+        """As in most codes; a compiled network cannot be differentiated twice, so that D is always eager here."""
+        x = rule.points(real, fake, share).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.d(x).sum(), x, create_graph=True)
+        value = rule.weight * ((slope.flatten(1).norm(2, dim=1) - rule.centre) ** 2).mean()
+        value.backward()
+        return value.detach()
 
     def _discriminator_gradients(self, real: Tensor, fake: Tensor) -> Tensor:
         self._rule_d.zero_grad()
@@ -186,9 +202,9 @@ class TorchMatch:
             loss = self._discriminator_loss(on_real, on_fake)
             loss.backward()
             return loss.detach()
-        loss_real = self._scale * self._cross_entropy(self._play_d(real), 1 - self._smoothing)
+        loss_real = self._scale * self._judged(self._play_d(real), 1 - self._smoothing)
         loss_real.backward()
-        loss_fake = self._scale * self._cross_entropy(self._play_d(fake), 0)
+        loss_fake = self._scale * self._judged(self._play_d(fake), 0)
         loss_fake.backward()
         return loss_real.detach() + loss_fake.detach()
 
@@ -201,7 +217,7 @@ class TorchMatch:
         self._rule_g.zero_grad()
         if self._variant.tuned:
             self.d.requires_grad_(False)
-        loss = self._cross_entropy(self._play_d(fake), 1)
+        loss = self._judged(self._play_d(fake), 1)
         loss.backward()
         self.d.requires_grad_(True)
         return loss.detach()
@@ -218,7 +234,7 @@ class TorchMatch:
     def _simultaneous_tuned(self, real: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """D judges the fakes once, and each player asks for its own gradients only."""
         on_real, on_fake = self._play_d(real), self._play_d(self._play_g(z))
-        losses = self._discriminator_loss(on_real, on_fake), self._cross_entropy(on_fake, 1)
+        losses = self._discriminator_loss(on_real, on_fake), self._judged(on_fake, 1)
         for net, loss in ((self.g, losses[1]), (self.d, losses[0])):
             parameters = list(net.parameters())
             for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True):
@@ -228,10 +244,13 @@ class TorchMatch:
         return losses[0].detach(), losses[1].detach()
 
     def _discriminator_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        both = self._cross_entropy(on_real, 1 - self._smoothing) + self._cross_entropy(on_fake, 0)
+        both = self._judged(on_real, 1 - self._smoothing) + self._judged(on_fake, 0)
         return self._scale * both
 
-    def _cross_entropy(self, logits: Tensor, target: float) -> Tensor:
+    def _judged(self, logits: Tensor, target: float) -> Tensor:
+        """Cross-entropy with a target; of a critic the mean score, to be raised or lowered."""
+        if self._game.loss.critic:
+            return logits.mean() if target == 0 else -logits.mean()
         if self._variant.tuned:
             return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
         return F.binary_cross_entropy(torch.sigmoid(logits), torch.full_like(logits, target))

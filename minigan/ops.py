@@ -26,15 +26,22 @@ from minigan.functional import sync_batchnorm as _sync_batchnorm
 from minigan.functional.activations import (
     elu,
     elu_backward,
+    elu_double_backward,
     scaled_tanh,
     scaled_tanh_backward,
+    scaled_tanh_double_backward,
+    sigmoid_double_backward,
     softplus,
     softplus_backward,
+    softplus_double_backward,
+    tanh_double_backward,
 )
 from minigan.functional.batchnorm import (
     BatchNormInferenceCache,
+    batchnorm_double_backward,
     batchnorm_inference,
     batchnorm_inference_backward,
+    batchnorm_inference_double_backward,
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.gan_losses import (
@@ -46,7 +53,9 @@ from minigan.functional.gan_losses import (
     generator_wasserstein,
     mean_position,
 )
+from minigan.functional.gradient_penalty import gradient_penalty
 from minigan.functional.losses import bce_with_logits, half_squared_error, mean_squared_error, softmax_cross_entropy
+from minigan.functional.maxout import maxout_double_backward
 from minigan.functional.patches import Geometry, add_patches, patches
 from minigan.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from minigan.functional.pooling import (
@@ -56,8 +65,10 @@ from minigan.functional.pooling import (
     global_average_backward,
     max_pool,
     max_pool_backward,
+    max_pool_double_backward,
 )
 from minigan.functional.reshape import reshape, reshape_backward
+from minigan.functional.sums import mean_rows
 from minigan.functional.sync_batchnorm import Gather
 from minigan.functional.upsample import upsample_bilinear, upsample_bilinear_backward
 from minigan.typing import Array, Shape

@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     AUGMENT = 9
     TOY_DATA = 10
     STACKED_DIGITS = 11
+    BETWEEN = 12
 
 
 def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:

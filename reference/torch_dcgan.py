@@ -39,7 +39,7 @@ def trajectory() -> dict[str, Array]:
     g_shapes = list(shapes(LATENT, [8 * WIDTH, 4 * WIDTH, 2 * WIDTH, WIDTH, 1], {0, 1, 2, 3}, transposed=True))
     d_shapes = list(shapes(1, [WIDTH, 2 * WIDTH, 4 * WIDTH, 8 * WIDTH, 1], {1, 2, 3}, transposed=False))
     theta_g, theta_d = (rng.normal(0.1, 0.3, sum(map(np.prod, s))) for s in (g_shapes, d_shapes))
-    g, d = _parameters(theta_g, g_shapes), _parameters(theta_d, d_shapes)
+    g, d = parameters_of(theta_g, g_shapes), parameters_of(theta_d, d_shapes)
     rule_g, rule_d = (torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)) for p in (g, d))
     losses = []
     for step in range(ROUNDS):
@@ -51,7 +51,7 @@ def trajectory() -> dict[str, Array]:
         loss_g = cross_entropy(discriminator(fake, d), 1)
         descend(rule_g, loss_g)
         losses.append([loss_d.item(), loss_g.item()])
-    ends = {"end_g": _flat(g), "end_d": _flat(d)}
+    ends = {"end_g": flattened(g), "end_d": flattened(d)}
     return {"theta_g": theta_g, "theta_d": theta_d, "losses": np.array(losses)} | ends
 
 
@@ -75,14 +75,14 @@ def discriminator(x: Tensor, parameters: list[Tensor]) -> Tensor:
     return F.conv2d(x, next(rest)).flatten(1)
 
 
-def _parameters(theta: Array, all_shapes: list[tuple[int, ...]]) -> list[Tensor]:
+def parameters_of(theta: Array, all_shapes: list[tuple[int, ...]]) -> list[Tensor]:
     """PyTorch's weights are (O, I, kh, kw), transposed ones (I, O, kh, kw): minigan's last axis comes first in both."""
     parts = torch.split(torch.tensor(theta), [int(np.prod(shape)) for shape in all_shapes])
     tensors = [part.reshape(shape) for part, shape in zip(parts, all_shapes, strict=True)]
     return [(t.permute(3, 2, 0, 1) if t.ndim == 4 else t).contiguous().clone().requires_grad_() for t in tensors]
 
 
-def _flat(parameters: list[Tensor]) -> Array:
+def flattened(parameters: list[Tensor]) -> Array:
     arrays = [p.permute(2, 3, 1, 0) if p.ndim == 4 else p for p in parameters]
     return np.concatenate([array.detach().numpy().ravel() for array in arrays])
 

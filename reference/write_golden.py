@@ -16,7 +16,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from reference import Array, image_cases, torch_dcgan, torch_dcgan_upsample, torch_examples, torch_gans, torch_twins
+from reference import (
+    Array,
+    image_cases,
+    torch_dcgan,
+    torch_dcgan_upsample,
+    torch_double_backward,
+    torch_examples,
+    torch_gans,
+    torch_twins,
+)
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 
@@ -224,6 +233,8 @@ def golden_files() -> Iterable[tuple[str, dict[str, Array]]]:
     yield "training_mlp_mnist.npz", gans.trajectory(gans.MNIST_G, gans.MNIST_D, gans.play_mlp_mnist, seed=1)
     yield "training_dcgan_64.npz", torch_dcgan.trajectory()
     yield "training_dcgan_upsample.npz", torch_dcgan_upsample.trajectories()
+    yield "double_backward.npz", torch_double_backward.cases()
+    yield "training_wgan_gp_28.npz", torch_double_backward.trajectory()
     yield "examples.npz", torch_examples.save(GOLDEN)  # and beside it netG.pth and netD.pth
     yield "training_mlp_2014.npz", gans.trajectory(gans.MLP2014_G, gans.MLP2014_D, gans.play_mlp_2014, seed=2)
 

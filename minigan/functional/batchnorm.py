@@ -4,6 +4,7 @@ One formula serves dense (N, C) and convolutional (N, H, W, C) arrays: everythin
 channel axis is a sample. R is their number, R = N or N*H*W.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from minigan.backend import array_module
@@ -68,6 +69,36 @@ def batchnorm_backward(dy: Array, gamma: Array, cache: BatchNormCache) -> tuple[
     return dx.reshape(dy.shape), dgamma, dbeta
 
 
+def batchnorm_double_backward(
+    ddx: Array, dy: Array, gamma: Array, cache: BatchNormCache, mean: Callable[[Array], Array] = mean_rows
+) -> tuple[Array, Array, Array]:
+    r"""The adjoint of `batchnorm_backward`'s dx: of ddx, a gradient on dx, those on dy, on x, and on gamma.
+
+    With m for means over r, the symmetric map :math:`P v = v - m(v) - \hat x\, m(\hat x v)` and
+    :math:`s = 1/\sqrt{\sigma^2 + \epsilon}`, backward is :math:`dx = \gamma s\, P\, dy`. Both s and P depend on x
+    (derivation: docs/derivations/double-backward.md):
+
+    .. math:: ddy = \gamma s\, P\, ddx, \qquad d\gamma = s \sum_r dy_r\, (P\, ddx)_r, \qquad
+              dx = -\gamma s^2 \Big(\hat x\, m(dy\, P ddx)
+                   + P \big(ddx\, m(\hat x\, dy) + dy\, m(\hat x\, ddx)\big)\Big)
+
+    Parameters: ddx, dy (..., C); gamma (C,); mean, of the rows of all processes where these share the batch. Returns
+    ddy (..., C), the gradient on x (..., C), and dgamma (C,).
+    """
+    u, v = (array.reshape(-1, array.shape[-1]) for array in (ddx, dy))  # (R, C)
+    x_hat, inv_std = cache.x_hat, cache.inv_std
+
+    def project(rows: Array) -> Array:
+        return rows - mean(rows) - x_hat * mean(rows * x_hat)  # (R, C)
+
+    pu = project(u)  # (R, C)
+    ddy = gamma * inv_std * pu  # (R, C)
+    dgamma = inv_std * sum_rows(v * pu)  # (C,)
+    both = project(u * mean(v * x_hat) + v * mean(u * x_hat))  # (R, C)
+    dx = -gamma * inv_std * inv_std * (x_hat * mean(v * pu) + both)  # (R, C)
+    return ddy.reshape(dy.shape), dx.reshape(dy.shape), dgamma
+
+
 def batchnorm_inference(
     x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float
 ) -> tuple[Array, BatchNormInferenceCache]:
@@ -96,6 +127,20 @@ def batchnorm_inference_backward(dy: Array, gamma: Array, cache: BatchNormInfere
     dbeta = sum_rows(drows)  # (C,)
     dgamma = sum_rows(drows * cache.x_hat)  # (C,)
     return gamma * cache.inv_std * dy, dgamma, dbeta
+
+
+def batchnorm_inference_double_backward(
+    ddx: Array, dy: Array, gamma: Array, cache: BatchNormInferenceCache
+) -> tuple[Array, Array]:
+    r"""The adjoint of dx = gamma s dy, in which nothing depends on x.
+
+    .. math:: ddy = \frac{\gamma}{\sqrt{\bar\sigma^2 + \epsilon}}\, ddx, \qquad
+              d\gamma = \frac{1}{\sqrt{\bar\sigma^2 + \epsilon}} \sum_r dy_r\, ddx_r
+
+    Parameters: ddx, dy (..., C); gamma (C,). Returns ddy (..., C) and dgamma (C,).
+    """
+    products = (dy * ddx).reshape(-1, dy.shape[-1])  # (R, C)
+    return gamma * cache.inv_std * ddx, cache.inv_std * sum_rows(products)
 
 
 def update_running_statistics(mean: Array, var: Array, cache: BatchNormCache, momentum: float) -> None:

@@ -102,7 +102,7 @@ def discriminator_hinge(real: Array, fake: Array) -> tuple[Array, Array, Array]:
 
 def discriminator_wasserstein(real: Array, fake: Array) -> tuple[Array, Array, Array]:
     r"""The critic of Arjovsky et al. 2017 (eq. 3, negated). What keeps D Lipschitz there is a limit to its
-    weights, `max_weight` of the update rules.
+    weights, `max_weight` of the update rules, or a penalty, `games.wgan_gp`.
 
     .. math:: L = \mathbb E[f] - \mathbb E[r], \qquad dr = -\tfrac1n, \quad df = \tfrac1m
     """

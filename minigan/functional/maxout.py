@@ -35,3 +35,11 @@ def maxout_backward(dy: Array, cache: MaxoutCache) -> Array:
     """
     dx = cache.winner * dy[..., None]  # (N, U, P)
     return dx.reshape(len(dy), dx.shape[1] * dx.shape[2])
+
+
+def maxout_double_backward(ddx: Array, cache: MaxoutCache) -> Array:
+    r"""The adjoint of backward, which put dy at the winner: :math:`ddy_{nu} = ddx_{n,\, uP + p}` of the p that won.
+
+    Parameters: ddx (N, U*P). Returns ddy (N, U).
+    """
+    return (cache.winner * ddx.reshape(cache.winner.shape)).sum(axis=-1)  # (N, U)

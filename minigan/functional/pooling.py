@@ -67,6 +67,15 @@ def max_pool_backward(dy: Array, cache: MaxPoolCache, kernel: tuple[int, int], g
     return add_patches(flat.reshape(*dy.shape[:3], *kernel, dy.shape[3]), cache.size, geometry)
 
 
+def max_pool_double_backward(ddx: Array, cache: MaxPoolCache, kernel: tuple[int, int], geometry: Geometry) -> Array:
+    r"""The adjoint of backward, which put dy at the winner: each window takes ddx of its winning pixel.
+
+    Parameters: ddx (N, H, W, C). Returns ddy (N, P, Q, C).
+    """
+    windows = patches(ddx, kernel, geometry)  # (N, P, Q, kh, kw, C)
+    return (cache.winner * windows.reshape(cache.winner.shape)).sum(axis=3)  # (N, P, Q, C)
+
+
 def global_average(x: Array) -> tuple[Array, GlobalAverageCache]:
     r"""Mean over the image (Lin et al. 2014): :math:`y_{nc} = \frac{1}{HW} \sum_{hj} x_{nhjc}`.
 

@@ -2,6 +2,7 @@
 
 from minigan.games.at_once import discriminator_step_at_once, simultaneous_step_at_once
 from minigan.games.gan import discriminator_step, generate, generator_step, joined_discriminator_step
+from minigan.games.penalty import GradientPenalty, r1, wgan_gp
 from minigan.games.play import play_round
 from minigan.games.player import Player
 from minigan.games.rules import (
@@ -25,6 +26,7 @@ __all__ = [
     "Draws",
     "GANLoss",
     "Game",
+    "GradientPenalty",
     "Metrics",
     "OwnRound",
     "Player",
@@ -36,6 +38,8 @@ __all__ = [
     "minimax",
     "non_saturating",
     "play_round",
+    "r1",
     "simultaneous_step",
     "simultaneous_step_at_once",
+    "wgan_gp",
 ]

@@ -3,10 +3,12 @@
 Half as many operations, for a GPU; the updates are the same, up to rounding.
 """
 
+from functools import partial
+
 import numpy as np
 
 from minigan import ops
-from minigan.games.gan import discriminator_step, generate, step_on_both
+from minigan.games.gan import Penalty, discriminator_step, generate, step_on_both
 from minigan.games.player import Player
 from minigan.games.rules import GANLoss, Metrics
 from minigan.games.simultaneous import measured, scaled_samples, simultaneous_step
@@ -16,16 +18,20 @@ from minigan.randomness import parted
 from minigan.typing import Array
 
 
-def discriminator_step_at_once(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+def discriminator_step_at_once(
+    loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator, penalty: Penalty | None = None
+) -> Metrics:
     """`discriminator_step` with both batches in one array: the same update, up to rounding.
 
     Unequal ones go apart, and so do all where D mixes or measures samples in a way of its own, or processes share the
     batches.
     """
     if len(real) != len(fake) or d.team.size > 1 or not takes_parts(d.net):
-        return discriminator_step(loss, d, real, fake, rng)
-    net, rng = _for_both(d, real, fake, rng)
-    return step_on_both(loss, d, net, real, fake, rng)
+        return discriminator_step(loss, d, real, fake, rng, penalty)
+    net, masks = _for_both(d, real, fake, rng)
+    if penalty is not None:
+        penalty = partial(_with_masks_after, penalty, rng)
+    return step_on_both(loss, d, net, real, fake, masks, penalty)
 
 
 def simultaneous_step_at_once(
@@ -50,6 +56,13 @@ def simultaneous_step_at_once(
     g.net.update_statistics(g.theta, cache_g)
     g.update()
     return measured(found.loss_d, found.loss_g, found.p_real, found.p_fake)
+
+
+def _with_masks_after(
+    penalty: Penalty, rng: np.random.Generator, d: Player, real: Array, fake: Array, _masks: np.random.Generator
+) -> Array:
+    """The penalty with the masks that it would get after those of both batches apart."""
+    return penalty(d, real, fake, rng)
 
 
 def _for_both(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> tuple[Layer, np.random.Generator]:

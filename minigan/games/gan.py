@@ -7,6 +7,8 @@ Nothing has to be detached or frozen: the discriminator's step never sees the ge
 parameters, and the generator's step passes ``grads=None`` to D, so no gradient of D is computed.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minigan import ops
@@ -22,8 +24,14 @@ def generate(g: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Cach
     return g.net.forward(g.theta, z, train=True, rng=rng)
 
 
-def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
-    """Update D by descending the gradient of its loss on real and generated samples.
+# What a term of D's loss beside that of its logits adds to D's gradients, and returns: see games.penalty.
+Penalty = Callable[[Player, Array, Array, np.random.Generator], Array]
+
+
+def discriminator_step(
+    loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator, penalty: Penalty | None = None
+) -> Metrics:
+    """Update D by descending the gradient of its loss on real and generated samples, and of a penalty if there is one.
 
     G is not even an argument: `fake` is data here. Real and fake go through D apart, each with
     its own batch statistics, and both move D's running statistics.
@@ -36,6 +44,8 @@ def discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: 
     metrics = {"d_real": loss.opinion(real_logits), "d_fake": loss.opinion(fake_logits)}
     d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
     d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)
+    if penalty is not None:
+        value = value + penalty(d, real, fake, rng)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
@@ -61,22 +71,34 @@ def generator_step(
     return {"loss_g": value, "d_fake_g": p_fake}
 
 
-def joined_discriminator_step(loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+def joined_discriminator_step(
+    loss: GANLoss, d: Player, real: Array, fake: Array, rng: np.random.Generator, penalty: Penalty | None = None
+) -> Metrics:
     """Update D on real and generated samples that go through it as one batch.
 
     BatchNorm normalises both by the mean and the variance of all of them, and D's running
     statistics move once. Without BatchNorm and dropout it is the same step as `discriminator_step`.
     """
-    return step_on_both(loss, d, d.net, real, fake, rng)
+    return step_on_both(loss, d, d.net, real, fake, rng, penalty)
 
 
-def step_on_both(loss: GANLoss, d: Player, net: Layer, real: Array, fake: Array, rng: np.random.Generator) -> Metrics:
+def step_on_both(
+    loss: GANLoss,
+    d: Player,
+    net: Layer,
+    real: Array,
+    fake: Array,
+    rng: np.random.Generator,
+    penalty: Penalty | None,
+) -> Metrics:
     """Update D by one pass of `net`, D's layers, on an array with the real samples first."""
     n = len(real)
     logits, cache = net.forward(d.theta, ops.concatenate(real, fake), train=True, rng=rng)
     value, dreal, dfake = loss.discriminator(logits[:n], logits[n:])
     metrics = {"d_real": loss.opinion(logits[:n]), "d_fake": loss.opinion(logits[n:])}
     net.backward(d.theta, ops.concatenate(dreal, dfake), cache, d.grads, need_dx=False)
+    if penalty is not None:
+        value = value + penalty(d, real, fake, rng)
     net.update_statistics(d.theta, cache)
     d.update()
     return {"loss_d": value} | metrics

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from minigan.games.at_once import discriminator_step_at_once, simultaneous_step_at_once
-from minigan.games.gan import discriminator_step, generate, generator_step, joined_discriminator_step
+from minigan.games.gan import Penalty, discriminator_step, generate, generator_step, joined_discriminator_step
 from minigan.games.player import Player
 from minigan.games.rules import Draws, Game, Metrics, OwnRound
 from minigan.games.simultaneous import simultaneous_step
@@ -28,7 +28,7 @@ def _discriminator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metr
     for k in range(game.d_steps):
         rng = draws.dropout(k)
         fake, cache_g = generate(g, draws.latent_d(k), rng)
-        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k))
     rng = draws.dropout(game.d_steps)
     if not game.reuse_fakes:
         fake, cache_g = generate(g, draws.latent_g(), rng)
@@ -44,7 +44,7 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
         rng = draws.dropout(k)
         if not game.reuse_fakes:
             fake, _ = generate(g, draws.latent_d(k), rng)
-        metrics |= move_d(game.loss, d, draws.real(k), fake, rng)
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k))
     return metrics
 
 
@@ -57,3 +57,11 @@ def _step_of_d(game: Game) -> Callable[..., Metrics]:
     if game.joined:
         return joined_discriminator_step
     return discriminator_step_at_once if game.at_once else discriminator_step
+
+
+def _penalty(game: Game, draws: Draws, k: int) -> Penalty | None:
+    """That of the k-th step of D, with the numbers that it draws."""
+    if (rule := game.penalty) is None:
+        return None
+    share = draws.share(k) if rule.at == "between" else None
+    return lambda d, real, fake, rng: rule.add(d, rule.points(real, fake, share), rng)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Protocol, get_args
 import numpy as np
 
 from minigan import ops
+from minigan.games.penalty import GradientPenalty
 from minigan.games.player import Player
 from minigan.typing import Array
 
@@ -27,13 +28,16 @@ class GANLoss:
     in their shapes and precision: the factor 1/n of the mean is in them. functional.gan_losses has those of the papers,
     `minigan.gradcheck.check_loss` checks one of your own.
     opinion: logits -> what D thinks of a batch, from 0 (generated) to 1 (real), for the metrics and for what is said of
-    a run; by itself the mean of their sigmoid, which says nothing of a critic whose scores have no targets.
+    a run; by itself the mean of their sigmoid.
+    critic: whether D's scores have no targets, so that their differences alone mean something. What is said of a run
+    leaves opinions out then.
     """
 
     discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, dreal, dfake
     generator: Callable[[Array], tuple[Array, Array]]  # fake -> loss, dfake
     in_one: Callable[[Array, int], ops.BothLosses] | None = None  # the same as `both`, if there is such an operation
     opinion: Callable[[Array], Array] = ops.mean_probability
+    critic: bool = False
 
     def both(self, logits: Array, n: int) -> ops.BothLosses:
         """Both losses from one forward pass on n real samples and then generated ones."""
@@ -70,7 +74,7 @@ LEAST_SQUARES = GANLoss(
 HINGE = GANLoss(
     ops.discriminator_hinge, ops.generator_wasserstein, opinion=partial(ops.mean_position, fake=-1.0, real=1.0)
 )
-WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein)
+WASSERSTEIN = GANLoss(ops.discriminator_wasserstein, ops.generator_wasserstein, critic=True)
 
 
 Order = Literal["discriminator-first", "generator-first", "simultaneous"]
@@ -86,7 +90,8 @@ class Game:
     joined: in D's step real and generated samples are one batch, with one set of BatchNorm
     statistics, instead of two apart. D's answer to a real sample then depends on the fakes beside it;
     at_once: no rule, but a way to play the same round: two batches that go through D apart go through it in one
-    array, each with its own statistics and masks, if they have one size. That is half as many operations, for a GPU.
+    array, each with its own statistics and masks, if they have one size. That is half as many operations, for a GPU;
+    penalty: what is added to D's loss in each of its steps, such as wgan_gp() or r1().
     """
 
     loss: GANLoss
@@ -95,6 +100,7 @@ class Game:
     reuse_fakes: bool = False
     joined: bool = False
     at_once: bool = False
+    penalty: GradientPenalty | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.loss, GANLoss):
@@ -107,6 +113,8 @@ class Game:
             raise ValueError("a simultaneous round has one step of each player: d_steps must be 1")
         if self.order == "simultaneous" and self.joined:
             raise ValueError("a simultaneous round needs the samples of G apart: joined is for players that take turns")
+        if self.order == "simultaneous" and self.penalty is not None:
+            raise ValueError("a penalty is added in D's own step, and a simultaneous round has one step of both")
         if self.joined and self.at_once:
             raise ValueError("joined and at_once exclude each other")
 
@@ -117,6 +125,7 @@ class Draws(Protocol):
     def real(self, k: int) -> Array: ...  # x, batch for the k-th discriminator step
     def latent_d(self, k: int) -> Array: ...  # z for the k-th discriminator step
     def latent_g(self) -> Array: ...  # z for the generator step
+    def share(self, k: int) -> Array: ...  # (N,) U[0, 1), of the points between real and generated samples
     def dropout(self, k: int) -> np.random.Generator: ...  # k < d_steps: discriminator steps; k = d_steps: generator
 
 

@@ -1,4 +1,4 @@
-"""What is checked: every layer, every loss, D's step, and the networks of recipes with their losses."""
+"""What is checked: every layer, also twice, every loss, D's step, and the networks of recipes with their losses."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,10 +10,13 @@ import numpy as np
 from minigan import nn, ops
 from minigan.backend import CPU, Device, array_module, put_like, to_host
 from minigan.games import (
+    GradientPenalty,
     discriminator_step,
     discriminator_step_at_once,
     joined_discriminator_step,
     non_saturating,
+    r1,
+    wgan_gp,
 )
 from minigan.games.player import Player
 from minigan.games.toolbox import squared_error
@@ -21,6 +24,7 @@ from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
 from minigan.parallel.team import ALONE
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist
+from minigan.recipes.fit import without_second_gradient
 from minigan.typing import Array, Shape
 
 BATCH = 5
@@ -112,10 +116,14 @@ GENERATOR_LOSSES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
     "generator: wasserstein, hinge": ops.generator_wasserstein,
 }
 
-STEPS = {
-    "step of D, apart": discriminator_step,
-    "step of D, at once": discriminator_step_at_once,
-    "step of D, joined": joined_discriminator_step,
+Step = Callable[..., object]
+STEPS: dict[str, tuple[Step, GradientPenalty | None]] = {
+    "step of D, apart": (discriminator_step, None),
+    "step of D, at once": (discriminator_step_at_once, None),
+    "step of D, joined": (joined_discriminator_step, None),
+    "step of D, apart, WGAN-GP": (discriminator_step, wgan_gp(0.7)),
+    "step of D, at once, WGAN-GP": (discriminator_step_at_once, wgan_gp(0.7)),
+    "step of D, joined, R1": (joined_discriminator_step, r1(3.0)),
 }
 
 Checked = MLPMnist | MLP2014 | DCGAN64
@@ -141,11 +149,13 @@ def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iter
     made: dict[str, Callable[[], Iterator[Problem]]] = {}
     for case in LAYERS:
         made[case.name] = partial(_one, layer_problem, case, device, seed)
+    for case in filter(_differentiable_twice, LAYERS):
+        made[f"{case.name}, twice"] = partial(_one, twice_problem, case, device, seed)
     for name, loss in (LOSSES | DISCRIMINATOR_LOSSES | GENERATOR_LOSSES).items():
         logits = 2 if name in DISCRIMINATOR_LOSSES else 1
         made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
-    for name, step in STEPS.items():
-        made[name] = partial(_one, step_problem, name, step, device, seed)
+    for name, (step, penalty) in STEPS.items():
+        made[name] = partial(_one, step_problem, name, step, penalty, device, seed)
     for recipe in RECIPES + DCGANS:
         made[recipe.name] = partial(recipe_problems, recipe, device, seed)
     return made
@@ -174,6 +184,31 @@ def layer_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
     return Problem(case.name, value, {name: (theta[name], grads[name]) for name in grads} | {"input": (x, dx)})
 
 
+def _differentiable_twice(case: LayerCase) -> bool:
+    return not without_second_gradient(case.layer)
+
+
+def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
+    """f = sum(dx * ddx) for a random ddx: then df/d(dy, x, theta) is what double_backward returns and adds for ddx."""
+    rng, theta, x = _draw_away_from_kinks(case, device, seed)
+    layer = case.layer.unfused()
+    y, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
+    dy, ddx = device.put(rng.normal(size=y.shape)), device.put(rng.normal(size=x.shape))
+    before = device.put(rng.normal(size=theta.trainable_size))  # double_backward must add to what is there
+    grads = theta.gradients()
+    grads.flat += before
+    _, kept = layer.input_gradient(theta, dy, cache)
+    ddy, on_x = layer.double_backward(theta, ddx, kept, cache, grads)
+    grads.flat -= before
+
+    def value() -> float:
+        _, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
+        return float((layer.backward(theta, dy, cache, None) * ddx).sum())
+
+    inputs = {"dy": (dy, ddy), "input": (x, array_module(x).zeros_like(x) if on_x is None else on_x)}
+    return Problem(f"{case.name}, twice", value, {name: (theta[name], grads[name]) for name in grads} | inputs)
+
+
 def loss_problem(
     name: str, loss: Callable[..., tuple[Array, ...]], inputs: int, device: Device = CPU, seed: int = 0
 ) -> Problem:
@@ -195,27 +230,40 @@ class _Keep(Optimiser):
         moments["g"] += g
 
 
-def step_problem(name: str, step: Callable[..., object], device: Device = CPU, seed: int = 0) -> Problem:
+def step_problem(
+    name: str, step: Step, penalty: GradientPenalty | None, device: Device = CPU, seed: int = 0
+) -> Problem:
     """f = D's loss on real and generated samples, through BatchNorm and dropout; the gradient is the step's.
 
     The samples go apart to compute f, also for the step that takes both at once; for the others there are more
-    generated ones.
+    generated ones, unless a penalty looks between them.
     """
     net = nn.Sequential(nn.Dense(4, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.3), nn.Dense(1))
     rng, loss = np.random.default_rng(seed), non_saturating(smoothing=0.1)
     d = Player.new(net, _Keep(), (3,), rng, dtype=np.float64, device=device)
     _jitter(d.theta, rng)
-    more, joined = int(step is not discriminator_step_at_once), step is joined_discriminator_step
-    real, fake = (device.put(rng.normal(shift, 1, (BATCH + more * shift, 3))) for shift in (0, 1))
+    equal = step is discriminator_step_at_once or (penalty is not None and penalty.at == "between")
+    joined = step is joined_discriminator_step
+    real, fake = (device.put(rng.normal(shift, 1, (BATCH + shift * (not equal), 3))) for shift in (0, 1))
+    share = device.put(rng.random(BATCH))
 
     def value() -> float:
         masks = np.random.default_rng(seed)
         batches = [array_module(real).concatenate([real, fake])] if joined else [real, fake]
         logits = [d.net.forward(d.theta, batch, train=True, rng=masks)[0] for batch in batches]
         on_real, on_fake = (logits[0][:BATCH], logits[0][BATCH:]) if joined else logits
-        return float(loss.discriminator(on_real, on_fake)[0])
+        total = float(loss.discriminator(on_real, on_fake)[0])
+        if penalty is not None:
+            there, cache = d.net.forward(d.theta, penalty.points(real, fake, share), train=True, rng=masks)
+            dx = d.net.backward(d.theta, array_module(there).ones_like(there), cache, None)
+            total += penalty.weight * float(((((dx * dx).sum(axis=1)) ** 0.5 - penalty.centre) ** 2).mean())
+        return total
 
-    step(loss, d, real, fake, np.random.default_rng(seed))
+    def add(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Array:
+        assert penalty is not None
+        return penalty.add(d, penalty.points(real, fake, share), rng)
+
+    step(loss, d, real, fake, np.random.default_rng(seed), add if penalty else None)
     grads = nn.Params(d.moments["g"], d.theta.trainable_shapes, {}, (3,))
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
 

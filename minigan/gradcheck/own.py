@@ -7,8 +7,9 @@ import numpy as np
 
 from minigan import nn
 from minigan.games import GANLoss
-from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem
+from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem, twice_problem
 from minigan.gradcheck.method import Problem, Row, check
+from minigan.recipes.fit import without_second_gradient
 from minigan.typing import Array, Shape
 
 ROUNDING = 1e-3  # of the largest number: far above that of float32 in a sum of a few
@@ -20,7 +21,8 @@ class BrokenPromise(AssertionError):
 
 
 def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: int = 0) -> list[Row]:
-    """The worst error of each gradient of a layer, for random inputs and an upstream gradient of random numbers.
+    """The worst error of each gradient of a layer, for random inputs and an upstream gradient of random numbers; and of
+    each second gradient, of a layer that has a double_backward.
 
     Parameters: the shape of one sample; the mode; the seed of all numbers. Where a layer has a kink, as max(x, 0) has,
     an input may lie on it by chance, and another seed then gives another error. Raises BrokenPromise if the layer keeps
@@ -31,7 +33,9 @@ def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: i
     """
     if broken := list(broken_promises(layer, in_shape, train, seed)):
         raise BrokenPromise(f"{type(layer).__name__}: {'; '.join(broken)}")
-    return check(layer_problem(LayerCase(type(layer).__name__, layer, in_shape, train), seed=seed))
+    case = LayerCase(type(layer).__name__, layer, in_shape, train)
+    rows = check(layer_problem(case, seed=seed))
+    return rows if without_second_gradient(layer) else rows + check(twice_problem(case, seed=seed))
 
 
 def check_loss(loss: GANLoss, logits: Shape = (1,), *, seed: int = 0) -> list[Row]:

@@ -18,11 +18,20 @@ class Activation(Layer):
     def gradient(self, dy: Array, cache: Cache) -> Array:
         raise NotImplementedError
 
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array | None:
+        """f''(x) dy ddx; None for those whose pieces are straight."""
+        return None
+
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
         return self.apply(x)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return self.gradient(dy, cache) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.gradient(ddx, cache), self.bend(ddx, dy, cache)
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,9 @@ class ELU(Activation):
     def gradient(self, dy: Array, cache: Cache) -> Array:
         return ops.elu_backward(dy, cache, self.alpha)
 
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array:
+        return ops.elu_double_backward(ddx, dy, cache, self.alpha)
+
 
 @dataclass(frozen=True)
 class Softplus(Activation):
@@ -79,6 +91,9 @@ class Softplus(Activation):
 
     def gradient(self, dy: Array, cache: Cache) -> Array:
         return ops.softplus_backward(dy, cache)
+
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array:
+        return ops.softplus_double_backward(ddx, dy, cache)
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,9 @@ class Sigmoid(Activation):
     def gradient(self, dy: Array, cache: Cache) -> Array:
         return ops.sigmoid_backward(dy, cache)
 
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array:
+        return ops.sigmoid_double_backward(ddx, dy, cache)
+
 
 @dataclass(frozen=True)
 class Tanh(Activation):
@@ -102,6 +120,9 @@ class Tanh(Activation):
     def gradient(self, dy: Array, cache: Cache) -> Array:
         return ops.tanh_backward(dy, cache)
 
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array:
+        return ops.tanh_double_backward(ddx, dy, cache)
+
 
 @dataclass(frozen=True)
 class ScaledTanh(Activation):
@@ -112,3 +133,6 @@ class ScaledTanh(Activation):
 
     def gradient(self, dy: Array, cache: Cache) -> Array:
         return ops.scaled_tanh_backward(dy, cache)
+
+    def bend(self, ddx: Array, dy: Array, cache: Cache) -> Array:
+        return ops.scaled_tanh_double_backward(ddx, dy, cache)

@@ -61,6 +61,23 @@ class BatchNorm(Layer):
         constant = isinstance(cache, ops.BatchNormInferenceCache)
         return (ops.batchnorm_inference_backward if constant else ops.batchnorm_backward)(dy, gamma, cache)
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        through_x = None
+        if isinstance(cache, ops.BatchNormInferenceCache):
+            ddy, dgamma = ops.batchnorm_inference_double_backward(ddx, dy, theta["gamma"], cache)
+        else:
+            ddy, through_x, dgamma = ops.batchnorm_double_backward(ddx, dy, theta["gamma"], cache, self.mean_rows)
+        if grads is not None:
+            total = grads["gamma"]
+            total += dgamma
+        return ddy, through_x
+
+    def mean_rows(self, rows: Array) -> Array:
+        """Mean (C,) of the rows (R, C) of a batch."""
+        return ops.mean_rows(rows)
+
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         if isinstance(cache, ops.BatchNormInferenceCache):
             raise ValueError("running statistics are moved by a batch in training, not by one with train=False")

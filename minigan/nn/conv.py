@@ -131,6 +131,15 @@ class Conv2D(Layer):
                 ops.conv2d_bias_grad(dy, grads["b"])  # likewise
         return ops.conv2d_input_grad(dy, theta["w"], size, self.geometry(size)) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        geometry = self.geometry(ddx.shape[1:3])
+        ddy, seen = ops.conv2d_and_seen(ddx, theta["w"], geometry)  # forward, without the bias
+        if grads is not None:
+            ops.conv2d_weight_grad(seen, dy, pair(self.kernel), geometry, grads["w"])  # adds to it
+        return ddy, None
+
 
 @dataclass(frozen=True)
 class ConvTranspose2D(Layer):
@@ -209,3 +218,10 @@ class ConvTranspose2D(Layer):
             if self.bias:
                 ops.conv2d_bias_grad(dy, grads["b"])  # likewise
         return dx
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        if grads is not None:
+            ops.conv2d_weight_grad(dy, ddx, pair(self.kernel), self.geometry(), grads["w"])  # adds to it
+        return ops.conv2d_input_grad(ddx, theta["w"], dy.shape[1:3], self.geometry()), None  # forward, without the bias

@@ -61,3 +61,11 @@ class Dense(Layer):
             if self.bias:
                 ops.dense_bias_grad(dy, grads["b"])  # likewise
         return ops.dense_input_grad(dy, theta["w"]) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        ddy, seen = ops.dense(ddx, theta["w"])  # forward, without the bias
+        if grads is not None:
+            ops.dense_weight_grad(dy, seen, grads["w"])  # adds to it
+        return ddy, None

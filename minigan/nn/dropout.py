@@ -53,6 +53,11 @@ class Dropout(Layer):
             return dy * cache
         return ops.dropout_backward(dy, cache)
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.backward(theta, ddx, cache, None), None  # the same mask and factor
+
     def _mask_shape(self, shape: Shape) -> Shape:
         if self.form != "channel":
             return shape

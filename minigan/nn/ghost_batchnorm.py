@@ -42,6 +42,8 @@ class GhostBatchNorm(BatchNorm):
         add(gradients, grads)
         return dx if need_dx else None
 
+    double_backward = Layer.double_backward  # there is none: penalties take one batch at a time
+
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         if isinstance(cache, ops.BatchNormLeakyCache):
             self._whole().update_statistics(theta, cache)  # raises

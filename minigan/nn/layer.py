@@ -83,6 +83,28 @@ class Layer:
         """
         raise NotImplementedError
 
+    def input_gradient(self, theta: Views, dy: Array, cache: Cache) -> tuple[Array, Any]:
+        """dx alone, and what `double_backward` asks for: dy, of a network that of each layer."""
+        return self.backward(theta, dy, cache, None), dy
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Any, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        r"""The adjoint of `input_gradient`: what a penalty R on dx asks of everything that dx depends on.
+
+        .. math:: R(dx), \quad dx = dx(dy, x, \theta), \quad ddx = \partial R / \partial dx \quad\Longrightarrow\quad
+                  \partial R / \partial dy, \quad \partial R / \partial x, \quad \partial R / \partial \theta
+
+        Adds the last one into `grads`, and returns ddy, of dy's shape, and the gradient on x; None where dx depends on
+        x nowhere but at kinks. dy is what `input_gradient` returned with dx. Raises NotImplementedError for a layer
+        that has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no double_backward, which a penalty on gradients needs")
+
+    def unfused(self) -> "Layer":
+        """The same, each layer on its own, as `double_backward` asks for."""
+        return self
+
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         """Move the running statistics towards the batch that made `cache` (a training cache)."""
 

@@ -32,3 +32,8 @@ class Maxout(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.maxout_backward(dy, cache) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return ops.maxout_double_backward(ddx, cache), None

@@ -60,6 +60,11 @@ class AveragePool(_Pool):
         geometry = self.geometry(cache.size)
         return ops.average_pool_backward(dy, cache, pair(self.kernel), geometry) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None  # it is linear
+
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
@@ -75,6 +80,12 @@ class MaxPool(_Pool):
         geometry = self.geometry(cache.size)
         return ops.max_pool_backward(dy, cache, pair(self.kernel), geometry) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        geometry = self.geometry(cache.size)
+        return ops.max_pool_double_backward(ddx, cache, pair(self.kernel), geometry), None
+
 
 @dataclass(frozen=True)
 class GlobalAveragePool(Layer):
@@ -89,6 +100,11 @@ class GlobalAveragePool(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.global_average_backward(dy, cache) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None  # it is linear
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,11 @@ class Upsample(Layer):
         rule = ops.upsample_nearest_backward if self.mode == "nearest" else ops.upsample_bilinear_backward
         return rule(dy, self.factor) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None  # it is linear
+
 
 @dataclass(frozen=True)
 class PixelShuffle(Layer):
@@ -139,6 +160,11 @@ class PixelShuffle(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.pixel_unshuffle(dy, self.factor) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None  # it is linear
+
 
 @dataclass(frozen=True)
 class PixelUnshuffle(Layer):
@@ -160,3 +186,8 @@ class PixelUnshuffle(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.pixel_shuffle(dy, self.factor) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None  # it is linear

@@ -36,6 +36,11 @@ class Reshape(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.reshape_backward(dy, cache) if need_dx else None
 
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return ops.reshape(ddx, self.shape)[0], None
+
 
 @dataclass(frozen=True)
 class Flatten(Layer):
@@ -49,3 +54,8 @@ class Flatten(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.reshape_backward(dy, cache) if need_dx else None
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return ops.reshape(ddx, (-1,))[0], None

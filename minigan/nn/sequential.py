@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,8 +43,8 @@ class Sequential(Layer):
                 )
         self._consist_of(layers, _number([type(layer).__name__.lower() for layer in layers]))
 
-    def _consist_of(self, layers: tuple[Layer, ...], names: tuple[str, ...]) -> None:
-        steps, labels = _fused(layers, names)
+    def _consist_of(self, layers: tuple[Layer, ...], names: tuple[str, ...], fuse: bool = True) -> None:
+        steps, labels = _fused(layers, names) if fuse else (tuple(zip(names, layers, strict=True)), names)
         for name, value in {"layers": layers, "names": names, "steps": steps, "labels": labels}.items():
             object.__setattr__(self, name, value)
 
@@ -55,6 +55,11 @@ class Sequential(Layer):
         """This network with change(layer) in place of each layer, under the same names."""
         other = Sequential()
         other._consist_of(tuple(map(change, self.layers)), self.names)
+        return other
+
+    def unfused(self) -> "Sequential":
+        other = Sequential()
+        other._consist_of(tuple(layer.unfused() for layer in self.layers), self.names, fuse=False)
         return other
 
     @property
@@ -137,6 +142,41 @@ class Sequential(Layer):
         if need_dx:
             _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
         return dx
+
+    def input_gradient(self, theta: Views, dy: Array, cache: SequentialCache) -> tuple[Array, list[Any]]:
+        _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
+        if theta is theta.owner:
+            _check_backward(theta.owner, dy, cache, None)
+        kept: list[Any] = []
+        for (name, layer), step_cache in zip(reversed(self.steps), reversed(cache.steps), strict=True):
+            dy, of_layer = layer.input_gradient(theta.scope(name), dy, step_cache)
+            kept.insert(0, of_layer)
+        return dy, kept
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: list[Any], cache: SequentialCache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        """Up through all layers as forward goes, and down again as backward, from each where dx depends on its input.
+
+        The network has to be `unfused`.
+        """
+        _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
+        through_x: list[Array | None] = []
+        steps = zip(self.steps, self.labels, dy, cache.steps, strict=True)
+        for (name, layer), label, of_layer, step_cache in steps:
+            layer_grads = None if grads is None else grads.scope(name)
+            try:
+                ddx, more = layer.double_backward(theta.scope(name), ddx, of_layer, step_cache, layer_grads)
+            except NotImplementedError as err:
+                raise NotImplementedError(f"layer {label}: {err}; of a network, take net.unfused()") from err
+            through_x.append(more)
+        dx = None
+        for index in reversed(range(len(self.steps))):
+            if dx is not None:
+                dx = self._step_back(index, theta, dx, cache, grads, need_dx=True)
+            if through_x[index] is not None:
+                dx = through_x[index] if dx is None else dx + through_x[index]
+        return ddx, dx
 
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None

@@ -30,6 +30,9 @@ class SyncBatchNorm(BatchNorm):
             return super().gradients(dy, gamma, cache)
         return ops.sync_batchnorm_backward(dy, gamma, cache, self.gather)
 
+    def mean_rows(self, rows: Array) -> Array:
+        return self.gather(ops.mean_rows(rows)).mean(axis=0)  # parts are equal
+
     def fused(self, after: Layer) -> None:
         return None
 

@@ -13,8 +13,9 @@ from minigan.recipes.mlp_mnist import MLPMnist
 from minigan.recipes.recipe import Recipe
 from minigan.recipes.registry import RECIPES, recipe_class, register
 from minigan.recipes.toolbox_mlp import ToolboxMLP
+from minigan.recipes.wgan_gp_28 import WGANGP28
 
-for _recipe in (MLPMnist, MLP2014, ToolboxMLP, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256):
+for _recipe in (MLPMnist, MLP2014, ToolboxMLP, DCGAN28, DCGAN64, DCGANUpsample, DCGAN256, WGANGP28):
     register(_recipe)
 DEFAULT_RECIPE = MLPMnist.name
 
@@ -25,6 +26,7 @@ __all__ = [
     "DEFAULT_RECIPE",
     "MLP2014",
     "RECIPES",
+    "WGANGP28",
     "DCGANUpsample",
     "MLPMnist",
     "Recipe",

@@ -7,7 +7,8 @@ import numpy as np
 
 from minigan.games import Game, OwnRound
 from minigan.games.toolbox import ToolboxGame
-from minigan.nn import Layer, Sequential
+from minigan.nn import BatchNorm, Layer, Sequential
+from minigan.nn.activations import Activation
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
 
@@ -33,7 +34,8 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     without the second :math:`F_G` where fakes are used again. A simultaneous round has one forward
     pass of each kind, and where D has no BatchNorm one backward pass serves both players
     (`games.simultaneous.backward_for_both`). The copy of D that learns beside G in toolbox-mlp
-    costs one more :math:`F_D`.
+    costs one more :math:`F_D`. A penalty on gradients costs :math:`4 F_D` in each step of D: forward, back to x,
+    forward again with the weight gradients; and of the layers before the last bent one another way back.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
@@ -42,12 +44,24 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     g_step = forward_d + forward_d + forward_g + later_g  # through D and back, then G's backward
     game = recipe.game()
     per_image = game.d_steps * d_step + g_step + generated(game) * forward_g
+    if isinstance(game, Game) and game.penalty is not None:
+        per_image += game.d_steps * (4 * forward_d + 2 * _macs_before_bends(d, d_in))
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already
         per_image -= 0 if d.mixes_samples else later_d  # and one way back serves both
     if isinstance(game, ToolboxGame) and game.copy != "frozen":
         per_image += forward_d  # the copy's weight gradients
     return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)
+
+
+def _macs_before_bends(net: Layer, in_shape: Shape) -> int:
+    """Multiply-adds of the layers before the last one whose slope depends smoothly on its input."""
+    total = before = 0
+    for _, layer, shape, _ in net.shapes(in_shape) if isinstance(net, Sequential) else []:
+        if isinstance(layer, BatchNorm) or (isinstance(layer, Activation) and type(layer).bend is not Activation.bend):
+            before = total
+        total += layer.macs(shape)
+    return before
 
 
 def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], tuple[Layer, Shape]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from minigan.games import Game
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
@@ -39,8 +40,9 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
 
     c is 2 where G makes samples again while those of the step before are still there, else 1; a
     simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
-    both, and they are there twice. A round of toolbox-mlp is counted by itself. Not counted: the data
-    set, Python, and what the libraries take.
+    both, and they are there twice. A penalty on gradients adds to D's step another K_D, the points where gradients are
+    taken, and the gradient on the output of each layer. A round of toolbox-mlp is counted by itself. Not counted: the
+    data set, Python, and what the libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     game, rules = recipe.game(), recipe.optimisers(1)
@@ -56,6 +58,10 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     images = recipe.batch_size * math.prod(image_shape) * itemsize
     makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
     d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
+    if isinstance(game, Game) and game.penalty is not None:
+        d_step += (
+            kept_d + (images if game.penalty.at == "between" else 0) + recipe.batch_size * _outputs(d, d_in) * itemsize
+        )
     g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
 
@@ -94,6 +100,11 @@ def kept(net: Layer, in_shape: Shape, itemsize: int) -> int:
         elif isinstance(layer, Maxout | MaxPool):
             total += _between(layer, before, after)
     return total
+
+
+def _outputs(net: Layer, in_shape: Shape) -> int:
+    """Numbers that all layers put out for one sample."""
+    return sum(math.prod(after) for _, _, after in _rows(net, in_shape))
 
 
 def work(net: Layer, in_shape: Shape) -> int:

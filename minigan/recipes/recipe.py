@@ -66,6 +66,12 @@ class Recipe:
         return None
 
     @property
+    def critic(self) -> bool:
+        """Whether D is a critic, whose scores have no targets: nothing can be said of D(x) and D(G(z)) then."""
+        game = self.game()
+        return isinstance(game, Game) and game.loss.critic
+
+    @property
     def latent_of_image(self) -> bool:
         """Whether each image has one z for the whole run, instead of new ones in each round."""
         return False

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from minigan.errors import UserError
+from minigan.recipes.registry import has_critic
 from minigan.reports.charts import Series
 from minigan.runs.config import command_line, read_config
 from minigan.runs.doctor import Diagnosis, course, diagnose
@@ -50,6 +51,7 @@ class Contents:
     """What the page is made of; empty or None where there is nothing."""
 
     recipe: str
+    critic: bool  # so that nothing can be said of D(x) and D(G(z))
     settings: dict[str, Any]
     config_text: str
     command: list[str]  # that repeats the run, quoted for a shell
@@ -80,17 +82,19 @@ def read_contents(folder: RunFolder) -> Contents:
     recipe, settings, command = read(_read_config, folder.config, no_config)
     rows: list[Row] = read(read_metrics, folder.metrics, [])
     vitals: list[Vitals] = read(read_vitals, folder.vitals, [])
-    diagnoses = diagnose(rows, vitals)
+    critic = has_critic(recipe)
+    diagnoses = diagnose(rows, vitals, critic)
     at_the_end = {diagnosis.name for diagnosis in diagnoses}
     return Contents(
         recipe=recipe,
+        critic=critic,
         settings=settings,
         config_text=read(_read_text, folder.config, ""),
         command=command if rows else [],  # a run that was loaded from other files has none
         rows=rows,
         vitals=vitals,
         diagnoses=diagnoses,
-        earlier={name: span for name, span in course(rows, vitals).items() if name not in at_the_end},
+        earlier={name: span for name, span in course(rows, vitals, critic).items() if name not in at_the_end},
         evaluation=read(_read_evaluation, folder.evaluation, None),
         scores=read(_read_scores, folder.scores, []),
         samples=folder.sample_files(),

@@ -65,7 +65,7 @@ def render(folder: RunFolder) -> str:
         last_step=last,
         last_rows=WINDOW,
         facts=sections.facts(contents),
-        in_a_word=in_a_word(contents.rows, contents.diagnoses),
+        in_a_word=in_a_word(contents.rows, contents.diagnoses, contents.critic),
         too_early=too_early(contents.vitals),
         frames=frames(folder, contents, last, notes),
         curves=sections.curve_charts(contents, last),
@@ -85,13 +85,14 @@ def render(folder: RunFolder) -> str:
 
 def frames(folder: RunFolder, contents: Contents, last: int, notes: list[str]) -> list[Frame]:
     """The positions of the slider; pictures that cannot be read are left out, with a note."""
-    opinions, classes = sections.histograms(contents.vitals), sections.class_histograms(contents.vitals)
+    opinions = {} if contents.critic else sections.histograms(contents.vitals)
+    classes = sections.class_histograms(contents.vitals)
     paths = pictures.chosen(contents.samples)
     found = []
     for path in paths:
         step, picture = step_of(path), _picture(folder, path, pictures.BUDGET // len(paths), notes)
         if picture is not None:
-            measured = sections.measured_at(contents.rows, step)
+            measured = sections.measured_at(contents, step)
             x = charts.place_of(step, last)
             found.append(Frame(step, x, picture, measured, opinions.get(step), classes.get(step)))
     return found

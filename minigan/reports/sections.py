@@ -24,7 +24,6 @@ from minigan.reports.contents import Contents, Evaluation
 from minigan.reports.numbers import shown
 from minigan.runs.checkpoint import step_of
 from minigan.runs.doctor import WINDOW
-from minigan.runs.metrics import Row
 from minigan.runs.vitals import Vitals
 
 CLASSES = 20  # of samples, up to which their shares are drawn
@@ -65,7 +64,8 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
     found = [("steps", _steps(contents))]
     found += [(key.replace("_", " "), str(settings[key])) for key in ("data", "batch_size", "seed") if key in settings]
     if recent:
-        found += [(name, shown(sum(row[column] for row in recent) / len(recent))) for name, column in COLUMNS]
+        means = {name: sum(row[column] for row in recent) / len(recent) for name, column in _columns(contents)}
+        found += [(name, shown(mean)) for name, mean in means.items()]
     return found
 
 
@@ -79,7 +79,7 @@ def _steps(contents: Contents) -> str:
 
 
 def curve_charts(contents: Contents, last: float) -> list[Chart]:
-    """The losses of both players, and what D thinks."""
+    """The losses of both players, and what D thinks, unless it is a critic."""
     steps = np.array([row["step"] for row in contents.rows])
 
     def series(column: str, label: str, tone: str) -> Series:
@@ -92,10 +92,10 @@ def curve_charts(contents: Contents, last: float) -> list[Chart]:
         series("d_fake_g", "D(G(z)), in G's step", "late"),
     ]
     about = "mean probability of being real"
-    return _made([
-        chart("Losses", "mean over the images of a batch", losses, last),
-        chart("What D thinks", about, thoughts, last, up=PROBABILITY, rule=(0.5, "undecided")),
-    ])  # fmt: skip
+    found = [chart("Losses", "mean over the images of a batch", losses, last)]
+    if not contents.critic:
+        found += [chart("What D thinks", about, thoughts, last, up=PROBABILITY, rule=(0.5, "undecided"))]
+    return _made(found)
 
 
 def network_charts(vitals: Sequence[Vitals], last: float) -> list[Chart]:
@@ -152,7 +152,12 @@ def evaluated_classes(evaluation: Evaluation | None) -> Bars | None:
     return class_bars(evaluation.classes, largest_share([evaluation.classes]))
 
 
-def measured_at(rows: Sequence[Row], step: int) -> list[tuple[str, str]]:
+def measured_at(contents: Contents, step: int) -> list[tuple[str, str]]:
     """(name, value) of the last row up to a step; nothing before the first."""
-    before = bisect_right(rows, step, key=itemgetter("step"))
-    return [(name, shown(rows[before - 1][column])) for name, column in COLUMNS] if before else []
+    before = bisect_right(contents.rows, step, key=itemgetter("step"))
+    return [(name, shown(contents.rows[before - 1][column])) for name, column in _columns(contents)] if before else []
+
+
+def _columns(contents: Contents) -> Sequence[tuple[str, str]]:
+    """What to tell of a row: of a critic both losses."""
+    return COLUMNS[:2] if contents.critic else COLUMNS

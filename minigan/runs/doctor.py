@@ -30,6 +30,7 @@ FLAT = 0.9  # share of a layer's outputs in which a sigmoid is saturated
 SWING = 12**-0.5  # deviation of D(G(z)); that of random numbers from [0, 1]
 SWINGS = 4  # times in a window that it changes sides
 NO_GAP = 0.02  # D(x) - D(G(z)) of a D that sees no difference
+STILL = 0.02  # change of a critic's distance, as a share of it, that is none
 PATIENCE = 500  # rounds that this may last
 MOMENTS = 4000  # of a run, at most so many and at least half of them, for which `course` makes diagnoses
 
@@ -45,38 +46,54 @@ class Signs(NamedTuple):
 
     rows: Sequence[Row]
     vitals: Sequence[Vitals]
+    critic: bool = False  # D(x) and D(G(z)) say nothing
 
 
 Rule: TypeAlias = Callable[[Signs], Diagnosis | None]
 
 
-def diagnose(rows: Sequence[Row], vitals: Sequence[Vitals]) -> list[Diagnosis]:
-    """All that is wrong at the end of these numbers, the most serious first; empty: nothing."""
-    return [found for rule in RULES if (found := rule(Signs(rows, vitals))) is not None]
+def diagnose(rows: Sequence[Row], vitals: Sequence[Vitals], critic: bool = False) -> list[Diagnosis]:
+    """All that is wrong at the end of these numbers, the most serious first; empty: nothing.
+
+    critic: D's scores have no targets, so that rules about D(x) and D(G(z)) are left out.
+    """
+    rules = [rule for rule in RULES if not (critic and rule in OF_OPINIONS)]
+    return [found for rule in rules if (found := rule(Signs(rows, vitals, critic))) is not None]
 
 
-def course(rows: Sequence[Row], vitals: Sequence[Vitals]) -> dict[str, tuple[int, int]]:
+def course(rows: Sequence[Row], vitals: Sequence[Vitals], critic: bool = False) -> dict[str, tuple[int, int]]:
     """The first and the last round in which each diagnosis was made, the earliest first; of many rows, some count."""
     found: dict[str, tuple[int, int]] = {}
     for count in range(1, len(rows) + 1, 1 + len(rows) // MOMENTS):
         step = int(rows[count - 1]["step"])
         seen = vitals[: bisect_right(vitals, step, key=lambda v: v.step)]
-        for name, _, _ in diagnose(rows[max(0, count - PATIENCE - WINDOW) : count], seen):
+        for name, _, _ in diagnose(rows[max(0, count - PATIENCE - WINDOW) : count], seen, critic):
             found[name] = (found.get(name, (step, step))[0], step)
     return found
 
 
-def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis]) -> str:
-    """The worst diagnosis, or who is ahead.
+def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool = False) -> str:
+    """The worst diagnosis, or who is ahead; of a critic, how the distance that it estimates changes.
 
     D(x) and D(G(z)) are D's mean probabilities of "real" for real and for generated images; a perfect G leaves both
-    at 1/2.
+    at 1/2. The loss of a critic is minus the distance of the two distributions as far as it can tell them apart
+    (Arjovsky et al. 2017, section 3), plus its penalty: in a good run it rises to 0.
     """
     if diagnoses:
         return diagnoses[0].name
     if not rows:
         return "no measurements yet"
+    if critic:
+        return _distance_in_a_word(rows)
     return "D is ahead" if _gap(rows[-WINDOW:]) > 0.5 else "balanced"
+
+
+def _distance_in_a_word(rows: Sequence[Row]) -> str:
+    """Of the last rows, compared with as many before them."""
+    now, before = (-_mean(some, "loss_d") for some in (rows[-WINDOW:], rows[-2 * WINDOW : -WINDOW]))
+    if len(rows) < 2 * WINDOW or abs(now - before) < STILL * abs(before):
+        return f"the critic's distance is {now:.3g}"
+    return f"the critic's distance is {now:.3g} and {'falls' if now < before else 'grows'}"
 
 
 def too_early(vitals: Sequence[Vitals]) -> str:
@@ -88,14 +105,15 @@ def too_early(vitals: Sequence[Vitals]) -> str:
 def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
-    A loss of 100 nats means a probability of e^-100, of which float32 holds a digit or two at most. The usual update is
+    A loss of 100 nats means a probability of e^-100, of which float32 holds a digit or two at most; that of a critic is
+    no probability, and may be as large as the distance between images. The usual update is
     about a thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
     gradient has been followed far beyond where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
     """
     remedies = ("lower the learning rates", "lower the momentum")
     for name, player in (("loss_d", "D"), ("loss_g", "G")):
         loss = _mean(signs.rows[-5:], name, abs)
-        if loss > LOSS_LIMIT:
+        if loss > LOSS_LIMIT and not signs.critic:
             return Diagnosis(
                 "the numbers explode", f"the loss of {player} is {loss:.3g} on average over the last rows", remedies
             )
@@ -243,6 +261,8 @@ def no_difference(signs: Signs) -> Diagnosis | None:
 RULES: tuple[Rule, ...] = (
     exploding, vanished_gradient, collapsed, too_strong, dead_rectifiers, saturated, oscillating, no_difference,
 )  # fmt: skip
+
+OF_OPINIONS = (vanished_gradient, too_strong, oscillating, no_difference)  # that D(x) and D(G(z)) are needed for
 
 
 def _last_rounds(rows: Sequence[Row], rounds: int) -> Sequence[Row]:

@@ -57,6 +57,12 @@ class HostDraws:
         """(B, latent): z of the generator step, of which a round has one."""
         return self._z(Purpose.LATENT_G, k)
 
+    def shares(self, k: int) -> np.ndarray:
+        """(B,) in [0, 1): how much of each point between real and generated samples is real, in the k-th D step."""
+        rng = stream(self.seed, Purpose.BETWEEN, self.step, k)
+        drawn = rng.random(len(self.feed.batches.indices(self.number(k))), dtype=np.float32)
+        return self.feed.team.part(drawn).astype(self.dtype, copy=False)
+
     def dropout(self, k: int) -> np.random.Generator:
         """Draws the masks of the k-th discriminator step; k = d_steps: of the generator step."""
         return self.feed.team.draws(self._masks(k), self.recipe.batch_size // self.feed.team.size)
@@ -104,6 +110,10 @@ class SeededDraws(HostDraws):
     def latent_g(self) -> Array:
         """z for the generator step."""
         return self._there(HostDraws.z_g, 0)
+
+    def share(self, k: int) -> Array:
+        """Of the points between, in the k-th discriminator step."""
+        return self._there(HostDraws.shares, k)
 
     def _unchanged(self, k: int) -> Array:
         return self.recipe.encode(self._images(k), self.dtype)

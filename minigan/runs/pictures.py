@@ -135,27 +135,28 @@ def read_picture(path: Path) -> Image.Image:
         raise DataError(f"{path}: a picture that cannot be read ({err})") from err
 
 
-def save_curves(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the losses of both players, and what D thinks of real and of generated images."""
+def save_curves(path: Path, rows: Sequence[Row], opinions: bool = True) -> None:
+    """Draw the losses of both players, and with `opinions` what D thinks of real and of generated images."""
     if not rows:
         return
     from matplotlib.figure import Figure
 
     steps = [row["step"] for row in rows]
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    losses, probabilities = figure.subplots(2, 1, sharex=True)
+    figure = Figure(figsize=(7, 6 if opinions else 3.5), layout="constrained")
+    losses, *below = np.atleast_1d(figure.subplots(1 + opinions, 1, sharex=True))
     for name, label in (("loss_d", "discriminator"), ("loss_g", "generator")):
         _plot_smoothed(losses, steps, [row[name] for row in rows], label)
     losses.set(ylabel="loss")
     losses.set_title("Losses", loc="left")
-    opinions = {"d_real": "D(x)", "d_fake": "D(G(z)) in D's step", "d_fake_g": "in G's"}
-    for name, label in opinions.items():
-        _plot_smoothed(probabilities, steps, [row[name] for row in rows], label)
-    probabilities.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
-    probabilities.set(ylabel="mean probability", xlabel="step", ylim=(0, 1))
-    probabilities.set_title("What D thinks", loc="left")
-    for axes in (losses, probabilities):
+    for probabilities in below:
+        for name, label in {"d_real": "D(x)", "d_fake": "D(G(z)) in D's step", "d_fake_g": "in G's"}.items():
+            _plot_smoothed(probabilities, steps, [row[name] for row in rows], label)
+        probabilities.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+        probabilities.set(ylabel="mean probability", ylim=(0, 1))
+        probabilities.set_title("What D thinks", loc="left")
+    for axes in (losses, *below):
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9)  # beside the title
+    axes.set(xlabel="step")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
     write_atomically(path, buffer.getvalue())

@@ -145,7 +145,7 @@ class Trainer:
             self.folder.keep_samples(lambda step: self._would_be_there(step, self.options.snapshot_every))
         record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
         stop = StopRequest()
-        progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads)
+        progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads, critic=self.recipe.critic)
         try:
             # Overflows are no secret: each row and each checkpoint is looked at.
             with stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
@@ -179,7 +179,7 @@ class Trainer:
 
     def diagnoses(self) -> list[Diagnosis]:
         """What is wrong with the run, as far as its numbers tell."""
-        return diagnose(self.rows, self.vitals)
+        return diagnose(self.rows, self.vitals, self.recipe.critic)
 
     def _round(self, record: Record, progress: Progress) -> None:
         looks = self.team.leads and self._due(self.options.snapshot_every, self.state.step + 1)
@@ -314,7 +314,7 @@ class Trainer:
         with unless_open():
             pictures.save_animation(self.folder.animation, self.folder.sample_files())
         with unless_open():
-            pictures.save_curves(self.folder.curves, self.rows)
+            pictures.save_curves(self.folder.curves, self.rows, opinions=not self.recipe.critic)
 
 
 @contextmanager

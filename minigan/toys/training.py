@@ -48,6 +48,9 @@ class ToyDraws:
     def latent_g(self) -> np.ndarray:
         return self.toy.latents(stream(self.seed, Purpose.LATENT_G, self.step, 0), self.batch_size)
 
+    def share(self, k: int) -> np.ndarray:
+        return stream(self.seed, Purpose.BETWEEN, self.step, k).random(self.batch_size, dtype=np.float32)
+
     def dropout(self, k: int) -> np.random.Generator:
         return stream(self.seed, Purpose.DROPOUT, self.step, k)
 

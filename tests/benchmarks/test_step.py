@@ -32,6 +32,7 @@ SMALL = {
     "dcgan-64": ["width=3", "latent=5", "size=32,16"],
     "dcgan-upsample": ["width=3", "width_d=2", "latent=5", "size=32,32"],
     "dcgan-256": ["width=2", "latent=5", "size=64,64"],
+    "wgan-gp-28": ["width=2", "latent=5", "d_steps=2"],
 }
 OURS_ON_GPU = ["minigan plain", "minigan fused", "minigan captured"]
 GAMES = [

@@ -1,6 +1,6 @@
-"""Rounds of a narrow dcgan-64 and a narrow dcgan-upsample against PyTorch in float64."""
+"""Rounds of a narrow dcgan-64, dcgan-upsample and wgan-gp-28 against PyTorch in float64."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 from minigan.games import play_round
 from minigan.games.player import Player
-from minigan.recipes import DCGAN64, DCGANUpsample
+from minigan.recipes import DCGAN64, WGANGP28, DCGANUpsample
 
 BOUND = 1e-8
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -96,3 +96,48 @@ def test_six_rounds_of_dcgan_upsample_agree_with_pytorch(joined: bool) -> None:
     statistics = d.theta.flat[d.theta.trainable_size :]
     np.testing.assert_allclose(statistics, golden[f"{kind}/running_d"], rtol=BOUND)
     assert abs(golden["apart/end_d"] - golden["joined/end_d"]).max() > 1e-4  # two different games
+
+
+@dataclass(frozen=True)
+class PenalisedBatch:
+    """The data of one round of wgan-gp-28; the third batch is that of G."""
+
+    step: int
+
+    def _draw(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([28, self.step, k])
+        return rng.uniform(0, 1, (3, 28, 28, 1)), rng.normal(size=(3, 5)), rng.random(3)
+
+    def real(self, k: int) -> np.ndarray:
+        return self._draw(k)[0]
+
+    def latent_d(self, k: int) -> np.ndarray:
+        return self._draw(k)[1]
+
+    def latent_g(self) -> np.ndarray:
+        return self._draw(2)[1]
+
+    def share(self, k: int) -> np.ndarray:
+        return self._draw(k)[2]
+
+    def dropout(self, k: int) -> np.random.Generator:
+        return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["apart", "at once"])
+def test_four_rounds_of_wgan_gp_28_agree_with_pytorch(at_once: bool) -> None:
+    """Its critic's updates are gradients of gradients, by autograd there and by hand here."""
+    golden = np.load(GOLDEN / "training_wgan_gp_28.npz")
+    recipe = WGANGP28(batch_size=3, latent=5, width=2, d_steps=2, lr=1e-3)
+    images, rng = np.zeros((1, 28, 28, 1), np.uint8), np.random.default_rng(0)
+    rule_g, rule_d = recipe.optimisers(1)
+    g = Player.new(recipe.generator(images), rule_g, (5,), rng, dtype=np.float64)
+    d = Player.new(recipe.discriminator(images), rule_d, (28, 28, 1), rng, dtype=np.float64)
+    g.theta.trainable[:] = golden["theta_g"]
+    d.theta.trainable[:] = golden["theta_d"]
+    for step, losses in enumerate(golden["losses"]):
+        metrics = play_round(replace(recipe.game(), at_once=at_once), g, d, PenalisedBatch(step))
+        assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
+    assert len(golden["losses"]) == 4
+    for player, end in ((g, golden["end_g"]), (d, golden["end_d"])):
+        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()

@@ -13,7 +13,7 @@ from benchmarks.equivalence import distance, smoothed
 from minigan.backend import CPU, Device, to_host
 from minigan.games import OwnRound, play_round
 from minigan.games.player import Player
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from tests.kernels.twins import fast, loops_there_are
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,7 @@ RECIPES = [
     # One way back for both players; of weights as small as its own, so few would leave G no gradient.
     MLP2014(batch_size=6, latent=4, hidden_g=8, hidden_d=4, pieces=3, weights_g=0.5, weights_d=0.5),
     ToolboxMLP(batch_size=12, minibatch=4, latent=4, hidden_d=8),
+    WGANGP28(batch_size=4, latent=4, width=2, d_steps=2),
 ]
 
 # Of gradients in float32, relative to their length. Measured over eight seeds: 2e-6 without convolutions, as sums are
@@ -66,6 +67,9 @@ class Batch:
 
     def _latents(self, rng: np.random.Generator) -> np.ndarray:
         return self.device.put(self.recipe.draw_latents(rng, self.recipe.batch_size).astype(self.dtype))
+
+    def share(self, k: int) -> np.ndarray:
+        return self.device.put(self._rng(4, k).random(self.recipe.batch_size).astype(self.dtype))
 
     def dropout(self, k: int) -> np.random.Generator:
         return self._rng(3, k)

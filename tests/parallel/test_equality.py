@@ -9,12 +9,12 @@ import pytest
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.data.stream import StreamedImages
-from minigan.games import play_round
+from minigan.games import play_round, r1
 from minigan.games.player import Player
 from minigan.kernels import blocks
 from minigan.parallel.mpi import NCCLTeam
 from minigan.parallel.team import ALONE, PartOfDraws, Team
-from minigan.recipes import DCGAN28, DCGAN64, MLP2014, DCGANUpsample, MLPMnist
+from minigan.recipes import DCGAN28, DCGAN64, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
 from minigan.runs import state as states
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -26,6 +26,16 @@ from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 BATCH, COUNT, ROUNDS, BOUND = 6, 20, 3, 1e-12
 MNIST = MLPMnist(batch_size=BATCH, latent=3, hidden_g=(8, 6), hidden_d=(8, 6), flip=True, jitter=0.3)
 JOINED = DCGANUpsample(batch_size=BATCH, latent=3, size=(8, 8), width=2, width_d=2, joined=True, drop=0.4)
+
+
+class Penalised(DCGAN64):
+    """R1 through BatchNorm, whose second gradient needs the means over all processes."""
+
+    def game(self):
+        return dataclasses.replace(super().game(), penalty=r1(1.0))
+
+
+PENALISED = Penalised(batch_size=BATCH, latent=5, width=2, size=(16, 16))
 RECIPES = [
     MNIST,
     MLP2014(batch_size=BATCH, latent=3, hidden_g=8, hidden_d=4, pieces=2),
@@ -33,6 +43,8 @@ RECIPES = [
     DCGAN64(batch_size=BATCH, latent=5, width=2, size=(16, 16), flip=True, jitter=0.2),
     JOINED,
     dataclasses.replace(JOINED, joined=False),
+    WGANGP28(batch_size=BATCH, latent=3, width=1, d_steps=2),
+    PENALISED,
 ]
 BESIDE = DCGAN28(batch_size=BATCH, latent=3, width=2, width_d=2, units=4)  # biases beside BatchNorm
 in_two_and_three = pytest.mark.parametrize("processes", [2, 3])

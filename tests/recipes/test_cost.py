@@ -9,7 +9,7 @@ from minigan import ops
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.games import play_round
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -27,6 +27,7 @@ SMALL = [
     DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2, enlarge="transposed"),
     DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2, joined=True),
     DCGAN256(batch_size=2, latent=5, width=1),
+    WGANGP28(batch_size=2, latent=5, width=2),
 ]
 
 # Multiply-adds of one call: the size of what the product is contracted to, times the length of the sums.

@@ -8,7 +8,7 @@ import pytest
 
 from minigan import nn
 from minigan.errors import UsageError
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, Recipe
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, Recipe
 
 
 def images_for(recipe: Recipe, channels: int) -> np.ndarray:
@@ -27,6 +27,7 @@ PUBLISHED = [
     (DCGAN64(), 3, (104_628_224, 3_576_704), (103_817_216, 2_765_568)),
     (DCGANUpsample(), 1, (776_077_312, 16_713_857), (6_047_744, 691_009)),
     (DCGAN256(), 3, (1_089_536_000, 19_104_035), (391_659_520, 6_306_561)),
+    (WGANGP28(), 1, (23_980_288, 1_554_177), (23_460_096, 1_030_145)),
 ]
 
 

@@ -30,6 +30,7 @@ class Own(MLPMnist):
 
 
 PARTS = {}
+PENALISED = games.Game(games.WASSERSTEIN, penalty=games.wgan_gp())
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ def test_our_own_recipes_leave_no_doubt(name):
         ({"g": nn.Sequential(nn.Sigmoid())}, "G ends in Sigmoid"),
         ({"d": (nn.Sigmoid(),)}, "D ends in Sigmoid, but the losses take logits"),
         ({"logits": 2}, "D gives 2 logits for a sample"),
+        (
+            {"d": (nn.BatchNorm(), nn.Dense(1)), "game": PENALISED},
+            "D has BatchNorm or the like, and its game a penalty",
+        ),
     ],
 )
 def test_what_trains_and_is_hardly_meant_is_told(own, parts, words):
@@ -77,3 +82,20 @@ def test_no_network_at_all_is_one_line():
 
     with pytest.raises(UserError, match=r"discriminator\(\) must return a network, got None"):
         check_fit(Forgets(), SHAPE)
+
+
+def test_a_penalty_needs_layers_that_can_be_differentiated_twice(own):
+    class Mine(nn.Layer):
+        """Without a double_backward."""
+
+        def forward(self, theta, x, *, train, rng=None):
+            return x, None
+
+        def backward(self, theta, dy, cache, grads, *, need_dx=True):
+            return dy
+
+    PARTS.update(d=(nn.Sequential(nn.LeakyReLU(), Mine()),), game=games.Game(games.HINGE))
+    check_fit(own, SHAPE)
+    PARTS["game"] = PENALISED
+    with pytest.raises(UserError, match="a penalty on gradients, and Mine, a layer of D, has no double_backward"):
+        check_fit(own, SHAPE)

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.memory import prepared
 from minigan import nn
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
 from minigan.recipes.memory import kept, round_bytes, work
 
 # Together they are largest at different places: in the update, in G's and in D's convolutions, while G makes samples.
@@ -27,6 +27,7 @@ SMALL = [
     DCGANUpsample(batch_size=8, latent=20, width=4, width_d=64, joined=True),
     DCGANUpsample(batch_size=8, latent=20, width=16, enlarge="transposed"),
     DCGAN256(batch_size=4, width=8),
+    WGANGP28(batch_size=20, width=16),
 ]
 TOLERANCE = 0.1  # what is small beside the rest is not counted: encoding a batch, weight gradients, booleans
 

@@ -412,3 +412,14 @@ def test_a_step_that_no_run_reaches_is_no_picture_of_it(tmp_path):
     for digits in ("000000010", "9" * 23):
         Image.fromarray(noise(20, 20)).save(tmp_path / "samples" / f"step-{digits}.png")
     assert [path.name for path in RunFolder(tmp_path).sample_files()] == ["step-000000010.png"]
+
+
+def test_of_a_critic_no_opinions_are_shown(tmp_path):
+    folder = make_run(tmp_path)
+    assert "What D thinks" in render(folder)
+    folder.config.write_text(folder.config.read_text().replace("mlp-mnist", "wgan-gp-28"))
+    page = check(render(folder))
+    assert "What D thinks" not in page.text
+    assert "D(x)" not in page.text
+    assert "Losses" in page.text
+    assert "The critic's distance is -1.25" in page.text

@@ -13,10 +13,10 @@ from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.data.stream import StreamedImages
 from minigan.evaluation import material
-from minigan.games import Game, non_saturating
+from minigan.games import Game, non_saturating, r1, wgan_gp
 from minigan.optim import Adam, Cyclical, ExponentialDecay, RMSprop
 from minigan.parallel.team import Team
-from minigan.recipes import DCGAN64, MLP2014, MLPMnist, ToolboxMLP
+from minigan.recipes import DCGAN64, MLP2014, WGANGP28, MLPMnist, ToolboxMLP
 from minigan.runs import captured, pictures
 from minigan.runs.captured import CapturedRounds, at_once, rounds
 from minigan.runs.checkpoint import read_newest
@@ -73,6 +73,9 @@ RECIPES = {
     "two steps, reusing": ordered(d_steps=2, reuse_fakes=True),
     "generator first": ordered(order="generator-first", d_steps=2),
     "joined": ordered(joined=True),
+    "wgan-gp-28": WGANGP28(batch_size=2, latent=3, width=1, d_steps=2),
+    "R1, dropout": ordered(penalty=r1(2.0)),
+    "joined, penalty between": ordered(joined=True, penalty=wgan_gp(2.0)),
 }
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 
@@ -374,7 +377,7 @@ def everything(path):
 @pytest.mark.parametrize("stop", [1, 7])
 def test_runs_are_those_of_the_cpu_also_after_a_resume(tmp_path, recipe, stop, strict, monkeypatch):
     """Rows, snapshots with vitals and checkpoints in between; threads end with the run."""
-    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
+    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows, **_: None)
     monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
     with monkeypatch.context() as patch:
         game = at_once(recipe.game())

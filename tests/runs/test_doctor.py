@@ -11,12 +11,14 @@ from minigan.data.sources import load_images
 from minigan.evaluation import material
 from minigan.games import Game, minimax
 from minigan.ops import fast_kernels
-from minigan.recipes import DCGAN64, MLP2014, MLPMnist, ToolboxMLP
+from minigan.recipes import DCGAN64, MLP2014, WGANGP28, MLPMnist, ToolboxMLP
+from minigan.recipes.registry import has_critic
 from minigan.runs import pictures
 from minigan.runs.doctor import WINDOW, course, diagnose, in_a_word
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError
 from minigan.runs.options import RunOptions
+from minigan.runs.progress import describe
 from minigan.runs.trainer import Trainer
 from minigan.runs.vitals import BINS, Vitals
 
@@ -226,3 +228,48 @@ def test_the_course_of_a_run_names_first_and_last_round_by_what_was_known_then()
     seen = [vitals(100), vitals(300, dead=0.9), vitals(390)]
     assert course(run, seen) == {"rectifiers are dead": (300, 380), "D is too strong": (400, 400)}
     assert course([], seen) == {}
+
+
+# Critics --------------------------------------------------------------------------------------------------
+
+
+def test_of_a_critic_nothing_is_said_by_what_its_scores_look_like_as_probabilities():
+    """Each of these would be a diagnosis of a D whose scores are logits."""
+    sure = rows(d_real=1.0, d_fake=0.0, d_fake_g=0.0)
+    alike = rows(60, d_real=0.5, d_fake=0.5)
+    far = rows(loss_d=-250.0, loss_g=400.0)
+    for signs in (sure, alike, far):
+        assert diagnose(signs, [])
+        assert diagnose(signs, [], critic=True) == []
+        assert course(signs, [], critic=True) == {}
+
+
+def test_the_layers_of_a_critic_are_looked_at_like_others():
+    late = vitals(updates=0.9)
+    assert [found.name for found in diagnose(rows(), [late], critic=True)] == ["the numbers explode"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([-4.0] * 30, "the critic's distance is 4"),
+        ([-4.0] * 20 + [-3.0] * 20, "the critic's distance is 3 and falls"),
+        ([-3.0] * 20 + [-4.0] * 20, "the critic's distance is 4 and grows"),
+        ([-4.0] * 20 + [-4.01] * 20, "the critic's distance is 4.01"),
+    ],
+)
+def test_a_critic_tells_a_distance_and_where_it_goes(losses, words):
+    history = [row | {"loss_d": loss} for row, loss in zip(rows(len(losses)), losses, strict=True)]
+    assert in_a_word(history, [], critic=True) == words
+    line = describe(history, [], critic=True)
+    assert line.endswith(words)
+    assert "D(" not in line
+
+
+def test_a_run_with_a_critic_is_told_and_drawn_without_opinions(tmp_path):
+    recipe = WGANGP28(batch_size=4, latent=3, width=1, d_steps=1)
+    run = train(tmp_path, recipe, load_images("mnist5k").images[:40], 40)
+    assert (run.state.step, run.diagnoses()) == (40, [])
+    assert has_critic("wgan-gp-28")
+    assert not has_critic("mlp-mnist")
+    assert not has_critic("of somebody else")

@@ -77,6 +77,7 @@ def test_only_the_cntk_face_dcgan_changes_its_images_by_default():
         "dcgan-64": (False, 0.0),
         "dcgan-upsample": (False, 0.0),
         "dcgan-256": (False, 0.2),
+        "wgan-gp-28": (False, 0.0),
     }
 
 

@@ -126,6 +126,15 @@ def test_the_curves_are_a_png(tmp_path, count):
         assert np.asarray(picture.convert("L")).std() > 5  # not blank
 
 
+def test_the_curves_of_a_critic_are_losses_alone(tmp_path):
+    heights = []
+    for opinions in (True, False):
+        save_curves(tmp_path / "x.png", rows(5), opinions=opinions)
+        with Image.open(tmp_path / "x.png") as picture:
+            heights.append(picture.height)
+    assert heights[1] < 0.7 * heights[0]
+
+
 def test_the_curves_show_a_running_mean_of_one_fortieth_of_the_run():
     drawn = []
 

@@ -28,7 +28,7 @@ SPARSE = {"log_every": 5, "snapshot_every": 9, "checkpoint_every": 8, "steps": 2
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows: None)
+    monkeypatch.setattr(pictures, "save_curves", lambda _path, _rows, **_: None)
     monkeypatch.setattr(scoring, "SAMPLES", 30)
 
 

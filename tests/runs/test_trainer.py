@@ -54,7 +54,7 @@ FOUR = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp"]
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
 
 
-def write_rows(path, rows):
+def write_rows(path, rows, **_options):
     path.write_text("\n".join(repr(sorted(row.items())) for row in rows))
 
 
