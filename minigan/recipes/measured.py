@@ -6,7 +6,7 @@ from typing import Any
 from minigan.typing import Shape
 
 # Recipes whose constants their weights tell. In the MLPs a flat image could have any height and width.
-MEASURABLE = ("dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256")
+MEASURABLE = ("dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256", "wgan-gp-28")
 
 
 def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tuple[dict[str, Any], int]:
@@ -21,6 +21,8 @@ def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tupl
     if name in ("dcgan-64", "dcgan-256"):
         unit = 16 if name == "dcgan-64" else 64
         return {"latent": first[0], "width": last[0], "size": (unit * first[2], unit * first[3])}, last[1]
+    if name == "wgan-gp-28":
+        return {"latent": first[1], "width": last[0]}, last[1]
     if name == "dcgan-28":
         constants: dict[str, Any] = {"latent": first[1], "units": first[0], "width": last[0]}
         if d is not None:

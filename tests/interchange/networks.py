@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigan import nn
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, DCGANUpsample, MLPMnist
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
 from minigan.typing import Shape
 
 
@@ -52,6 +52,7 @@ RECIPES = {
     "dcgan-upsample": (DCGANUpsample(latent=5, width=4, width_d=2), (64, 64, 1)),
     "dcgan-upsample, transposed": (DCGANUpsample(latent=5, width=4, width_d=2, enlarge="transposed"), (64, 64, 3)),
     "dcgan-256": (DCGAN256(latent=5, width=1), (256, 256, 3)),
+    "wgan-gp-28": (WGANGP28(latent=5, width=2), (28, 28, 1)),
 }
 
 

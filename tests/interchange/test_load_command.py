@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 from minigan.backend import CPU
 from minigan.interchange.torch_layout import read_facts, read_tensors, state_dict, twin
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, DCGANUpsample, Recipe
+from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, WGANGP28, DCGANUpsample, Recipe
 from minigan.recipes.measured import MEASURABLE, measured
 from minigan.runs import checkpoint
 from minigan.runs.saved import load_run
 from minigan.runs.state import State
 from tests.commands import run
-from tests.interchange.networks import RECIPES, first
+from tests.interchange.networks import first
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NET_G, NET_D = GOLDEN / "netG.pth", GOLDEN / "netD.pth"
@@ -199,6 +199,7 @@ CONSTANTS = {
     "dcgan-64, another size": DCGAN64(latent=7, width=2, size=(48, 96)),
     "dcgan-256, another size": DCGAN256(latent=7, width=1, size=(64, 192)),
     "dcgan-upsample, another size": DCGANUpsample(latent=7, width=4, width_d=2, size=(36, 36)),
+    "wgan-gp-28": WGANGP28(latent=7, width=2),
 }
 
 
@@ -218,8 +219,8 @@ def test_weights_tell_every_constant_that_shapes_depend_on(name, channels):
     assert (type(recipe)(**constants), found) == (recipe, channels)
 
 
-def test_every_dcgan_is_measured():
-    assert {name for name in RECIPES if name in MEASURABLE} == set(MEASURABLE)
+def test_every_recipe_of_images_of_one_size_is_measured():
+    assert {recipe.name for recipe in CONSTANTS.values()} == set(MEASURABLE)
 
 
 def with_metadata(path, **facts):

@@ -53,7 +53,7 @@ def test_pytorch_makes_the_same_of_the_same_inputs(case, torch):
     np.testing.assert_allclose(made, ours, rtol=0, atol=1e-5)
 
 
-PERMUTED = [name for name in NETWORKS if name.startswith(("mlp", "dcgan-28", "dcgan-upsample"))]
+PERMUTED = [name for name in NETWORKS if name.startswith(("mlp", "dcgan-28", "dcgan-upsample", "wgan"))]
 
 
 @pytest.mark.parametrize("name", PERMUTED)
@@ -82,7 +82,9 @@ def test_there_and_back_changes_no_bit(case, dtype):
 @every_recipe
 def test_a_number_names_minigan_s_layer(case):
     for number, (kind, _) in twin(case.net, case.in_shape, **case.images).modules.items():
-        ours = [type(layer).__name__ for layer in case.net.layers][int(number) :][:1]
+        if kind == "ConstantPad2d":
+            continue  # the border of an asymmetric padding, which goes with the layer of the same number
+        ours = [type(layer).__name__ for layer in case.net.layers][int(number.partition(".")[0]) :][:1]
         same = {"Linear": "Dense", "Conv2d": "Conv2D", "ConvTranspose2d": "ConvTranspose2D", "MaxPool1d": "Maxout"}
         same |= {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "Unflatten": "Reshape", "Dropout2d": "Dropout"}
         assert ours == [same.get(kind, kind)] or (kind, ours) == ("Unflatten", [])
