@@ -25,9 +25,10 @@ Name = Literal["gaussian-1d", "ring", "grid", "swiss-roll"]
 class Options:
     toy: tyro.conf.Positional[Name] = "gaussian-1d"
     """gaussian-1d (the figure of the 2014 paper), ring (8 Gaussians), grid (25 Gaussians) or swiss-roll"""
-    setting: Literal["a", "b", "pacgan"] | None = None
+    setting: Literal["a", "b", "pacgan", "wgan-gp"] | None = None
     """published constants. Of gaussian-1d: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5^2) with Adam. Of ring and
-    grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds"""
+    grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds. Of all in the plane: wgan-gp, a critic with a
+    penalty on its slopes"""
     steps: int | None = None
     """rounds; without it the toy's own number"""
     batch_size: int | None = None
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int:
 
     settings = TOYS[options.toy]
     if options.setting and options.setting not in settings:
-        there = ", ".join(name for name in settings if name) or "none"
+        there = ", ".join(name for name in settings if name)
         raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
     if options.batch_size == 1 and (toy.generator.mixes_samples or toy.discriminator.mixes_samples):

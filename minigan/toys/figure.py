@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ARROWS = 20  # from z to x, and of gradients on the line
 PLANE_ARROWS = 80  # of gradients in the plane
 LONGEST = 0.5  # of them, in the picture
+LEVELS = 25  # lines of equal score of a critic, at most
 REAL = 1000  # samples of the data in the plane
 GREEN, BLUE, RED, GREY = "tab:green", "tab:blue", "tab:red", "0.55"
 
@@ -99,16 +100,21 @@ def _draw_mapping(axes: "Axes", toy: Toy, view: View) -> None:
 
 
 def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
-    """D as colour, data as grey points, samples as green ones, each with its arrow."""
+    """D as colour, data grey, samples green, each with its arrow, of a critic lines of equal score."""
     real = toy.real(np.random.default_rng(0), REAL)
     extent = (-toy.window, toy.window, -toy.window, toy.window)
+    critic = toy.game.loss.critic
+    lowest, highest = (-toy.window, toy.window) if critic else (0, 1)
     places = figure.subplots(*_grid(len(views)), squeeze=False)
     for axes, view in zip_longest(places.flat, views):
         if view is None:
             axes.axis("off")
             continue
         surface = view.d.reshape(SURFACE, SURFACE)
-        image = axes.imshow(surface, extent=extent, origin="lower", cmap="RdBu", vmin=0, vmax=1, alpha=0.6)
+        image = axes.imshow(surface, extent=extent, origin="lower", cmap="RdBu", vmin=lowest, vmax=highest, alpha=0.6)
+        if critic:
+            levels = np.linspace(lowest, highest, LEVELS)
+            axes.contour(surface, levels, extent=extent, colors="0.35", linewidths=0.5, linestyles="solid")
         axes.scatter(*real.T, s=2, color="0.25", linewidths=0, label="data")
         axes.scatter(*view.x.T, s=7, color=GREEN, linewidths=0, label="$G(z)$")
         chosen = np.arange(min(PLANE_ARROWS, len(view.x)))
@@ -122,7 +128,14 @@ def _draw_plane(figure: "Figure", toy: Toy, views: Sequence[View]) -> None:
         axes.set_title(f"after {view.step} rounds", fontsize=10)
         axes.tick_params(labelsize=8)
     _explain(figure, places[0, 0], columns=3)
-    figure.colorbar(image, ax=places, shrink=0.6, label="$D(x)$", location="right", pad=0.02)
+    figure.colorbar(
+        image,
+        ax=places,
+        shrink=0.6,
+        label=r"$f(x) - \langle f(G(z)) \rangle$" if critic else "$D(x)$",
+        location="right",
+        pad=0.02,
+    )
 
 
 def _grid(count: int) -> tuple[int, int]:

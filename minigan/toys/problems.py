@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from minigan.evaluation.modes import GRID_STD, RING_STD, draw_gaussians, grid, ring
-from minigan.games import Game, non_saturating
+from minigan.games import WASSERSTEIN, Game, non_saturating, wgan_gp
 from minigan.nn import BatchNorm, Cache, Dense, Layer, LeakyReLU, Maxout, ReLU, Sequential, Softplus, Tanh
 from minigan.nn.initialisers import HeNormal, Normal
 from minigan.nn.params import Grads, Views
@@ -22,7 +22,7 @@ Sampler: TypeAlias = Callable[[np.random.Generator, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Toy:
-    """One problem with its networks; D's network ends in a logit."""
+    """One problem with its networks; D's network ends in a logit, or in the score of a critic."""
 
     about: str
     dimensions: int
@@ -165,16 +165,31 @@ def _pacgan(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
     )  # fmt: skip
 
 
+def _wgan_gp(toy: Toy) -> Toy:
+    """The same data and networks by the rules of WGAN-GP's own toys (Gulrajani et al. 2017, gan_toy.py): five steps of
+    the critic a round, the penalty's weight 0.1, Adam. Their networks have three layers of 512 units.
+    """
+    return replace(
+        toy, about=f"{toy.about}; WGAN-GP", game=Game(WASSERSTEIN, d_steps=5, penalty=wgan_gp(0.1)),
+        rule=lambda lr: Adam(lr=lr, beta1=0.5, beta2=0.9), steps=5000,
+    )  # fmt: skip
+
+
 # By toy, then by setting; the first setting is the default.
 TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
     "gaussian-1d": {"a": _gaussian_a, "b": _gaussian_b},
     "ring": {
         "": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0),
+        "wgan-gp": lambda: _wgan_gp(TOYS["ring"][""]()),
         "pacgan": lambda: _pacgan("8 Gaussians on a ring of radius 1", ring(radius=1.0), 0.01, 1.5),
     },
     "grid": {
         "": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5),
+        "wgan-gp": lambda: _wgan_gp(TOYS["grid"][""]()),
         "pacgan": lambda: _pacgan("25 Gaussians on a grid", grid(), GRID_STD, 5.5),
     },
-    "swiss-roll": {"": lambda: _plane("a spiral with noise", swiss_roll, 2.4)},
+    "swiss-roll": {
+        "": lambda: _plane("a spiral with noise", swiss_roll, 2.4),
+        "wgan-gp": lambda: _wgan_gp(TOYS["swiss-roll"][""]()),
+    },
 }

@@ -26,7 +26,7 @@ class View(NamedTuple):
     x: np.ndarray  # (N, d)  G(z)
     push: np.ndarray  # (N, d)  -N dL/dx: where G's loss falls fastest, for each sample
     points: np.ndarray  # (M, d)  where D was asked: a line, or the plane row by row from below
-    d: np.ndarray  # (M,)  D at the points, a probability
+    d: np.ndarray  # (M,)  D at the points, a probability; of a critic its score less the samples' mean
     many: np.ndarray  # (DENSE, d)  more samples, for p_g
 
 
@@ -105,7 +105,8 @@ def look(toy: Toy, g: Player, d: Player, step: int, seed: int, count: int = 256)
     points = everywhere(toy)
     at_points, _ = d.net.forward(d.theta, points, train=False)
     many, _ = g.net.forward(g.theta, toy.latents(stream(seed, Purpose.FIXED_LATENT, 1), DENSE), train=False)
-    return View(step, z, x, -count * dx, points, ops.sigmoid(at_points)[0].ravel(), many)
+    opinions = at_points - logits.mean() if toy.game.loss.critic else ops.sigmoid(at_points)[0]
+    return View(step, z, x, -count * dx, points, opinions.ravel(), many)
 
 
 def everywhere(toy: Toy) -> np.ndarray:

@@ -189,6 +189,19 @@ def test_d_is_asked_everywhere_in_the_window(toy: Toy) -> None:
         assert (np.diff(plane[0, :, 0]) > 0).all()
 
 
+@pytest.mark.usefixtures("few_points")
+def test_of_a_critic_scores_are_shown_beside_those_of_the_samples() -> None:
+    """One could add any number to all of them, and nothing would change."""
+    toy = MADE["ringwgan-gp"]
+    g, d = start(toy, toy.lr, 0)
+    before = look(toy, g, d, 0, 0)
+    d.theta["dense3.b"] = d.theta["dense3.b"] + 7
+    after = look(toy, g, d, 0, 0)
+    np.testing.assert_allclose(after.d, before.d, atol=1e-5)
+    assert before.d.min() < 0 < before.d.max()
+    assert abs(before.d).max() > 0.1
+
+
 def test_the_density_of_g_and_the_best_discriminator_are_right_for_perfect_samples() -> None:
     toy = LINES[1]
     view = short(toy)[0]._replace(many=toy.real(np.random.default_rng(0), 200_000))
@@ -323,8 +336,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_it_trains(tmp_path
         (["--lr", "nan"], "--lr nan is out of range"),
         (["--seed", "-1"], "--seed -1"),
         (["--stages", "2"], "--stages takes one to eight shares"),
-        (["ring", "--setting", "a"], "--setting a is not one of ring: there is pacgan"),
-        (["swiss-roll", "--setting", "b"], "--setting b is not one of swiss-roll: there is none"),
+        (["ring", "--setting", "a"], "--setting a is not one of ring: there is wgan-gp, pacgan"),
+        (["swiss-roll", "--setting", "b"], "--setting b is not one of swiss-roll: there is wgan-gp"),
         (["--step", "3"], "did you mean --steps"),
     ],
 )
