@@ -78,7 +78,7 @@ Operation = TypeVar("Operation", bound=Callable[..., Any])
 Twins = dict[str, Callable[..., Any]]
 _host_twins: Twins = {}  # for arrays of NumPy: by name, while they are in use
 _gpu_twins: Twins = {}  # and for those of a GPU
-WITH_TWINS: list[str] = []  # names of the operations that have one, here or there
+WITH_TWINS: set[str] = set()  # names of the operations that have one, here or there
 NUMBERS = frozenset({np.dtype(np.float32), np.dtype(np.float64), None})  # what twins know; a generator has no dtype
 HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
 GPU_ROOMS = ("aside", "batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
@@ -101,7 +101,7 @@ def _door(plain: Operation, known: Container[np.dtype | None] = NUMBERS) -> Oper
 
     Of numbers that the twin does not know, such as integers, the plain operation makes what NumPy makes.
     """
-    WITH_TWINS.append(plain.__name__)
+    WITH_TWINS.add(plain.__name__)
 
     @wraps(plain)
     def call(first: Any, *others: Any, **options: Any) -> Any:

@@ -7,6 +7,7 @@ fits into one.
 
 import ctypes
 import os
+from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGE = 32 << 20  # the highest M_MMAP_THRESHOLD that all versions take
@@ -33,6 +34,7 @@ def keep_freed(keep: bool) -> bool:
     return before
 
 
+@cache  # to make what calls the library takes longer than to call it
 def _glibc() -> ctypes.CDLL | None:
     """The C library of this process, if it has what is needed."""
     library = ctypes.CDLL(None) if os.name == "posix" else None

@@ -12,8 +12,10 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 
+@cache
 def _asks_the_system() -> Callable[[], int] | None:
     """What tells the number of the processor that this thread is on; None where nothing does."""
     return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None

@@ -13,6 +13,7 @@ Only on Linux with an x86-64 processor; elsewhere numbers stay as they are.
 import ctypes
 import platform
 import sys
+from functools import cache
 
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO = 1 << 15, 1 << 6
 BITS = FLUSH_TO_ZERO | DENORMALS_ARE_ZERO
@@ -27,7 +28,7 @@ def flush_subnormals(flush: bool) -> bool:
     """
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         return False
-    library = ctypes.CDLL(None)
+    library = _c_library()
     environment = (ctypes.c_uint32 * WORDS)()
     library.fegetenv(environment)
     before = environment[CONTROL] & BITS == BITS
@@ -37,3 +38,8 @@ def flush_subnormals(flush: bool) -> bool:
         environment[CONTROL] &= ~BITS
     library.fesetenv(environment)
     return before
+
+
+@cache  # to make what calls it takes longer than to call it
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
