@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from minigan.backend import CPU, Device, GPUUnavailable, select_device
-from minigan.kernels import loops
+from minigan.kernels import loops, memory
 from tests.strict_kernels import compiler
 
 # No deadlines: the machine may be busy. The same examples in each run, so that a red run can be repeated.
@@ -21,6 +21,9 @@ settings.register_profile(
 )
 settings.load_profile("minigan")
 
+# Freed memory stays with the process from here on, not only in fast kernels: to clear it again for each array was a
+# tenth of all work. What fast kernels do about it is seen in processes of their own.
+memory.keep_freed(True)
 
 if loops.COMPILED:
     # The shortest rows alone have loops of their own in the tests. Small arrays then go both ways, and there are fewer
