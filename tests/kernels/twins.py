@@ -477,18 +477,30 @@ def plain_float64(name: str, arrays: Arrays, extra: Any) -> list[np.ndarray]:
 
 
 def errors(name: str, results: list[np.ndarray], arrays: Arrays, extra: Any) -> list[float]:
-    """Largest difference of each result from the plain one, in units of the precision and of what rounding scales with.
+    """Largest difference of each result from the plain one, in units of the precision and of its scale, see `truth`."""
+    return differences(results, truth(name, arrays, extra))
 
-    That is, for sums of products, the same sums of absolute values; else the largest value, or 1.
+
+Truth = list[tuple[np.ndarray, float]]  # each result, and what rounding scales with
+
+
+def truth(name: str, arrays: Arrays, extra: Any) -> Truth:
+    """The plain results; they scale, if they are sums of products, with the same sums of absolute values, else with the
+    largest value, or 1.
     """
-    truth = plain_float64(name, arrays, extra)
+    right = plain_float64(name, arrays, extra)
     absolute = {key: abs(array) for key, array in arrays.items()}
-    scales = plain_float64(name, absolute, extra) if ALL_TWINS[name].sums else truth
+    scales = plain_float64(name, absolute, extra) if ALL_TWINS[name].sums else right
     smallest = np.finfo(np.float64).tiny if ALL_TWINS[name].sums else 1.0
+    return [(true, max(abs(scale).max(initial=0), smallest)) for true, scale in zip(right, scales, strict=True)]
+
+
+def differences(results: list[np.ndarray], right: Truth) -> list[float]:
+    """See `errors`."""
     found = []
-    for result, true, scale in zip(results, truth, scales, strict=True):
+    for result, (true, scale) in zip(results, right, strict=True):
         assert result.shape == true.shape
-        unit = np.finfo(result.dtype).eps * max(abs(scale).max(initial=0), smallest)
+        unit = np.finfo(result.dtype).eps * scale
         with np.errstate(all="ignore"):  # what a bug has left out is whatever was in memory before
             worst = float(abs(result - true).max(initial=0) / unit)
         found.append(math.inf if math.isnan(worst) else worst)  # a later number would hide nan from `max`
