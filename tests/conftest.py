@@ -7,6 +7,8 @@ from collections.abc import Iterator
 # Two processes run the tests (setup.cfg). Threads of both that wait for each other by spinning would take several times
 # as long; set before NumPy is loaded, which reads it then.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Else every process that a test starts would compile all modules, and every run all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +26,9 @@ settings.load_profile("minigan")
 # Freed memory stays with the process from here on, not only in fast kernels: to clear it again for each array was a
 # tenth of all work. What fast kernels do about it is seen in processes of their own.
 memory.keep_freed(True)
+# Only a power cut shows whether a file has reached the disk: tests would wait for it thousands of times, for nothing.
+# That it is asked for, and in which order, is tested all the same; commands in processes of their own do wait.
+os.fsync = os.fstat  # which refuses what is no open file, too
 
 if loops.COMPILED:
     # The shortest rows alone have loops of their own in the tests. Small arrays then go both ways, and there are fewer
