@@ -12,7 +12,10 @@ from PIL import Image
 from minigan import cli
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="open files are looked up in /proc")
-SHORT = ("--steps", "20", "--log-every", "5", "--snapshot-every", "10", "--checkpoint-every", "5", "--threads", "1")
+SHORT = (
+    "--hidden-g", "8", "--hidden-d", "8", "--steps", "20", "--log-every", "5", "--snapshot-every", "10",
+    "--checkpoint-every", "5", "--threads", "1",
+)  # fmt: skip
 
 
 def as_on_windows(cwd, module, *arguments):

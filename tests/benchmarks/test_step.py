@@ -198,6 +198,7 @@ def test_the_command_prints_tables_and_writes_them(tmp_path, capsys) -> None:
 
 
 def test_one_block_of_one_round_is_told_as_one(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(step, "Remote", Here)
     monkeypatch.setattr(step, "missing", lambda _: "No PyTorch in this test.")
     for count, told in (("1", "1 block of 1 round a side"), ("2", "2 blocks of 2 rounds a side")):
         assert step.main([*ARGUMENTS, "--blocks", count, "--rounds", count]) == 0
