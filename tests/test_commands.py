@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # BLAS on one thread: another number of threads gives other bits.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
 NARROW = ("--hidden-g", "8", "--hidden-d", "8", "--latent", "3", "--batch-size", "8", "--device", "cpu")
-SHORTEST = (*NARROW, "--steps", "1", "--kernels", "plain")  # in a process of its own: numba takes a while to load
+PLAIN = ("--kernels", "plain")  # in a process of its own: numba takes a while to load
+SHORTEST = (*NARROW, *PLAIN, "--steps", "1")
 TRAIN = "minigan.train"
 IGNORED = not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 HANGUP = pytest.param(1, 129, marks=pytest.mark.skipif(IGNORED, reason="no terminal, or nohup"))
@@ -92,9 +93,9 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """A finished run of LONG steps, for comparison with stopped ones, which are processes too."""
+    """A finished run of LONG steps with plain kernels, for comparison with stopped ones."""
     cwd = tmp_path_factory.mktemp("long")
-    in_own_process(cwd, command(TRAIN, *NARROW, "--steps", LONG, "--checkpoint-every", 50, "--out", "run"))
+    train(cwd, *PLAIN, "--steps", LONG, "--checkpoint-every", 50, "--out", "run")
     return everything(cwd / "run")
 
 
@@ -132,9 +133,30 @@ def test_90_steps_and_110_more_give_the_same_bytes_as_200(whole, tmp_path):
     assert everything(tmp_path / "run") == everything(whole[0])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), HANGUP])
-def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path, long, number, code):
-    process = start(tmp_path, "--steps", LONG, "--checkpoint-every", 50)
+@pytest.fixture(scope="module")
+def long_and_fast(tmp_path_factory):
+    """The same with fast kernels, in a process of its own, as those are that are stopped: loops differ in tests."""
+    cwd = tmp_path_factory.mktemp("long_and_fast")
+    in_own_process(cwd, command(TRAIN, *NARROW, "--steps", LONG, "--checkpoint-every", 50, "--out", "run"))
+    return everything(cwd / "run")
+
+
+def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path, long_and_fast):
+    in_own_process(tmp_path, [sys.executable, *stopped(tmp_path, signal.SIGINT, 130)])
+    assert everything(tmp_path / "run") == long_and_fast
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), HANGUP])
+def test_whatever_stops_it(tmp_path, long, number, code):
+    _, module, *arguments = stopped(tmp_path, number, code, *PLAIN)
+    resumed = run(tmp_path, module, *arguments)
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert everything(tmp_path / "run") == long
+
+
+def stopped(tmp_path, number, code, *arguments):
+    """Stop a run by a signal; returns the words behind "python" of the command that it prints, to go on with."""
+    process = start(tmp_path, *arguments, "--steps", LONG, "--checkpoint-every", 50)
     process.send_signal(number)
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, "")
@@ -142,8 +164,7 @@ def test_a_stopped_run_prints_a_command_that_goes_on_to_the_same_bytes(tmp_path,
     assert 0 < int(step) < LONG
     saved = checkpoint_files(tmp_path / "run" / "checkpoints")[0]
     assert read_checkpoint(saved).facts["step"] == int(step)
-    in_own_process(tmp_path, [sys.executable, *shlex.split(resume)])
-    assert everything(tmp_path / "run") == long
+    return shlex.split(resume)
 
 
 def test_a_run_that_has_played_more_rounds_than_asked_for_stays_as_it_is(tmp_path):
@@ -156,16 +177,17 @@ def test_a_run_that_has_played_more_rounds_than_asked_for_stays_as_it_is(tmp_pat
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, long):
-    process = start(tmp_path, "--steps", LONG, "--checkpoint-every", 50)
+    process = start(tmp_path, *PLAIN, "--steps", LONG, "--checkpoint-every", 50)
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    in_own_process(tmp_path, command(TRAIN, "--resume", "--out", "run"))
+    resumed = run(tmp_path, TRAIN, "--resume", "--out", "run")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
     assert everything(tmp_path / "run") == long
 
 
 def test_a_second_run_in_one_folder_is_told_who_is_in_it(tmp_path):
-    process = start(tmp_path, "--steps", 10**6)
+    process = start(tmp_path, *PLAIN, "--steps", 10**6)
     try:
         done = run(tmp_path, TRAIN, *NARROW, "--out", "run", "--overwrite")
         assert (done.returncode, process.poll()) == (1, None)
@@ -415,7 +437,7 @@ def test_a_closed_pipe_ends_a_command_quietly(tmp_path, name):
 
 def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
     """`python -m minigan.train | head` ends when it would speak next: after ten seconds at most, here of a score."""
-    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 10**6, "--evaluate-every", 500)
+    process = start(tmp_path, *PLAIN, "--steps", 10**6, "--checkpoint-every", 10**6, "--evaluate-every", 500)
     process.stdout.close()
     process.stdout = None  # communicate would read it
     _, errors = process.communicate(timeout=60)
