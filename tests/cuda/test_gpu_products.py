@@ -21,7 +21,7 @@ from tests.cuda.gpu import LAYOUTS, fast_gpu, on_gpu, small_launches
 from tests.cuda.test_cuda_bugs import Bug as SourceBug
 from tests.cuda.test_cuda_bugs import planted as planted_in_source
 from tests.kernels.test_fast_training import BOUND, BOUND_OF_BIASES, RECIPES, weights_after
-from tests.kernels.twins import draw, errors, plain_float64
+from tests.kernels.twins import differences, draw, errors, truth_of
 from tests.planted_bugs import Bug, planted
 from tests.strategies import assert_agrees, convolutions, many_examples, normal, seeds, windows
 from tests.strict_kernels import BadLaunch
@@ -391,12 +391,11 @@ def found_wrong(measure):
 
 
 def from_the_table(name, seed):
-    arrays, extra = draw(name, seed)
-    results = gpu_results(name, arrays, extra, "rows first" if seed % 2 else "C")
-    if any(ours.shape != plain.shape for ours, plain in zip(results, plain_float64(name, arrays, extra), strict=True)):
+    results, right = gpu_results(name, *draw(name, seed), "rows first" if seed % 2 else "C"), truth_of(name, seed)
+    if any(ours.shape != plain.shape for ours, (plain, _) in zip(results, right, strict=True)):
         return np.inf
     with np.errstate(all="ignore"):
-        return np.max(errors(name, results, arrays, extra))  # nan if there is one
+        return np.max(differences(results, right))  # nan if there is one
 
 
 def from_rare(size, kernel, geometry, i=4, o=4):

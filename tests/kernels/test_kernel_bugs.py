@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from functools import cache
 from types import ModuleType
 from unittest.mock import patch
 
@@ -12,7 +11,7 @@ import pytest
 from minigan.kernels import batchnorm, blocks, conv, dense, dropout, pointwise, resample, updates, winograd, workers
 from minigan.kernels.loops import COMPILED
 from minigan.kernels.toom_cook import toom_cook
-from tests.kernels.twins import TWINS, Truth, differences, draw, fast, truth
+from tests.kernels.twins import TWINS, Truth, differences, draw, fast, truth_of
 from tests.planted_bugs import Bug, planted
 
 form = toom_cook.__wrapped__
@@ -242,11 +241,6 @@ def one_disagrees(seed: int, loops: ModuleType) -> bool:
     right = {name: truth_of(name, seed) for name in TWINS}
     with fast(2, loops), np.errstate(all="ignore"):
         return any(disagrees(name, seed, right[name]) for name in TWINS)
-
-
-@cache  # the plain versions have no bugs: it is the same for all of them
-def truth_of(name: str, seed: int) -> Truth:
-    return truth(name, *draw(name, seed))
 
 
 def disagrees(name: str, seed: int, right: Truth) -> bool:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -493,6 +494,12 @@ def truth(name: str, arrays: Arrays, extra: Any) -> Truth:
     scales = plain_float64(name, absolute, extra) if ALL_TWINS[name].sums else right
     smallest = np.finfo(np.float64).tiny if ALL_TWINS[name].sums else 1.0
     return [(true, max(abs(scale).max(initial=0), smallest)) for true, scale in zip(right, scales, strict=True)]
+
+
+@cache
+def truth_of(name: str, seed: int) -> Truth:
+    """On arrays from this seed; kept, as it is the same for all bugs that are planted into twins."""
+    return truth(name, *draw(name, seed))
 
 
 def differences(results: list[np.ndarray], right: Truth) -> list[float]:
