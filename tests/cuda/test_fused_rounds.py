@@ -41,7 +41,7 @@ def test_rounds_in_tf32_are_captured_and_nearly_those_of_the_cpu(strict, monkeyp
     monkeypatch.setenv("CUPY_TF32", "1")
     launched, kernel = [], launch._kernel
     monkeypatch.setattr(launch, "_kernel", lambda *of: launched.append(of[2]) or kernel(*of))
-    recipe = DCGAN64(batch_size=2, latent=3, width=16, size=(16, 16))
+    recipe = DCGAN64(batch_size=2, latent=3, width=8, size=(16, 16))
     captured, one_by_one, on_cpu = players(recipe, strict), players(recipe, strict), players(recipe, CPU)
     with ops.fast_kernels(1):
         found = play(captured, 3)
