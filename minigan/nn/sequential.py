@@ -161,6 +161,8 @@ class Sequential(Layer):
         The network has to be `unfused`.
         """
         _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
+        if ddx.shape != cache.shapes[0]:  # which would be broadcast without a word
+            raise ShapeError(f"the network was given {cache.shapes[0]}, so ddx has that shape, got {ddx.shape}")
         through_x: list[Array | None] = []
         steps = zip(self.steps, self.labels, dy, cache.steps, strict=True)
         for (name, layer), label, of_layer, step_cache in steps:

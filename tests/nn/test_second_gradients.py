@@ -60,6 +60,23 @@ def test_layers_without_say_so():
         fused.double_backward(theta, x, kept, cache, None)
 
 
+def test_what_does_not_belong_to_the_pass_is_refused():
+    """As backward refuses it: another shape, and parameters that have moved since."""
+    net = nn.Sequential(nn.Dense(2), nn.Tanh()).unfused()
+    theta = nn.init_params(net, (3,), np.random.default_rng(0), dtype=np.float64)
+    x = normal(0, 4, 3)
+    y, cache = net.forward(theta, x, train=True)
+    with pytest.raises(nn.ShapeError, match=r"dy has that shape, got \(4, 3\)"):
+        net.input_gradient(theta, x, cache)
+    _, kept = net.input_gradient(theta, y, cache)
+    with pytest.raises(nn.ShapeError, match=r"given \(4, 3\), so ddx has that shape, got \(3,\)"):
+        net.double_backward(theta, x[0], kept, cache, None)
+    theta["dense1.w"] = theta["dense1.w"]
+    for call in (lambda: net.input_gradient(theta, y, cache), lambda: net.double_backward(theta, x, kept, cache, None)):
+        with pytest.raises(ValueError, match="run forward again after an update"):
+            call()
+
+
 @every_layer
 @both_modes
 def test_it_is_the_adjoint_of_backward(case, train, device):
