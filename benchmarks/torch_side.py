@@ -183,17 +183,15 @@ class TorchMatch:
             real, fixed = source.real(k), fake.detach()
             loss = self._discriminator_gradients(real, fixed)
             if self._game.penalty is not None:
-                loss = loss + self._penalty_gradients(self._game.penalty, real, fixed, source.share(k))
+                self._add_penalty(self._game.penalty, real, fixed, source.share(k))
             self._rule_d.step()
         return loss, fake
 
-    def _penalty_gradients(self, rule: GradientPenalty, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    def _add_penalty(self, rule: GradientPenalty, real: Tensor, fake: Tensor, share: Tensor) -> None:
         """As in most codes; a compiled network cannot be differentiated twice, so that D is always eager here."""
         x = rule.points(real, fake, share).detach().requires_grad_()
         (slope,) = torch.autograd.grad(self.d(x).sum(), x, create_graph=True)
-        value = rule.weight * ((slope.flatten(1).norm(2, dim=1) - rule.centre) ** 2).mean()
-        value.backward()
-        return value.detach()
+        (rule.weight * ((slope.flatten(1).norm(2, dim=1) - rule.centre) ** 2).mean()).backward()
 
     def _discriminator_gradients(self, real: Tensor, fake: Tensor) -> Tensor:
         self._rule_d.zero_grad()

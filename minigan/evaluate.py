@@ -108,8 +108,7 @@ def main(argv: list[str]) -> int:
 
 def print_diagnoses(run: Path) -> int:
     """What the doctor finds in the run's records: name, evidence, remedies."""
-    from minigan.recipes.registry import has_critic
-    from minigan.runs.config import read_config
+    from minigan.runs.config import has_critic
     from minigan.runs.doctor import course, diagnose, too_early
     from minigan.runs.folder import RunFolder
     from minigan.runs.metrics import read_metrics
@@ -124,7 +123,7 @@ def print_diagnoses(run: Path) -> int:
     for file in (folder.metrics, folder.vitals):
         if not file.exists():
             print(f"note: there is no {file.name}, so what it would tell is not known")
-    critic = has_critic(read_config(folder.config)[0])
+    critic = has_critic(folder.config)
     found, over = diagnose(rows, vitals, critic), course(rows, vitals, critic)
     for name, evidence, remedies in found:
         print(f"{name}: {evidence}", *(f"  {remedy}" for remedy in remedies), sep="\n")

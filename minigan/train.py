@@ -191,7 +191,7 @@ def report(trainer: "Trainer", seconds: float) -> None:
     if trainer.rows:
         measured = int(trainer.rows[-1]["step"])
         at = "" if measured == trainer.state.step else f"  at step {measured}:"
-        print(f"{at}  {describe(trainer.rows, trainer.diagnoses())}", end="")
+        print(f"{at}  {describe(trainer.rows, trainer.diagnoses(), trainer.recipe.critic)}", end="")
     print()
     folder = trainer.folder
     for path in (folder.last_samples, folder.animation, folder.curves, folder.report):

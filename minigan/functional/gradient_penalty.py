@@ -11,7 +11,7 @@ def gradient_penalty(dx: Array, centre: float) -> tuple[Array, Array]:
               ddx_n = \frac2N \Big(1 - \frac{c}{\|dx_n\|}\Big)\, dx_n
 
     c = 1 is WGAN-GP (Gulrajani et al. 2017, eq. 3), c = 0 R1 (Mescheder et al. 2018, eq. 9). Where a gradient is zero,
-    the length has a kink, and ddx is taken as 0.
+    the length has a kink, and ddx is taken as 0; it goes there below lengths of 1e-18, whose squares float32 lacks.
 
     Parameters: dx (N, ...), of each sample the gradient of its own logit; c >= 0. Returns R, an array without axes, and
     ddx (N, ...).
@@ -19,5 +19,5 @@ def gradient_penalty(dx: Array, centre: float) -> tuple[Array, Array]:
     rows = dx.reshape(len(dx), -1)  # (N, K)
     length = array_module(dx).sqrt((rows * rows).sum(axis=1, keepdims=True))  # (N, 1)
     excess = length - centre  # (N, 1)
-    ratio = excess / array_module(dx).maximum(length, 1e-30)  # (N, 1)
-    return (excess * excess).mean(), (rows * (ratio * (2 / len(dx)))).reshape(dx.shape)
+    factor = 1 - centre / array_module(dx).maximum(length, 1e-18)  # (N, 1)
+    return (excess * excess).mean(), (rows * (factor * (2 / len(dx)))).reshape(dx.shape)

@@ -24,7 +24,7 @@ def generate(g: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Cach
     return g.net.forward(g.theta, z, train=True, rng=rng)
 
 
-# What a term of D's loss beside that of its logits adds to D's gradients, and returns: see games.penalty.
+# Adds the gradient of a further term of D's loss to D's gradients, and returns that term: see games.penalty.
 Penalty = Callable[[Player, Array, Array, np.random.Generator], Array]
 
 
@@ -45,7 +45,7 @@ def discriminator_step(
     d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
     d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)
     if penalty is not None:
-        value = value + penalty(d, real, fake, rng)
+        metrics["penalty"] = penalty(d, real, fake, rng)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
@@ -98,7 +98,7 @@ def step_on_both(
     metrics = {"d_real": loss.opinion(logits[:n]), "d_fake": loss.opinion(logits[n:])}
     net.backward(d.theta, ops.concatenate(dreal, dfake), cache, d.grads, need_dx=False)
     if penalty is not None:
-        value = value + penalty(d, real, fake, rng)
+        metrics["penalty"] = penalty(d, real, fake, rng)
     net.update_statistics(d.theta, cache)
     d.update()
     return {"loss_d": value} | metrics

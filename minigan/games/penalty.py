@@ -5,6 +5,7 @@ docs/derivations/double-backward.md): forward on x; back to dD/dx, without any g
 gradient of R on that forward once more, which is where R's gradient on the parameters comes from.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,8 +24,9 @@ class GradientPenalty:
     """weight: the factor of the mean; centre: the length that gradients should have;
     at: where they are taken, at real or at generated samples, or at points on the straight lines between both.
 
-    BatchNorm in D makes a sample's logit depend on the other samples, so that dD/dx is no gradient of one sample any
-    more; Gulrajani et al. 2017 (section 4) leave it out of D. Raises ValueError for a negative or infinite number.
+    A sample's gradient is that of the sum of its logits, of which there should be one. BatchNorm in D makes a logit
+    depend on the other samples, so that dD/dx is no gradient of one sample any more; Gulrajani et al. 2017 (section 4)
+    leave it out of D. Raises ValueError for a negative or infinite number.
     """
 
     weight: float
@@ -33,8 +35,10 @@ class GradientPenalty:
 
     def __post_init__(self) -> None:
         for name in ("weight", "centre"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            number = float(getattr(self, name))  # one of NumPy would turn float32 into float64
+            if not 0 <= number < math.inf:
                 raise ValueError(f"the {name} of a gradient penalty is finite and not negative, got {self}")
+            object.__setattr__(self, name, number)
         if self.at not in get_args(At):
             raise ValueError(f"unknown place of a gradient penalty {self.at!r}: choose {', '.join(get_args(At))}")
 
@@ -51,12 +55,12 @@ class GradientPenalty:
 
         Running statistics do not move: x may be no sample of anything.
         """
-        net, weight = d.net.unfused(), float(self.weight)  # a NumPy number would turn float32 into float64
+        net = d.net.unfused()
         logits, cache = net.forward(d.theta, x, train=True, rng=rng)
-        dx, kept = net.input_gradient(d.theta, array_module(logits).ones_like(logits), cache)  # each logit's on its x
+        dx, kept = net.input_gradient(d.theta, array_module(logits).ones_like(logits), cache)  # of each logit on its x
         value, ddx = ops.gradient_penalty(dx, self.centre)
-        net.double_backward(d.theta, ddx * weight, kept, cache, d.grads)
-        return value * weight
+        net.double_backward(d.theta, ddx * self.weight, kept, cache, d.grads)
+        return value * self.weight
 
 
 def wgan_gp(weight: float = 10.0) -> GradientPenalty:

@@ -16,7 +16,7 @@ from minigan.typing import Array
 # What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
 # d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
 # D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
-# A run writes these down and no others.
+# A run writes these down and no others. Where there is one, also "penalty", which D minimises together with loss_d.
 Metrics = dict[str, Array]
 
 
@@ -29,8 +29,8 @@ class GANLoss:
     `minigan.gradcheck.check_loss` checks one of your own.
     opinion: logits -> what D thinks of a batch, from 0 (generated) to 1 (real), for the metrics and for what is said of
     a run; by itself the mean of their sigmoid.
-    critic: whether D's scores have no targets, so that their differences alone mean something. What is said of a run
-    leaves opinions out then.
+    critic: whether D gives scores that have no targets, and its loss is minus the distance of their means. What is said
+    of a run leaves opinions out then.
     """
 
     discriminator: Callable[[Array, Array], tuple[Array, Array, Array]]  # (real, fake) -> loss, dreal, dfake
@@ -105,6 +105,8 @@ class Game:
     def __post_init__(self) -> None:
         if not isinstance(self.loss, GANLoss):
             raise ValueError(f"the loss of a game is a GANLoss, such as non_saturating() or HINGE, got {self.loss!r}")
+        if not isinstance(self.penalty, GradientPenalty | None):
+            raise ValueError(f"a penalty is a GradientPenalty, such as wgan_gp() or r1(), got {self.penalty!r}")
         if self.order not in get_args(Order):
             raise ValueError(f"unknown order {self.order!r}: choose {', '.join(get_args(Order))}")
         if operator.index(self.d_steps) < 1:
@@ -132,8 +134,9 @@ class Draws(Protocol):
 class OwnRound:
     """Rules that are none of the above: a subclass plays its round itself. See games.toolbox.
 
-    It takes `d_steps` batches of real images, one if the class does not say otherwise: draws.real(k) and
-    draws.latent_d(k) for k below that, and draws.latent_g() once. play returns the metrics named above.
+    It takes `d_steps` batches of real images, one if the class does not say otherwise: draws.real(k), draws.latent_d(k)
+    and, for points between both, draws.share(k) for k below that; draws.dropout(k) for k up to it; once
+    draws.latent_g(). play returns the metrics named above.
     """
 
     d_steps: ClassVar[int] = 1

@@ -97,6 +97,8 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
     if train and not layer.mixes_samples and any(_depend(layer, theta, x, other, y, n, seed) for n in range(BATCH)):
         yield "the output for one sample depends on the others, and mixes_samples says that it does not"
     yield from _precisions(layer, theta, x, dy, train, seed)
+    if not without_second_gradient(layer):
+        yield from _second_gradients(layer.unfused(), theta, x, dy, train, seed)
     if train and layer.statistic_shapes(in_shape):
         yield from _statistics(layer, theta, cache)
     if train:
@@ -138,6 +140,28 @@ def _precisions(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, train: b
         allowed = ROUNDING * abs(right).max(initial=0) + FLOOR
         if ours.shape == right.shape and abs(ours - right).max(initial=0) > allowed:
             yield f"{name} in float32 is not that in float64, beyond rounding"
+
+
+def _second_gradients(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, train: bool, seed: int) -> Iterator[str]:
+    _, cache = _forward(layer, theta, x, train, seed)
+    _, kept = layer.input_gradient(theta, dy, cache)
+    ddx = np.random.default_rng([seed, 2]).standard_normal(x.shape, dtype=np.float32)
+    before = [array.copy() for array in (ddx, dy, x, theta.flat)]
+    found = layer.double_backward(theta, ddx, kept, cache, theta.gradients())
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise BrokenPromise(
+            f"{type(layer).__name__}: double_backward returns ddy and the gradient on x, or None in its place, got "
+            f"{type(found).__name__}"
+        )
+    for name, array, like in zip(("ddy", "the gradient on x"), found, (dy, x), strict=True):
+        if array is None and like is x:
+            continue
+        if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
+            got = "None" if array is None else f"{array.dtype} {array.shape}"
+            yield f"{name} of double_backward is {got}, where {like.dtype} {like.shape} is meant"
+    for name, array, was in zip(("ddx", "dy", "x", "the parameters"), (ddx, dy, x, theta.flat), before, strict=True):
+        if not np.array_equal(array, was):
+            yield f"{name} was changed by double_backward"
 
 
 def _statistics(layer: nn.Layer, theta: nn.Params, cache: Any) -> Iterator[str]:

@@ -164,13 +164,8 @@ class Sequential(Layer):
         if ddx.shape != cache.shapes[0]:  # which would be broadcast without a word
             raise ShapeError(f"the network was given {cache.shapes[0]}, so ddx has that shape, got {ddx.shape}")
         through_x: list[Array | None] = []
-        steps = zip(self.steps, self.labels, dy, cache.steps, strict=True)
-        for (name, layer), label, of_layer, step_cache in steps:
-            layer_grads = None if grads is None else grads.scope(name)
-            try:
-                ddx, more = layer.double_backward(theta.scope(name), ddx, of_layer, step_cache, layer_grads)
-            except NotImplementedError as err:
-                raise NotImplementedError(f"layer {label}: {err}; of a network, take net.unfused()") from err
+        for index in range(len(self.steps)):
+            ddx, more = self._step_up(index, theta, ddx, dy[index], cache, grads)
             through_x.append(more)
         dx = None
         for index in reversed(range(len(self.steps))):
@@ -179,6 +174,23 @@ class Sequential(Layer):
             if through_x[index] is not None:
                 dx = through_x[index] if dx is None else dx + through_x[index]
         return ddx, dx
+
+    def _step_up(
+        self, index: int, theta: Views, ddx: Array, dy: Any, cache: SequentialCache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        """The adjoint of `_step_back`: what a penalty asks of a layer's dy, and of its input."""
+        (name, layer), label = self.steps[index], self.labels[index]
+        layer_grads = None if grads is None else grads.scope(name)
+        try:
+            ddy, on_x = layer.double_backward(theta.scope(name), ddx, dy, cache.steps[index], layer_grads)
+        except NotImplementedError as err:
+            hint = "; of a network, take net.unfused()" if " + " in label else ""
+            raise NotImplementedError(f"layer {label}: {err}{hint}") from err
+        except (ValueError, TypeError, KeyError) as err:
+            raise _naming(label, err) from err
+        for gradient, shape in ((ddy, cache.shapes[index + 1]), (ddx if on_x is None else on_x, cache.shapes[index])):
+            _check_dx(label, gradient, shape, ddx.dtype)
+        return ddy, on_x
 
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None

@@ -1,6 +1,7 @@
 """What a recipe costs, counted from its networks: parameters, and multiply-adds of a round."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,11 +58,26 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
 def _macs_before_bends(net: Layer, in_shape: Shape) -> int:
     """Multiply-adds of the layers before the last one whose slope depends smoothly on its input."""
     total = before = 0
-    for _, layer, shape, _ in net.shapes(in_shape) if isinstance(net, Sequential) else []:
-        if isinstance(layer, BatchNorm) or (isinstance(layer, Activation) and type(layer).bend is not Activation.bend):
+    for layer, shape, _ in single_layers(net, in_shape):
+        if bends(layer):
             before = total
         total += layer.macs(shape)
     return before
+
+
+def bends(layer: Layer) -> bool:
+    """Whether its slope depends smoothly on its input; one of your own is taken for straight."""
+    return isinstance(layer, BatchNorm) or (isinstance(layer, Activation) and type(layer).bend is not Activation.bend)
+
+
+def single_layers(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """(layer, input shape, output shape) one after the other, also of networks within."""
+    rows = net.shapes(in_shape) if isinstance(net, Sequential) else [("", net, in_shape, net.out_shape(in_shape))]
+    for _, layer, before, after in rows:
+        if isinstance(layer, Sequential):
+            yield from single_layers(layer, before)
+        else:
+            yield layer, before, after
 
 
 def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], tuple[Layer, Shape]]:

@@ -30,6 +30,8 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"D gives {logits} for a sample, but in a simultaneous round both losses reach it through one logit"
     elif isinstance(game, Game) and game.penalty is not None and (kind := without_second_gradient(d)):
         wrong = f"its game has a penalty on gradients, and {kind}, a layer of D, has no double_backward"
+    elif isinstance(game, Game) and game.penalty is not None and (logits := d.out_shape(d_in)) != (1,):
+        wrong = f"D gives {logits} for a sample, but a penalty on gradients is one on the gradient of one logit"
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
 
@@ -58,6 +60,10 @@ def doubts(recipe: Recipe, image_shape: Shape) -> list[str]:
         found.append(
             "D has BatchNorm or the like, and its game a penalty on the gradient of each sample, which is none of one "
             "sample then: leave it out of D"
+        )
+    if recipe.critic and isinstance(game, Game) and game.penalty is None and recipe.optimisers(1)[1].max_weight is None:
+        found.append(
+            "nothing holds the critic's scores, such as a penalty (wgan_gp) or a limit to weights (max_weight)"
         )
     if (logits := d.out_shape(d_in)) != (1,) and len(logits) == 1:
         found.append(f"D gives {logits[0]} logits for a sample, each of which says whether it is real; no classes")

@@ -1,7 +1,6 @@
 """The memory that a round needs, counted from a recipe's networks: what stays, what waits for backward, what passes."""
 
 import math
-from collections.abc import Iterator
 
 from minigan.games import Game
 from minigan.games.toolbox import ToolboxGame
@@ -17,11 +16,10 @@ from minigan.nn import (
     Maxout,
     MaxPool,
     Reshape,
-    Sequential,
     pair,
 )
 from minigan.nn.activations import Activation
-from minigan.recipes.cost import generated, networks, size
+from minigan.recipes.cost import bends, generated, networks, single_layers, size
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
 
@@ -41,8 +39,8 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     c is 2 where G makes samples again while those of the step before are still there, else 1; a
     simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
     both, and they are there twice. A penalty on gradients adds to D's step another K_D, the points where gradients are
-    taken, and the gradient on the output of each layer. A round of toolbox-mlp is counted by itself. Not counted: the
-    data set, Python, and what the libraries take.
+    taken, the gradient on the output of each layer, and that on the input of each that bends. A round of toolbox-mlp is
+    counted by itself. Not counted: the data set, Python, and what the libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     game, rules = recipe.game(), recipe.optimisers(1)
@@ -59,9 +57,8 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
     d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
     if isinstance(game, Game) and game.penalty is not None:
-        d_step += (
-            kept_d + (images if game.penalty.at == "between" else 0) + recipe.batch_size * _outputs(d, d_in) * itemsize
-        )
+        points = images if game.penalty.at == "between" else 0
+        d_step += kept_d + points + recipe.batch_size * _second_order(d, d_in) * itemsize
     g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
 
@@ -87,7 +84,7 @@ def kept(net: Layer, in_shape: Shape, itemsize: int) -> int:
 
     An activation keeps its output and a layer with weights its input: often one array, counted once.
     """
-    rows = list(_rows(net, in_shape))
+    rows = _rows(net, in_shape)
     wants_input = [isinstance(layer, Conv2D | ConvTranspose2D | Dense) for layer, *_ in rows[1:]] + [False]
     total = 0
     for (layer, before, after), wanted_above in zip(rows, wants_input, strict=True):
@@ -102,9 +99,10 @@ def kept(net: Layer, in_shape: Shape, itemsize: int) -> int:
     return total
 
 
-def _outputs(net: Layer, in_shape: Shape) -> int:
-    """Numbers that all layers put out for one sample."""
-    return sum(math.prod(after) for _, _, after in _rows(net, in_shape))
+def _second_order(net: Layer, in_shape: Shape) -> int:
+    """Numbers for one sample that a penalty on gradients keeps: on all outputs, and on the inputs of what bends."""
+    rows = _rows(net, in_shape)
+    return sum(math.prod(after) + math.prod(before) * bends(layer) for layer, before, after in rows)
 
 
 def work(net: Layer, in_shape: Shape) -> int:
@@ -121,11 +119,6 @@ def _between(layer: Layer, before: Shape, after: Shape) -> int:
     return max(math.prod(before), math.prod(after))
 
 
-def _rows(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
+def _rows(net: Layer, in_shape: Shape) -> list[tuple[Layer, Shape, Shape]]:
     """(layer, input shape, output shape) of all layers that make new arrays, also of networks within."""
-    rows = net.shapes(in_shape) if isinstance(net, Sequential) else [("", net, in_shape, net.out_shape(in_shape))]
-    for _, layer, before, after in rows:
-        if isinstance(layer, Sequential):
-            yield from _rows(layer, before)
-        elif not isinstance(layer, Reshape | Flatten):
-            yield layer, before, after
+    return [row for row in single_layers(net, in_shape) if not isinstance(row[0], Reshape | Flatten)]

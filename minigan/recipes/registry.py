@@ -45,11 +45,6 @@ def recipe_class(name: Any) -> type[Recipe]:
     return RECIPES[name]
 
 
-def has_critic(name: str) -> bool:
-    """Whether the recipe of this name is known, and its D a critic."""
-    return name in RECIPES and RECIPES[name]().critic
-
-
 def file_checksum(recipe: Recipe) -> str:
     """SHA-256 of the file in which a recipe of your own stands, and of all beside and below it that have been imported;
     empty for those of the package, which has a version."""

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from minigan.errors import UserError
-from minigan.recipes.registry import has_critic
 from minigan.reports.charts import Series
-from minigan.runs.config import command_line, read_config
+from minigan.runs.config import command_line, has_critic, read_config
 from minigan.runs.doctor import Diagnosis, course, diagnose
 from minigan.runs.folder import RunFolder
 from minigan.runs.kinds import are_counts
@@ -82,7 +81,7 @@ def read_contents(folder: RunFolder) -> Contents:
     recipe, settings, command = read(_read_config, folder.config, no_config)
     rows: list[Row] = read(read_metrics, folder.metrics, [])
     vitals: list[Vitals] = read(read_vitals, folder.vitals, [])
-    critic = has_critic(recipe)
+    critic = has_critic(folder.config)
     diagnoses = diagnose(rows, vitals, critic)
     at_the_end = {diagnosis.name for diagnosis in diagnoses}
     return Contents(

@@ -77,6 +77,14 @@ def read_run_config(path: Path) -> tuple[RunOptions, Recipe]:
     return _parse_settings(path, name or DEFAULT_RECIPE, settings)
 
 
+def has_critic(path: Path) -> bool:
+    """Whether D of the run of this config.toml is a critic; no if the file cannot be read, or its recipe is unknown."""
+    try:
+        return read_run_config(path)[1].critic
+    except UsageError:
+        return False
+
+
 def command_line(name: str, settings: dict[str, Any]) -> list[str]:
     """The command that starts a run of these settings (as `read_config` gives them), as words quoted for a shell.
 

@@ -30,7 +30,7 @@ FLAT = 0.9  # share of a layer's outputs in which a sigmoid is saturated
 SWING = 12**-0.5  # deviation of D(G(z)); that of random numbers from [0, 1]
 SWINGS = 4  # times in a window that it changes sides
 NO_GAP = 0.02  # D(x) - D(G(z)) of a D that sees no difference
-STILL = 0.02  # change of a critic's distance, as a share of it, that is none
+STILL = 0.02  # change of how far a critic's scores are apart, as a share of that, which is none
 PATIENCE = 500  # rounds that this may last
 MOMENTS = 4000  # of a run, at most so many and at least half of them, for which `course` makes diagnoses
 
@@ -73,27 +73,29 @@ def course(rows: Sequence[Row], vitals: Sequence[Vitals], critic: bool = False) 
 
 
 def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool = False) -> str:
-    """The worst diagnosis, or who is ahead; of a critic, how the distance that it estimates changes.
+    """The worst diagnosis, or who is ahead; of a critic, how far its scores are apart.
 
     D(x) and D(G(z)) are D's mean probabilities of "real" for real and for generated images; a perfect G leaves both
-    at 1/2. The loss of a critic is minus the distance of the two distributions as far as it can tell them apart
-    (Arjovsky et al. 2017, section 3), plus its penalty: in a good run it rises to 0.
+    at 1/2. Minus the loss of a critic is how much more it gives to real images than to generated ones, on average;
+    where its slopes are held at 1, that estimates how far the two are apart (Arjovsky et al. 2017, section 3).
     """
     if diagnoses:
         return diagnoses[0].name
     if not rows:
         return "no measurements yet"
     if critic:
-        return _distance_in_a_word(rows)
+        return _apart_in_a_word(rows)
     return "D is ahead" if _gap(rows[-WINDOW:]) > 0.5 else "balanced"
 
 
-def _distance_in_a_word(rows: Sequence[Row]) -> str:
+def _apart_in_a_word(rows: Sequence[Row]) -> str:
     """Of the last rows, compared with as many before them."""
     now, before = (-_mean(some, "loss_d") for some in (rows[-WINDOW:], rows[-2 * WINDOW : -WINDOW]))
+    if now <= 0:
+        return "the critic gives real images no more than others"
     if len(rows) < 2 * WINDOW or abs(now - before) < STILL * abs(before):
-        return f"the critic's distance is {now:.3g}"
-    return f"the critic's distance is {now:.3g} and {'falls' if now < before else 'grows'}"
+        return f"scores are {now:.3g} apart"
+    return f"scores are {now:.3g} apart, {'less than before' if now < before else 'more than before'}"
 
 
 def too_early(vitals: Sequence[Vitals]) -> str:
@@ -106,7 +108,7 @@ def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
     A loss of 100 nats means a probability of e^-100, of which float32 holds a digit or two at most; that of a critic is
-    no probability, and may be as large as the distance between images. The usual update is
+    no probability, and may be as large as images are apart. The usual update is
     about a thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
     gradient has been followed far beyond where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
     """

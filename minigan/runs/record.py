@@ -17,9 +17,9 @@ class Record:
         self._metrics, self._vitals = MetricsFile(folder.metrics, rows), VitalsFile(folder.vitals, vitals)
         self._events = NoEvents()
 
-    def show(self, folder: RunFolder, scores: Sequence[Row]) -> None:
+    def show(self, folder: RunFolder, scores: Sequence[Row], opinions: bool = True) -> None:
         """Write events for TensorBoard, too, from now on, after those of all that there is already."""
-        self._events = Events(folder)
+        self._events = Events(folder, opinions)
         for row in self.rows:
             self._events.add_row("metrics", row)
         for vitals in self.vitals:
@@ -77,6 +77,6 @@ class NoRecord(Record):
     def add_vitals(self, vitals: Vitals) -> None:
         self.vitals.append(vitals)
 
-    def show(self, folder: RunFolder, scores: Sequence[Row]) -> None: ...
+    def show(self, folder: RunFolder, scores: Sequence[Row], opinions: bool = True) -> None: ...
     def sync(self) -> None: ...
     def close(self) -> None: ...

@@ -21,6 +21,7 @@ from minigan.runs.vitals import BINS, Vitals
 
 FRESH = 10.0  # seconds after which somebody who watches sees what was written
 WITHOUT = "leave it out, or resume a run that has it with --no-tensorboard"
+OPINIONS = ("d_real", "d_fake", "d_fake_g")  # of the metrics
 BY_LAYER = ("gradients", "updates", "weights", "dead", "saturated")  # of the vitals
 
 
@@ -56,10 +57,12 @@ class Events(NoEvents):
     Nothing depends on it: where it cannot be written any more the run goes on without, and says so.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, opinions: bool = True) -> None:
+        """opinions: also what D thinks of images, which those of a critic say nothing of."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
+        self._opinions = opinions
         self._writer: Any = None
         self._failed: OSError | None = None
         self._told = False
@@ -75,7 +78,8 @@ class Events(NoEvents):
 
     def add_row(self, group: str, row: Row) -> None:
         """The numbers of a row, but for its step, as ``group/name``."""
-        named = {f"{group}/{name}": value for name, value in row.items() if name != "step"}
+        left_out = ("step",) if self._opinions else ("step", *OPINIONS)
+        named = {f"{group}/{name}": value for name, value in row.items() if name not in left_out}
         self._add(int(row["step"]), ({"tag": tag, "simple_value": value} for tag, value in named.items()))
 
     def add_vitals(self, vitals: Vitals) -> None:
@@ -86,7 +90,8 @@ class Events(NoEvents):
         if vitals.classes is not None:
             named |= {f"vitals/class {name}": float(count) for name, count in enumerate(vitals.classes)}
         values: list[dict] = [{"tag": tag, "simple_value": value} for tag, value in named.items()]
-        for tag, counts in (("D of training images", vitals.d_real), ("D of samples", vitals.d_fake)):
+        seen = {"D of training images": vitals.d_real, "D of samples": vitals.d_fake} if self._opinions else {}
+        for tag, counts in seen.items():
             values.append({"tag": f"opinions/{tag}", "histo": _histogram(counts)})
         self._add(vitals.step, values)
 

@@ -150,7 +150,7 @@ class Trainer:
             # Overflows are no secret: each row and each checkpoint is looked at.
             with stop, np.errstate(all="ignore"), self.rounds, self.scoring or nullcontext():
                 if self.options.tensorboard:
-                    record.show(self.folder, self.scoring.rows if self.scoring else [])
+                    record.show(self.folder, self.scoring.rows if self.scoring else [], not self.recipe.critic)
                 if self.state.step == 0 and self.team.leads:
                     self._snapshot(record)
                 while self.state.step < self.goal and not self.team.largest(stop.exit_code):

@@ -193,3 +193,14 @@ def test_gradients_of_the_right_length_have_no_penalty():
     value, ddx = gradient_penalty(np.array([[0.6, 0.8], [-1.0, 0.0]]), 1.0)
     assert value == pytest.approx(0, abs=1e-30)
     assert abs(ddx).max() < 1e-15
+
+
+@pytest.mark.parametrize("size", [1e-16, 1e-17, 1e-20, 1e-22, 1e-25, 1e-30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tiny_gradients_are_not_blown_up(size, dtype):
+    """float32 has no squares of numbers below 1e-23: ddx is that of the length, up to 2/N, or goes to 0."""
+    dx = np.array([[0.6, 0.8], [3.0, -4.0]], dtype) * dtype(size)
+    _, ddx = gradient_penalty(dx, 1.0)
+    assert abs(ddx).max() <= 1.001
+    if size >= 1e-16:
+        np.testing.assert_allclose(ddx, [[-0.6, -0.8], [-0.6, 0.8]], rtol=1e-5)

@@ -43,15 +43,17 @@ def play(game, device=CPU, dtype=np.float64, d_net=D_WITHOUT_BATCHNORM):
 
 @every_way
 @every_penalty
-def test_the_loss_is_that_without_plus_the_penalty(way, penalty):
+def test_the_penalty_stands_beside_the_loss(way, penalty):
     """Of the first step, before which both have the same D; masks are those of the samples, then of the points."""
     game = games.Game(games.WASSERSTEIN, **way | {"d_steps": 1})
     with_it, *_ = play(dataclasses.replace(game, penalty=penalty))
     without, *_ = play(game)
-    none, *_ = play(dataclasses.replace(game, penalty=dataclasses.replace(penalty, weight=0.0)))
-    assert with_it["loss_d"] > without["loss_d"]
-    assert none["loss_d"] == without["loss_d"]
-    assert (with_it["d_real"], with_it["d_fake"]) == (without["d_real"], without["d_fake"])
+    none, *_ = play(dataclasses.replace(game, penalty=dataclasses.replace(penalty, weight=0)))
+    assert with_it["penalty"] > 0
+    assert none["penalty"] == 0
+    assert "penalty" not in without
+    for name in ("loss_d", "d_real", "d_fake"):
+        assert with_it[name] == without[name]
 
 
 @every_way
@@ -86,12 +88,13 @@ def test_running_statistics_do_not_know_the_points(penalty):
 @every_way
 @every_penalty
 def test_nothing_waits_for_the_gpu_or_is_computed_in_double_precision(way, penalty, strict):
-    penalty = dataclasses.replace(penalty, weight=np.float64(penalty.weight))  # as arithmetic with arrays gives it
+    numbers = {name: np.float64(getattr(penalty, name)) for name in ("weight", "centre")}  # as arithmetic gives them
+    penalty = dataclasses.replace(penalty, **numbers)
     g, d = players(strict, np.float32, d_net=D_NET)
     draws = SharedDraws(strict, np.float32)
     with forbid_synchronisation(), forbid_dtype("float64"):
         metrics = games.play_round(games.Game(games.WASSERSTEIN, penalty=penalty, **way), g, d, draws)
-    assert metrics["loss_d"].dtype == np.float32
+    assert metrics["loss_d"].dtype == metrics["penalty"].dtype == np.float32
 
 
 def test_points_lie_between_a_real_and_a_generated_sample():
@@ -133,5 +136,8 @@ def test_what_no_penalty_can_be_is_refused():
             games.GradientPenalty(**wrong)
     with pytest.raises(ValueError, match="choose between, real, generated"):
         games.GradientPenalty(1.0, at="fake")
+    for wrong in (games.wgan_gp, 3.0, "r1"):  # as without parentheses
+        with pytest.raises(ValueError, match=r"such as wgan_gp\(\) or r1\(\), got"):
+            games.Game(games.HINGE, penalty=wrong)
     with pytest.raises(ValueError, match="a simultaneous round has one step of both"):
         games.Game(games.HINGE, order="simultaneous", penalty=games.r1())

@@ -225,3 +225,69 @@ def test_a_loss_that_breaks_a_promise_is_told_so(discriminator, words):
 def test_a_wrong_gradient_of_a_loss_is_a_row_that_does_not_pass():
     forgets = games.GANLoss(lambda r, f: (least_squares(r, f)[0], 2 * r, 2 * f / f.size), lambda f: (f.mean(), 0 * f))
     assert [row.passes() for row in check_loss(forgets)] == [False, True, False]
+
+
+# Second gradients ---------------------------------------------------------------------------------------
+
+
+class TwiceSquare(Square):
+    """y = x^2 + b x, whose backward is dx = dy (2 x + b)."""
+
+    def double_backward(self, theta, ddx, dy, cache, grads):
+        x = cache
+        if grads is not None:
+            grads["b"] += (dy * ddx).sum(axis=0)
+        ddy, on_x = ddx * (2 * x + theta["b"]), 2 * dy * ddx
+        match self.fault:
+            case "twice: one":
+                return ddy
+            case "twice: none":
+                return None, on_x
+            case "twice: shape":
+                return ddy[:1], on_x
+            case "twice: float64":
+                return ddy, on_x.astype(np.float64)
+            case "twice: changes ddx":
+                ddx *= 2
+            case "twice: no bend":
+                return ddy, None
+            case "twice: b forgotten":
+                grads["b"] -= (dy * ddx).sum(axis=0)
+        return ddy, on_x
+
+
+def test_second_gradients_of_a_layer_are_checked_if_it_has_them():
+    rows = check_layer(TwiceSquare(), (3,))
+    assert all(row.passes() for row in rows)
+    assert [row.variable for row in rows if row.name == "TwiceSquare, twice"] == ["b", "dy", "input"]
+    assert not [row for row in check_layer(Square(), (3,)) if "twice" in row.name]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("twice: one", "double_backward returns ddy and the gradient on x, or None in its place, got ndarray"),
+        ("twice: none", r"ddy of double_backward is None, where float32 \(5, 3\) is meant"),
+        ("twice: shape", r"ddy of double_backward is float32 \(1, 3\)"),
+        ("twice: float64", "the gradient on x of double_backward is float64"),
+        ("twice: changes ddx", "ddx was changed by double_backward"),
+    ],
+)
+def test_a_broken_promise_of_second_gradients_is_named(fault, words):
+    with pytest.raises(BrokenPromise, match=words):
+        check_layer(TwiceSquare(fault), (3,))
+
+
+@pytest.mark.parametrize(("fault", "wrong"), [("twice: no bend", "input"), ("twice: b forgotten", "b")])
+def test_a_wrong_second_gradient_is_a_row_that_does_not_pass(fault, wrong):
+    assert {row.variable for row in check_layer(TwiceSquare(fault), (3,)) if not row.passes()} == {wrong}
+
+
+def test_in_a_network_they_have_to_fit_as_well():
+    net = nn.Sequential(nn.Dense(3), TwiceSquare("twice: shape"), nn.Dense(1)).unfused()
+    theta = nn.init_params(net, (4,), np.random.default_rng(0))
+    x = np.ones((5, 4), np.float32)
+    y, cache = net.forward(theta, x, train=True)
+    _, kept = net.input_gradient(theta, y, cache)
+    with pytest.raises(nn.ShapeError, match="layer twicesquare1"):
+        net.double_backward(theta, x, kept, cache, None)

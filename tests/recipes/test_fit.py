@@ -30,6 +30,7 @@ class Own(MLPMnist):
 
 
 PARTS = {}
+UNHELD = games.Game(games.WASSERSTEIN)
 PENALISED = games.Game(games.WASSERSTEIN, penalty=games.wgan_gp())
 
 
@@ -59,6 +60,7 @@ def test_our_own_recipes_leave_no_doubt(name):
             {"d": (nn.BatchNorm(), nn.Dense(1)), "game": PENALISED},
             "D has BatchNorm or the like, and its game a penalty",
         ),
+        ({"game": games.Game(games.WASSERSTEIN)}, "nothing holds the critic's scores, such as a penalty"),
     ],
 )
 def test_what_trains_and_is_hardly_meant_is_told(own, parts, words):
@@ -98,4 +100,10 @@ def test_a_penalty_needs_layers_that_can_be_differentiated_twice(own):
     check_fit(own, SHAPE)
     PARTS["game"] = PENALISED
     with pytest.raises(UserError, match="a penalty on gradients, and Mine, a layer of D, has no double_backward"):
+        check_fit(own, SHAPE)
+
+
+def test_a_penalty_is_on_the_gradient_of_one_logit(own):
+    PARTS.update(logits=2, game=PENALISED)
+    with pytest.raises(UserError, match=r"D gives \(2,\) for a sample, but a penalty on gradients is one on"):
         check_fit(own, SHAPE)

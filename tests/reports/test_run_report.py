@@ -422,4 +422,5 @@ def test_of_a_critic_no_opinions_are_shown(tmp_path):
     assert "What D thinks" not in page.text
     assert "D(x)" not in page.text
     assert "Losses" in page.text
-    assert "The critic's distance is -1.25" in page.text
+    assert "The critic gives real images no more than others" in page.text  # D's loss is positive
+    assert "probabilities" not in page.text

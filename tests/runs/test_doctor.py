@@ -3,17 +3,19 @@
 import dataclasses
 import re
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import pytest
 
 from minigan.backend import CPU
 from minigan.data.sources import load_images
 from minigan.evaluation import material
-from minigan.games import Game, minimax
+from minigan.games import WASSERSTEIN, Game, minimax, non_saturating
 from minigan.ops import fast_kernels
 from minigan.recipes import DCGAN64, MLP2014, WGANGP28, MLPMnist, ToolboxMLP
-from minigan.recipes.registry import has_critic
+from minigan.recipes.registry import RECIPES
 from minigan.runs import pictures
+from minigan.runs.config import has_critic
 from minigan.runs.doctor import WINDOW, course, diagnose, in_a_word
 from minigan.runs.folder import RunFolder
 from minigan.runs.health import NotFiniteError
@@ -233,6 +235,17 @@ def test_the_course_of_a_run_names_first_and_last_round_by_what_was_known_then()
 # Critics --------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class LossOfChoice(MLPMnist):
+    """A critic only if it is asked for."""
+
+    name = "loss-of-choice"
+    wasserstein: bool = False
+
+    def game(self):
+        return Game(WASSERSTEIN if self.wasserstein else non_saturating())
+
+
 def test_of_a_critic_nothing_is_said_by_what_its_scores_look_like_as_probabilities():
     """Each of these would be a diagnosis of a D whose scores are logits."""
     sure = rows(d_real=1.0, d_fake=0.0, d_fake_g=0.0)
@@ -252,13 +265,14 @@ def test_the_layers_of_a_critic_are_looked_at_like_others():
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
-        ([-4.0] * 30, "the critic's distance is 4"),
-        ([-4.0] * 20 + [-3.0] * 20, "the critic's distance is 3 and falls"),
-        ([-3.0] * 20 + [-4.0] * 20, "the critic's distance is 4 and grows"),
-        ([-4.0] * 20 + [-4.01] * 20, "the critic's distance is 4.01"),
+        ([-4.0] * 30, "scores are 4 apart"),
+        ([-4.0] * 20 + [-3.0] * 20, "scores are 3 apart, less than before"),
+        ([-3.0] * 20 + [-4.0] * 20, "scores are 4 apart, more than before"),
+        ([-4.0] * 20 + [-4.01] * 20, "scores are 4.01 apart"),
+        ([-4.0] * 20 + [0.5] * 20, "the critic gives real images no more than others"),
     ],
 )
-def test_a_critic_tells_a_distance_and_where_it_goes(losses, words):
+def test_a_critic_tells_how_far_its_scores_are_apart(losses, words):
     history = [row | {"loss_d": loss} for row, loss in zip(rows(len(losses)), losses, strict=True)]
     assert in_a_word(history, [], critic=True) == words
     line = describe(history, [], critic=True)
@@ -270,6 +284,16 @@ def test_a_run_with_a_critic_is_told_and_drawn_without_opinions(tmp_path):
     recipe = WGANGP28(batch_size=4, latent=3, width=1, d_steps=1)
     run = train(tmp_path, recipe, load_images("mnist5k").images[:40], 40)
     assert (run.state.step, run.diagnoses()) == (40, [])
-    assert has_critic("wgan-gp-28")
-    assert not has_critic("mlp-mnist")
-    assert not has_critic("of somebody else")
+
+
+def test_whether_d_is_a_critic_is_known_by_the_runs_own_settings(tmp_path):
+    config = tmp_path / "config.toml"
+    assert not has_critic(config)  # there is none
+    for text, answer in (("wgan-gp-28", True), ("mlp-mnist", False), ("of somebody else", False), ('"', False)):
+        config.write_text(f'recipe = "{text}"\n[constants]\nbatch_size = 4\n')
+        assert has_critic(config) == answer
+    config.write_text('recipe = "loss-of-choice"\n[constants]\nwasserstein = true\n')
+    with patch.dict(RECIPES, {"loss-of-choice": LossOfChoice}):
+        assert has_critic(config)
+        config.write_text('recipe = "loss-of-choice"\n')
+        assert not has_critic(config)
