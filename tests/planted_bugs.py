@@ -275,7 +275,7 @@ BUGS = [
     Bug("penalty: not divided by the length", gradient_penalty.gradient_penalty,
         "1 - centre / array_module(dx).maximum(length, 1e-18)", "length - centre"),
     Bug("penalty: the gradient of the mean logit", penalty.GradientPenalty.add, "ones_like(logits)", "full_like(logits, 1 / len(logits))"),
-    Bug("penalty: weight forgotten in the gradient", penalty.GradientPenalty.add, "ddx * weight", "ddx"),
+    Bug("penalty: weight forgotten in the gradient", penalty.GradientPenalty.add, "ddx * self.weight", "ddx"),
     Bug("step of D: the penalty is looked at alone", penalty.GradientPenalty.add, "kept, cache, d.grads)", "kept, cache, None)"),
     # networks
     Bug("sequential: layers in forward order", nn.Sequential.backward, "reversed(range(lowest, len(self.steps)))",

@@ -52,6 +52,7 @@ def test_the_purposes_keep_their_numbers():
         "AUGMENT": 9,
         "TOY_DATA": 10,
         "STACKED_DIGITS": 11,
+        "BETWEEN": 12,
     }
 
 
