@@ -113,6 +113,15 @@ class Layer:
         return None
 
 
+class LinearMap(Layer):
+    """A layer without parameters that is linear in x: dx = J^T dy, so that ddy = J ddx is what it makes of ddx."""
+
+    def double_backward(
+        self, theta: Views, ddx: Array, dy: Any, cache: Cache, grads: Grads
+    ) -> tuple[Array, Array | None]:
+        return self.forward(theta, ddx, train=True)[0], None
+
+
 def init_params(
     net: Layer,
     in_shape: Shape,

@@ -7,7 +7,7 @@ import numpy as np
 
 from minigan import ops
 from minigan.nn.conv import Padding, Pair, check_image, geometry_for, pair
-from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.layer import Cache, Layer, LinearMap, ShapeError
 from minigan.nn.params import Grads, Views
 from minigan.typing import Array, Rng, Shape
 
@@ -46,7 +46,7 @@ class _Pool(Layer):
 
 
 @dataclass(frozen=True)
-class AveragePool(_Pool):
+class AveragePool(LinearMap, _Pool):
     """The mean of each window (see functional.pooling); zeros outside the image count.
 
     kernel, stride (None: the kernel) and padding, which is less than the kernel, as of Conv2D: (H, W, C) gives
@@ -59,11 +59,6 @@ class AveragePool(_Pool):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         geometry = self.geometry(cache.size)
         return ops.average_pool_backward(dy, cache, pair(self.kernel), geometry) if need_dx else None
-
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return self.forward(theta, ddx, train=True)[0], None  # it is linear
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class MaxPool(_Pool):
 
 
 @dataclass(frozen=True)
-class GlobalAveragePool(Layer):
+class GlobalAveragePool(LinearMap):
     """The mean of each channel: an image (H, W, C) becomes a vector (C,)."""
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -101,14 +96,9 @@ class GlobalAveragePool(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.global_average_backward(dy, cache) if need_dx else None
 
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return self.forward(theta, ddx, train=True)[0], None  # it is linear
-
 
 @dataclass(frozen=True)
-class Upsample(Layer):
+class Upsample(LinearMap):
     """`factor` times as high and wide, by copies ("nearest") or linear interpolation ("bilinear")."""
 
     factor: int = 2
@@ -131,14 +121,9 @@ class Upsample(Layer):
         rule = ops.upsample_nearest_backward if self.mode == "nearest" else ops.upsample_bilinear_backward
         return rule(dy, self.factor) if need_dx else None
 
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return self.forward(theta, ddx, train=True)[0], None  # it is linear
-
 
 @dataclass(frozen=True)
-class PixelShuffle(Layer):
+class PixelShuffle(LinearMap):
     """(H, W, C r^2) becomes (r H, r W, C)."""
 
     factor: int
@@ -160,14 +145,9 @@ class PixelShuffle(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.pixel_unshuffle(dy, self.factor) if need_dx else None
 
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return self.forward(theta, ddx, train=True)[0], None  # it is linear
-
 
 @dataclass(frozen=True)
-class PixelUnshuffle(Layer):
+class PixelUnshuffle(LinearMap):
     """(r H, r W, C) becomes (H, W, C r^2)."""
 
     factor: int
@@ -186,8 +166,3 @@ class PixelUnshuffle(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.pixel_shuffle(dy, self.factor) if need_dx else None
-
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return self.forward(theta, ddx, train=True)[0], None  # it is linear

@@ -5,13 +5,13 @@ import operator
 from dataclasses import dataclass
 
 from minigan import ops
-from minigan.nn.layer import Cache, Layer, ShapeError
+from minigan.nn.layer import Cache, LinearMap, ShapeError
 from minigan.nn.params import Grads, Views
 from minigan.typing import Array, Rng, Shape
 
 
 @dataclass(frozen=True)
-class Reshape(Layer):
+class Reshape(LinearMap):
     """Give each sample the shape `shape`, in C order."""
 
     shape: Shape
@@ -36,14 +36,9 @@ class Reshape(Layer):
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.reshape_backward(dy, cache) if need_dx else None
 
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return ops.reshape(ddx, self.shape)[0], None
-
 
 @dataclass(frozen=True)
-class Flatten(Layer):
+class Flatten(LinearMap):
     """Make each sample a vector."""
 
     def out_shape(self, in_shape: Shape) -> Shape:
@@ -54,8 +49,3 @@ class Flatten(Layer):
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         return ops.reshape_backward(dy, cache) if need_dx else None
-
-    def double_backward(
-        self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        return ops.reshape(ddx, (-1,))[0], None
