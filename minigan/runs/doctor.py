@@ -72,7 +72,7 @@ def course(rows: Sequence[Row], vitals: Sequence[Vitals], critic: bool = False) 
     return found
 
 
-def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool = False) -> str:
+def in_a_word(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool) -> str:
     """The worst diagnosis, or who is ahead; of a critic, how far its scores are apart.
 
     D(x) and D(G(z)) are D's mean probabilities of "real" for real and for generated images; a perfect G leaves both
@@ -108,9 +108,9 @@ def exploding(signs: Signs) -> Diagnosis | None:
     """A loss beyond `LOSS_LIMIT` over five rows, or a layer that changes by more than `STEP_LIMIT` in a round.
 
     A loss of 100 nats means a probability of e^-100, of which float32 holds a digit or two at most; that of a critic is
-    no probability, and may be as large as images are apart. The usual update is
-    about a thousandth of the weights (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a
-    gradient has been followed far beyond where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
+    no probability, and may be as large as images are apart. The usual update is about a thousandth of the weights
+    (Karpathy, CS231n, "Babysitting the learning process"); where it is half, a gradient has been followed far beyond
+    where it holds (Goodfellow, Bengio & Courville 2016, section 8.2.4).
     """
     remedies = ("lower the learning rates", "lower the momentum")
     for name, player in (("loss_d", "D"), ("loss_g", "G")):

@@ -7,7 +7,8 @@ from pathlib import Path
 from minigan.errors import DataError
 from minigan.runs.lines import LinesFile, whole_lines
 
-COLUMNS = ("step", "loss_d", "loss_g", "d_real", "d_fake", "d_fake_g")
+OPINIONS = ("d_real", "d_fake", "d_fake_g")  # what D thinks, which says nothing if it is a critic
+COLUMNS = ("step", "loss_d", "loss_g", *OPINIONS)
 
 Row = dict[str, float]
 

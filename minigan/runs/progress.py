@@ -60,7 +60,7 @@ class Bar:
 class Progress(Bar):
     """Shows steps a second, both losses, D(x), D(G(z)) in both players' steps, and how the run is, in a word."""
 
-    def __init__(self, step: int, goal: int, stop: StopRequest, hidden: bool = False, critic: bool = False) -> None:
+    def __init__(self, step: int, goal: int, stop: StopRequest, hidden: bool = False, *, critic: bool) -> None:
         super().__init__(step, goal, stop, hidden)
         self._critic = critic
         self._told: set[str] = set()
@@ -79,7 +79,7 @@ class Progress(Bar):
                 self.say(f"step {step}: {found.name}: {found.evidence}; {', or '.join(found.remedies)}")
 
 
-def describe(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool = False) -> str:
+def describe(rows: Sequence[Row], diagnoses: Sequence[Diagnosis], critic: bool) -> str:
     """``loss D 1.21 G 0.98  D(x) 0.58  D(G(z)) 0.41 in D's step, 0.36 in G's  balanced``; a critic has no opinions."""
     row = rows[-1]
     opinions = f"D(x) {row['d_real']:.2f}  D(G(z)) {row['d_fake']:.2f} in D's step, {row['d_fake_g']:.2f} in G's  "

@@ -15,13 +15,12 @@ from typing import Any
 from minigan.errors import DataError, UsageError, UserError
 from minigan.runs.checkpoint import step_of
 from minigan.runs.folder import EVENTS, RunFolder
-from minigan.runs.metrics import Row
+from minigan.runs.metrics import OPINIONS, Row
 from minigan.runs.pictures import read_picture
 from minigan.runs.vitals import BINS, Vitals
 
 FRESH = 10.0  # seconds after which somebody who watches sees what was written
 WITHOUT = "leave it out, or resume a run that has it with --no-tensorboard"
-OPINIONS = ("d_real", "d_fake", "d_fake_g")  # of the metrics
 BY_LAYER = ("gradients", "updates", "weights", "dead", "saturated")  # of the vitals
 
 
