@@ -3,8 +3,6 @@
 Half as many operations, for a GPU; the updates are the same, up to rounding.
 """
 
-from functools import partial
-
 import numpy as np
 
 from minigan import ops
@@ -28,10 +26,8 @@ def discriminator_step_at_once(
     """
     if len(real) != len(fake) or d.team.size > 1 or not takes_parts(d.net):
         return discriminator_step(loss, d, real, fake, rng, penalty)
-    net, masks = _for_both(d, real, fake, rng)
-    if penalty is not None:
-        penalty = partial(_with_masks_after, penalty, rng)
-    return step_on_both(loss, d, net, real, fake, masks, penalty)
+    net, rng = _for_both(d, real, fake, rng)
+    return step_on_both(loss, d, net, real, fake, rng, penalty)
 
 
 def simultaneous_step_at_once(
@@ -56,13 +52,6 @@ def simultaneous_step_at_once(
     g.net.update_statistics(g.theta, cache_g)
     g.update()
     return measured(found.loss_d, found.loss_g, found.p_real, found.p_fake)
-
-
-def _with_masks_after(
-    penalty: Penalty, rng: np.random.Generator, d: Player, real: Array, fake: Array, _masks: np.random.Generator
-) -> Array:
-    """The penalty with the masks that it would get after those of both batches apart."""
-    return penalty(d, real, fake, rng)
 
 
 def _for_both(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> tuple[Layer, np.random.Generator]:

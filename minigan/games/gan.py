@@ -24,8 +24,9 @@ def generate(g: Player, z: Array, rng: np.random.Generator) -> tuple[Array, Cach
     return g.net.forward(g.theta, z, train=True, rng=rng)
 
 
-# Adds the gradient of a further term of D's loss to D's gradients, and returns that term: see games.penalty.
-Penalty = Callable[[Player, Array, Array, np.random.Generator], Array]
+# Of D, real and generated samples: adds the gradient of a further term of D's loss to D's gradients, and returns that
+# term (see games.penalty).
+Penalty = Callable[[Player, Array, Array], Array]
 
 
 def discriminator_step(
@@ -45,7 +46,7 @@ def discriminator_step(
     d.net.backward(d.theta, dreal, cache_real, d.grads, need_dx=False)
     d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)
     if penalty is not None:
-        metrics["penalty"] = penalty(d, real, fake, rng)
+        metrics["penalty"] = penalty(d, real, fake)
     d.net.update_statistics(d.theta, cache_real)
     d.net.update_statistics(d.theta, cache_fake)
     d.update()
@@ -98,7 +99,7 @@ def step_on_both(
     metrics = {"d_real": loss.opinion(logits[:n]), "d_fake": loss.opinion(logits[n:])}
     net.backward(d.theta, ops.concatenate(dreal, dfake), cache, d.grads, need_dx=False)
     if penalty is not None:
-        metrics["penalty"] = penalty(d, real, fake, rng)
+        metrics["penalty"] = penalty(d, real, fake)
     net.update_statistics(d.theta, cache)
     d.update()
     return {"loss_d": value} | metrics

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from minigan.games.at_once import discriminator_step_at_once, simultaneous_step_at_once
 from minigan.games.gan import Penalty, discriminator_step, generate, generator_step, joined_discriminator_step
 from minigan.games.player import Player
@@ -28,7 +30,7 @@ def _discriminator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metr
     for k in range(game.d_steps):
         rng = draws.dropout(k)
         fake, cache_g = generate(g, draws.latent_d(k), rng)
-        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k))
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k, rng))
     rng = draws.dropout(game.d_steps)
     if not game.reuse_fakes:
         fake, cache_g = generate(g, draws.latent_g(), rng)
@@ -44,7 +46,7 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
         rng = draws.dropout(k)
         if not game.reuse_fakes:
             fake, _ = generate(g, draws.latent_d(k), rng)
-        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k))
+        metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k, rng))
     return metrics
 
 
@@ -59,9 +61,9 @@ def _step_of_d(game: Game) -> Callable[..., Metrics]:
     return discriminator_step_at_once if game.at_once else discriminator_step
 
 
-def _penalty(game: Game, draws: Draws, k: int) -> Penalty | None:
-    """That of the k-th step of D, with the numbers that it draws."""
+def _penalty(game: Game, draws: Draws, k: int, rng: np.random.Generator) -> Penalty | None:
+    """That of the k-th step of D; its masks come from `rng`, after those of the samples."""
     if (rule := game.penalty) is None:
         return None
     share = draws.share(k) if rule.at == "between" else None
-    return lambda d, real, fake, rng: rule.add(d, rule.points(real, fake, share), rng)
+    return lambda d, real, fake: rule.add(d, rule.points(real, fake, share), rng)

@@ -143,6 +143,7 @@ class OwnRound:
     order: ClassVar[Order] = "discriminator-first"
     reuse_fakes: ClassVar[bool] = False
     joined: ClassVar[bool] = False
+    penalty: ClassVar[GradientPenalty | None] = None
 
     def start(self, d: Player) -> None:
         """Prepare the players before the first round."""

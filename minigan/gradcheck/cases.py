@@ -24,7 +24,6 @@ from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
 from minigan.parallel.team import ALONE
 from minigan.recipes import DCGAN64, MLP2014, MLPMnist
-from minigan.recipes.fit import without_second_gradient
 from minigan.typing import Array, Shape
 
 BATCH = 5
@@ -185,7 +184,7 @@ def layer_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
 
 
 def _differentiable_twice(case: LayerCase) -> bool:
-    return not without_second_gradient(case.layer)
+    return not nn.without_second_gradient(case.layer)
 
 
 def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
@@ -259,11 +258,9 @@ def step_problem(
             total += penalty.weight * float(((((dx * dx).sum(axis=1)) ** 0.5 - penalty.centre) ** 2).mean())
         return total
 
-    def add(d: Player, real: Array, fake: Array, rng: np.random.Generator) -> Array:
-        assert penalty is not None
-        return penalty.add(d, penalty.points(real, fake, share), rng)
-
-    step(loss, d, real, fake, np.random.default_rng(seed), add if penalty else None)
+    rng = np.random.default_rng(seed)
+    add = penalty and (lambda d, real, fake: penalty.add(d, penalty.points(real, fake, share), rng))
+    step(loss, d, real, fake, rng, add)
     grads = nn.Params(d.moments["g"], d.theta.trainable_shapes, {}, (3,))
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
 

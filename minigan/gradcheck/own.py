@@ -9,7 +9,6 @@ from minigan import nn
 from minigan.games import GANLoss
 from minigan.gradcheck.cases import BATCH, LayerCase, layer_problem, twice_problem
 from minigan.gradcheck.method import Problem, Row, check
-from minigan.recipes.fit import without_second_gradient
 from minigan.typing import Array, Shape
 
 ROUNDING = 1e-3  # of the largest number: far above that of float32 in a sum of a few
@@ -35,7 +34,7 @@ def check_layer(layer: nn.Layer, in_shape: Shape, *, train: bool = True, seed: i
         raise BrokenPromise(f"{type(layer).__name__}: {'; '.join(broken)}")
     case = LayerCase(type(layer).__name__, layer, in_shape, train)
     rows = check(layer_problem(case, seed=seed))
-    return rows if without_second_gradient(layer) else rows + check(twice_problem(case, seed=seed))
+    return rows if nn.without_second_gradient(layer) else rows + check(twice_problem(case, seed=seed))
 
 
 def check_loss(loss: GANLoss, logits: Shape = (1,), *, seed: int = 0) -> list[Row]:
@@ -97,7 +96,7 @@ def broken_promises(layer: nn.Layer, in_shape: Shape, train: bool, seed: int) ->
     if train and not layer.mixes_samples and any(_depend(layer, theta, x, other, y, n, seed) for n in range(BATCH)):
         yield "the output for one sample depends on the others, and mixes_samples says that it does not"
     yield from _precisions(layer, theta, x, dy, train, seed)
-    if not without_second_gradient(layer):
+    if not nn.without_second_gradient(layer):
         yield from _second_gradients(layer.unfused(), theta, x, dy, train, seed)
     if train and layer.statistic_shapes(in_shape):
         yield from _statistics(layer, theta, cache)

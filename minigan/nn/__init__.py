@@ -11,7 +11,7 @@ from minigan.nn.maxout import Maxout
 from minigan.nn.params import Params, Views
 from minigan.nn.resample import AveragePool, GlobalAveragePool, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
-from minigan.nn.sequential import Sequential
+from minigan.nn.sequential import Sequential, without_second_gradient
 from minigan.nn.sync_batchnorm import SyncBatchNorm, convert_sync_batchnorm
 
 __all__ = [
@@ -48,4 +48,5 @@ __all__ = [
     "in_parts",
     "init_params",
     "pair",
+    "without_second_gradient",
 ]

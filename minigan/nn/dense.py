@@ -65,7 +65,7 @@ class Dense(Layer):
     def double_backward(
         self, theta: Views, ddx: Array, dy: Array, cache: Cache, grads: Grads
     ) -> tuple[Array, Array | None]:
-        ddy, seen = ops.dense(ddx, theta["w"])  # forward, without the bias
+        ddy, seen = ops.dense(ddx, theta["w"])  # ddx w: forward, without the bias
         if grads is not None:
-            ops.dense_weight_grad(dy, seen, grads["w"])  # adds to it
+            ops.dense_weight_grad(dy, seen, grads["w"])  # adds ddx^T dy
         return ddy, None

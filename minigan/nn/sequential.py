@@ -140,7 +140,7 @@ class Sequential(Layer):
         except (ValueError, TypeError, KeyError) as err:
             raise _naming(self.labels[index], err) from err
         if need_dx:
-            _check_dx(self.labels[index], dx, cache.shapes[index], dy.dtype)
+            _check_gradient(self.labels[index], "x", dx, cache.shapes[index], dy.dtype)
         return dx
 
     def input_gradient(self, theta: Views, dy: Array, cache: SequentialCache) -> tuple[Array, list[Any]]:
@@ -148,8 +148,14 @@ class Sequential(Layer):
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, None)
         kept: list[Any] = []
-        for (name, layer), step_cache in zip(reversed(self.steps), reversed(cache.steps), strict=True):
-            dy, of_layer = layer.input_gradient(theta.scope(name), dy, step_cache)
+        for index in reversed(range(len(self.steps))):
+            (name, layer), label = self.steps[index], self.labels[index]
+            try:
+                dx, of_layer = layer.input_gradient(theta.scope(name), dy, cache.steps[index])
+            except (ValueError, TypeError, KeyError) as err:
+                raise _naming(label, err) from err
+            _check_gradient(label, "x", dx, cache.shapes[index], dy.dtype)
+            dy = dx
             kept.insert(0, of_layer)
         return dy, kept
 
@@ -188,8 +194,9 @@ class Sequential(Layer):
             raise NotImplementedError(f"layer {label}: {err}{hint}") from err
         except (ValueError, TypeError, KeyError) as err:
             raise _naming(label, err) from err
-        for gradient, shape in ((ddy, cache.shapes[index + 1]), (ddx if on_x is None else on_x, cache.shapes[index])):
-            _check_dx(label, gradient, shape, ddx.dtype)
+        _check_gradient(label, "dy", ddy, cache.shapes[index + 1], ddx.dtype)
+        if on_x is not None:
+            _check_gradient(label, "x", on_x, cache.shapes[index], ddx.dtype)
         return ddy, on_x
 
     def trace(
@@ -213,6 +220,13 @@ class Sequential(Layer):
                 if grads.scope(name):
                     return index
         return len(self.steps)
+
+
+def without_second_gradient(layer: Layer) -> str:
+    """The kind of a layer that a penalty on gradients cannot go through; empty if there is none."""
+    if isinstance(layer, Sequential):
+        return next(filter(None, map(without_second_gradient, layer.layers)), "")
+    return type(layer).__name__ if type(layer).double_backward is Layer.double_backward else ""
 
 
 def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tuple[str, Layer], ...], tuple[str, ...]]:
@@ -277,12 +291,12 @@ def _check_backward(theta: Params, dy: Array, cache: SequentialCache, grads: Gra
         raise ValueError("these are gradients of another network, or in another precision: give theta.gradients()")
 
 
-def _check_dx(label: str, dx: Array | None, shape: Shape, dtype: np.dtype) -> None:
+def _check_gradient(label: str, of: str, gradient: Array | None, shape: Shape, dtype: np.dtype) -> None:
     """NumPy would broadcast another one where it can; fast kernels would read what lies behind it."""
-    if dx is None or dx.shape != shape or dx.dtype != dtype:
-        found = "nothing" if dx is None else f"{dx.shape}, {dx.dtype}"
+    if gradient is None or gradient.shape != shape or gradient.dtype != dtype:
+        found = "nothing" if gradient is None else f"{gradient.shape}, {gradient.dtype}"
         raise ShapeError(
-            f"layer {label} was given x of shape {shape}, {dtype}, so dx has that, its backward returned {found}"
+            f"layer {label} was given {of} of shape {shape}, {dtype}, so d{of} has that, its backward returned {found}"
         )
 
 

@@ -45,7 +45,7 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     g_step = forward_d + forward_d + forward_g + later_g  # through D and back, then G's backward
     game = recipe.game()
     per_image = game.d_steps * d_step + g_step + generated(game) * forward_g
-    if isinstance(game, Game) and game.penalty is not None:
+    if game.penalty is not None:
         per_image += game.d_steps * (4 * forward_d + 2 * _macs_before_bends(d, d_in))
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already

@@ -4,7 +4,7 @@ import numpy as np
 
 from minigan.errors import UserError
 from minigan.games import Game, OwnRound
-from minigan.nn import Flatten, Layer, Reshape, ScaledTanh, Sequential, Sigmoid, Tanh
+from minigan.nn import Flatten, Layer, Reshape, ScaledTanh, Sequential, Sigmoid, Tanh, without_second_gradient
 from minigan.optim import Optimiser
 from minigan.recipes.cost import networks
 from minigan.recipes.recipe import Recipe
@@ -28,19 +28,12 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"game() must return a Game or an OwnRound, got {type(game).__name__}"
     elif isinstance(game, Game) and game.order == "simultaneous" and (logits := d.out_shape(d_in)) != (1,):
         wrong = f"D gives {logits} for a sample, but in a simultaneous round both losses reach it through one logit"
-    elif isinstance(game, Game) and game.penalty is not None and (kind := without_second_gradient(d)):
+    elif game.penalty is not None and (kind := without_second_gradient(d)):
         wrong = f"its game has a penalty on gradients, and {kind}, a layer of D, has no double_backward"
-    elif isinstance(game, Game) and game.penalty is not None and (logits := d.out_shape(d_in)) != (1,):
+    elif game.penalty is not None and (logits := d.out_shape(d_in)) != (1,):
         wrong = f"D gives {logits} for a sample, but a penalty on gradients is one on the gradient of one logit"
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
-
-
-def without_second_gradient(layer: Layer) -> str:
-    """The kind of a layer that a penalty on gradients cannot go through; empty if there is none."""
-    if isinstance(layer, Sequential):
-        return next(filter(None, map(without_second_gradient, layer.layers)), "")
-    return type(layer).__name__ if type(layer).double_backward is Layer.double_backward else ""
 
 
 RANGES = {Sigmoid: (0.0, 1.0), Tanh: (-1.0, 1.0), ScaledTanh: (-1.7159, 1.7159)}  # of what a layer makes
@@ -56,12 +49,12 @@ def doubts(recipe: Recipe, image_shape: Shape) -> list[str]:
         found.append(f"G ends in {last.__name__}, which makes {made}, but D sees real pixels from {seen} (low, high)")
     if isinstance(game, Game) and isinstance(_last(d), Sigmoid):
         found.append("D ends in Sigmoid, but the losses take logits, from before it: leave it out")
-    if isinstance(game, Game) and game.penalty is not None and d.mixes_samples:
+    if game.penalty is not None and d.mixes_samples:
         found.append(
             "D has BatchNorm or the like, and its game a penalty on the gradient of each sample, which is none of one "
             "sample then: leave it out of D"
         )
-    if recipe.critic and isinstance(game, Game) and game.penalty is None and recipe.optimisers(1)[1].max_weight is None:
+    if recipe.critic and game.penalty is None and recipe.optimisers(1)[1].max_weight is None:
         found.append(
             "nothing holds the critic's scores, such as a penalty (wgan_gp) or a limit to weights (max_weight)"
         )

@@ -2,7 +2,6 @@
 
 import math
 
-from minigan.games import Game
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
@@ -56,7 +55,7 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     images = recipe.batch_size * math.prod(image_shape) * itemsize
     makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
     d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
-    if isinstance(game, Game) and game.penalty is not None:
+    if game.penalty is not None:
         points = images if game.penalty.at == "between" else 0
         d_step += kept_d + points + recipe.batch_size * _second_order(d, d_in) * itemsize
     g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)

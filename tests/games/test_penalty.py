@@ -120,7 +120,7 @@ def test_slopes_become_as_long_as_they_are_asked_to_be(penalty, length):
         for _ in range(400):
             real, fake = rng.normal(1, 0.1, (16, FEATURES)), rng.normal(-1, 0.1, (16, FEATURES))
             x = None if rule is None else rule.points(real, fake, rng.random(16))
-            add = None if rule is None else (lambda d, _real, _fake, rng, rule=rule, x=x: rule.add(d, x, rng))
+            add = None if rule is None else (lambda d, _real, _fake, rule=rule, x=x, rng=rng: rule.add(d, x, rng))
             games.discriminator_step(games.WASSERSTEIN, d, real, fake, rng, add)
         x = games.wgan_gp().points(real, fake, rng.random(16)) if length else real
         logits, cache = net.forward(d.theta, x, train=True)

@@ -5,7 +5,6 @@ import pytest
 
 from minigan import nn
 from minigan.backend import CPU, to_host
-from minigan.recipes.fit import without_second_gradient
 from tests.nn.test_contract import (
     BATCH,
     CASES,
@@ -20,7 +19,7 @@ from tests.nn.test_contract import (
 from tests.strategies import error, normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
-TWICE = {name: case for name, case in CASES.items() if not without_second_gradient(case.layer)}
+TWICE = {name: case for name, case in CASES.items() if not nn.without_second_gradient(case.layer)}
 every_layer = pytest.mark.parametrize("case", TWICE.values(), ids=TWICE)
 
 
