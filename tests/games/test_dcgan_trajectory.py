@@ -1,5 +1,6 @@
 """Rounds of a narrow dcgan-64, dcgan-upsample and wgan-gp-28 against PyTorch in float64."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,11 +9,27 @@ import pytest
 
 from minigan.games import play_round
 from minigan.games.player import Player
-from minigan.recipes import DCGAN64, WGANGP28, DCGANUpsample
+from minigan.recipes import DCGAN64, WGANGP28, DCGANUpsample, Recipe
 
 BOUND = 1e-8
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPE = DCGAN64(batch_size=3, latent=5, width=2)
+
+
+def start(recipe: Recipe, golden: Mapping[str, np.ndarray]) -> tuple[Player, Player]:
+    """G and D in float64 with the stored parameters."""
+    shape, rng = (*(recipe.image_size or ()), 1), np.random.default_rng(0)
+    images = np.zeros((1, *shape), np.uint8)
+    rule_g, rule_d = recipe.optimisers(1)
+    g = Player.new(recipe.generator(images), rule_g, (recipe.latent,), rng, dtype=np.float64)
+    d = Player.new(recipe.discriminator(images), rule_d, shape, rng, dtype=np.float64)
+    g.theta.trainable[:] = golden["theta_g"]
+    d.theta.trainable[:] = golden["theta_d"]
+    return g, d
+
+
+def assert_ends(player: Player, end: np.ndarray) -> None:
+    assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
 
 
 @dataclass(frozen=True)
@@ -40,18 +57,13 @@ class SeededBatch:
 
 def test_ten_rounds_of_dcgan_64_agree_with_pytorch() -> None:
     golden = np.load(GOLDEN / "training_dcgan_64.npz")
-    images, rng = np.zeros((1, 64, 64, 1), np.uint8), np.random.default_rng(0)
-    rule_g, rule_d = RECIPE.optimisers(1)
-    g = Player.new(RECIPE.generator(images), rule_g, (5,), rng, dtype=np.float64)
-    d = Player.new(RECIPE.discriminator(images), rule_d, (64, 64, 1), rng, dtype=np.float64)
-    g.theta.trainable[:] = golden["theta_g"]
-    d.theta.trainable[:] = golden["theta_d"]
+    g, d = start(RECIPE, golden)
     for step, losses in enumerate(golden["losses"]):
         metrics = play_round(RECIPE.game(), g, d, SeededBatch(step))
         assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
     assert len(golden["losses"]) == 10
-    for player, end in ((g, golden["end_g"]), (d, golden["end_d"])):
-        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
+    assert_ends(g, golden["end_g"])
+    assert_ends(d, golden["end_d"])
 
 
 @dataclass(frozen=True)
@@ -81,18 +93,13 @@ class UpsampleBatch:
 def test_six_rounds_of_dcgan_upsample_agree_with_pytorch(joined: bool) -> None:
     golden, kind = np.load(GOLDEN / "training_dcgan_upsample.npz"), "joined" if joined else "apart"
     recipe = DCGANUpsample(batch_size=3, latent=4, width=2, width_d=1, joined=joined)
-    images, rng = np.zeros((1, 64, 64, 1), np.uint8), np.random.default_rng(0)
-    rule_g, rule_d = recipe.optimisers(1)
-    g = Player.new(recipe.generator(images), rule_g, (4,), rng, dtype=np.float64)
-    d = Player.new(recipe.discriminator(images), rule_d, (64, 64, 1), rng, dtype=np.float64)
-    g.theta.trainable[:] = golden["theta_g"]
-    d.theta.trainable[:] = golden["theta_d"]
+    g, d = start(recipe, golden)
     for step, losses in enumerate(golden[f"{kind}/losses"]):
         metrics = play_round(recipe.game(), g, d, UpsampleBatch(step))
         assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
     assert len(golden[f"{kind}/losses"]) == 6
-    for player, end in ((g, golden[f"{kind}/end_g"]), (d, golden[f"{kind}/end_d"])):
-        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
+    assert_ends(g, golden[f"{kind}/end_g"])
+    assert_ends(d, golden[f"{kind}/end_d"])
     statistics = d.theta.flat[d.theta.trainable_size :]
     np.testing.assert_allclose(statistics, golden[f"{kind}/running_d"], rtol=BOUND)
     assert abs(golden["apart/end_d"] - golden["joined/end_d"]).max() > 1e-4  # two different games
@@ -129,15 +136,10 @@ def test_four_rounds_of_wgan_gp_28_agree_with_pytorch(at_once: bool) -> None:
     """Its critic's updates are gradients of gradients, by autograd there and by hand here."""
     golden = np.load(GOLDEN / "training_wgan_gp_28.npz")
     recipe = WGANGP28(batch_size=3, latent=5, width=2, d_steps=2, lr=1e-3)
-    images, rng = np.zeros((1, 28, 28, 1), np.uint8), np.random.default_rng(0)
-    rule_g, rule_d = recipe.optimisers(1)
-    g = Player.new(recipe.generator(images), rule_g, (5,), rng, dtype=np.float64)
-    d = Player.new(recipe.discriminator(images), rule_d, (28, 28, 1), rng, dtype=np.float64)
-    g.theta.trainable[:] = golden["theta_g"]
-    d.theta.trainable[:] = golden["theta_d"]
+    g, d = start(recipe, golden)
     for step, losses in enumerate(golden["losses"]):
         metrics = play_round(replace(recipe.game(), at_once=at_once), g, d, PenalisedBatch(step))
         assert [metrics["loss_d"] + metrics["penalty"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
     assert len(golden["losses"]) == 4
-    for player, end in ((g, golden["end_g"]), (d, golden["end_d"])):
-        assert abs(player.theta.trainable - end).max() <= BOUND * abs(end).max()
+    assert_ends(g, golden["end_g"])
+    assert_ends(d, golden["end_d"])
