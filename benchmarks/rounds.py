@@ -15,8 +15,9 @@ from minigan.data.resize import fit
 from minigan.data.sources import load_images
 from minigan.errors import UsageError, did_you_mean
 from minigan.recipes import RECIPES, Recipe, recipe_class
+from minigan.recipes.recipe import in_turn
 from minigan.runs.captured import CapturedRounds, at_once, rounds
-from minigan.runs.feed import feed
+from minigan.runs.feed import Feed, feed
 from minigan.runs.rounds import Rounds
 from minigan.runs.state import State
 from minigan.typing import Images
@@ -100,11 +101,16 @@ def start(
     batches = Batches(len(images), recipe.batch_size, SEED)
     dtype, game = np.dtype(precision), recipe.game()
     state = State.start(recipe, images, batches.per_epoch, SEED, dtype, device)
-    real = feed(images, batches, device)
+    real = fed(recipe, images, batches, device)
     if capture:
         return rounds(recipe, game, state, real, SEED, "fast")
     fused = device.xp is not np and ops.kernels_in_use(device.xp) == "fused kernels"
     return Rounds(recipe, at_once(game) if fused else game, state, real, SEED)
+
+
+def fed(recipe: Recipe, images: Images, batches: Batches, device: Device) -> Feed:
+    """The feed of images, with classes in turn where the recipe asks for them."""
+    return feed(images, batches, device, labels=in_turn(len(images), recipe.condition) if recipe.condition else None)
 
 
 def not_captured(played: Rounds) -> str:

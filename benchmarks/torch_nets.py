@@ -14,16 +14,32 @@ from minigan.optim import Adam, Momentum, Optimiser
 from minigan.optim.schedules import at
 
 
+class Conditioned(nn.Sequential):
+    """Its modules f of [x, y], where y are the last `size` channels: [f([x, y]), y]. See minigan.nn.Conditioned."""
+
+    def __init__(self, size: int, modules: OrderedDict[str, nn.Module]) -> None:
+        super().__init__(modules)
+        self.size = size
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        made = super().forward(h)
+        y = h[:, -self.size :].flatten(2)[..., 0] if h.ndim > 2 else h[:, -self.size :]  # (N, K)
+        return torch.cat([made, y.reshape(*y.shape, *[1] * (made.ndim - 2)).expand(-1, -1, *made.shape[2:])], dim=1)
+
+
 def sequential(layers: Iterable[tuple[str, str, dict[str, Any]]]) -> nn.Sequential:
-    """Modules from (name, kind, arguments); names like "3.0" are those of a Sequential within."""
+    """Modules from (name, kind, arguments); names like "3.0" are those of a Sequential within, or of a Conditioned."""
     groups: OrderedDict[str, list[tuple[str, str, dict[str, Any]]]] = OrderedDict()
     for name, kind, arguments in layers:
         number, _, rest = name.partition(".")
         groups.setdefault(number, []).append((rest, kind, arguments))
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for number, inside in groups.items():
-        (rest, kind, arguments), *more = inside
-        modules[number] = sequential(inside) if rest or more else getattr(nn, kind)(**arguments)
+        *within, (rest, kind, arguments) = inside
+        if kind == "Conditioned" and not rest:  # comes behind its own
+            modules[number] = Conditioned(arguments["size"], OrderedDict(sequential(within).named_children()))
+        else:
+            modules[number] = sequential(inside) if rest or within else getattr(nn, kind)(**arguments)
     return nn.Sequential(modules)
 
 
@@ -48,7 +64,12 @@ class Rule:
         self._optimiser: torch.optim.Optimizer
         if isinstance(rule, Adam):
             self._optimiser = torch.optim.Adam(
-                parameters, at(rule.lr, 1), (rule.beta1, rule.beta2), rule.eps, fused=fused or None
+                parameters,
+                at(rule.lr, 1),
+                (rule.beta1, rule.beta2),
+                rule.eps,
+                rule.weight_decay,
+                fused=fused or None,
             )
         elif isinstance(rule, Momentum):  # the learning rate outside the velocity: the same while it hardly changes
             self._optimiser = torch.optim.SGD(parameters, at(rule.lr, 1), at(rule.momentum, 1), fused=fused or None)

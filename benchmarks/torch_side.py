@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from benchmarks.machine import largest
 from benchmarks.minigan_side import CHECKED, without_dropout
-from benchmarks.rounds import SEED, digits, seconds_a_round, start
+from benchmarks.rounds import SEED, digits, fed, seconds_a_round, start
 from benchmarks.torch_nets import Rule, net_of
 from benchmarks.torch_toolbox import ToolboxMatch
 from minigan.backend import CPU
@@ -27,10 +27,9 @@ from minigan.games import Draws, Game, GradientPenalty
 from minigan.games.toolbox import shuffled
 from minigan.recipes import Recipe, ToolboxMLP
 from minigan.runs.draws import SeededDraws
-from minigan.runs.feed import feed
 
 TRIAL = 10  # rounds in each layout of images, to see which is the faster one
-UNIFORM = {"mlp-2014": math.sqrt(3), "dcgan-28": 1.0}  # z is U(-a, a) there; else N(0, 1)
+UNIFORM = {"mlp-2014": math.sqrt(3), "dcgan-28": 1.0, "cdcgan-28": 1.0}  # z is U(-a, a) there; else N(0, 1)
 
 
 @dataclass(frozen=True)
@@ -96,17 +95,27 @@ class Drawn:
         if len(shape) == 3 and not channels_last:
             pixels = pixels.permute(0, 3, 1, 2).contiguous()
         self._pixels = pixels.to(device)
+        self._codes = torch.from_numpy(recipe.codes(len(images))).to(device)  # of classes; (N, 0) where there are none
 
-    def real(self, k: int) -> Tensor:
+    def _indices(self) -> Tensor:
+        """Of the present batch."""
         indices = torch.from_numpy(self._batches.indices(self._number))
         if self._device.type == "cuda":  # without page-locked memory the host would wait for the GPU in each round
             indices = indices.pin_memory().to(self._device, non_blocking=True)
+        return indices
+
+    def real(self, k: int) -> Tensor:
+        indices = self._indices()
         self._number += 1
         x = self._pixels[indices].to(torch.float32)
         x.mul_((self._recipe.high - self._recipe.low) / 255).add_(self._recipe.low)
         if getattr(self._recipe, "scale_rows", False):
             x = stretched(x)
-        return x.permute(0, 3, 1, 2) if self._last else x
+        x = x.permute(0, 3, 1, 2) if self._last else x
+        if self._recipe.condition:
+            y = self._codes[indices]
+            x = torch.cat([x, y[:, :, None, None].expand(*y.shape, *x.shape[2:])], dim=1)
+        return x
 
     def latent_d(self, k: int) -> Tensor:
         return self.latent_g()
@@ -115,6 +124,8 @@ class Drawn:
         z = torch.empty(self._recipe.batch_size, self._recipe.latent, device=self._device)
         half = UNIFORM.get(self._recipe.name)
         z = z.uniform_(-half, half) if half else z.normal_()
+        if self._recipe.condition:
+            z = torch.cat([z, self._codes[self._indices()]], dim=1)
         return stretched(z) if getattr(self._recipe, "scale_rows", False) else z
 
     def share(self, k: int) -> Tensor:
@@ -280,7 +291,7 @@ class TorchSide:
         recipe = without_dropout(self._recipe)
         match = self._match(recipe, self._variant)
         images = recipe.training_part(self._images)
-        real = feed(images, Batches(len(images), recipe.batch_size, SEED), CPU)
+        real = fed(recipe, images, Batches(len(images), recipe.batch_size, SEED), CPU)
         losses: list[float] = []
         for step in range(CHECKED):
             draws = SeededDraws(recipe, real, SEED, step, recipe.game().d_steps, np.dtype("float32"))

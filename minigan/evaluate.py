@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from minigan.typing import Shape
 
 Name = Literal[
-    "parzen", "classifier-score", "modes", "frechet", "precision-recall", "density-coverage", "two-sample", "copies"
-]
+    "parzen", "classifier-score", "modes", "frechet", "precision-recall", "density-coverage", "two-sample", "copies",
+    "class-accuracy", "nearest-neighbour",
+]  # fmt: skip
 FEW, MANY = 500, 10_000  # samples by default
 PIXELS = 2**25  # in all of them, where that leaves enough: distances cost as much as pixels there are
 COLUMNS = 10  # of neighbours.png
@@ -86,9 +87,10 @@ def main(argv: list[str]) -> int:
     run_options, _ = read_run_config(folder.config)
     source = run_options.data if options.data is None else options.data
     network = network_for_photographs(source, saved.image_shape, saved.device)
-    names = chosen_metrics(options.metric, source, saved.image_shape, network)
+    names = chosen_metrics(options.metric, source, saved.image_shape, network, saved.recipe.condition > 0)
     with compute(run_options.kernels, None, MACS):
         samples, real = gather(options, saved, source, network, run_options.image_memory * 2**30)
+        names = without_classes(names, source) if real.reference.labels is None else names
         drawn = f"{len(samples.pixels)} samples"
         if saved.recipe.average:  # else there is no choice
             drawn += f", drawn with G's {saved.weights} weights,"
@@ -155,30 +157,37 @@ def gather(
     """The samples and the real images, which may take so many bytes; without --samples equally many."""
     from minigan.evaluation.material import load_real, wrapper
     from minigan.randomness import Purpose, stream
+    from minigan.recipes.recipe import in_turn
 
     wrap = wrapper(source, saved.image_shape, saved.device, network)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
     part, own = saved.recipe.training_part, options.data is None
     real = load_real(source, saved.image_shape, part, most, options.seed, wrap, memory, learnt_from=own)
-    count = options.samples or len(real.stand_in.pixels)
+    count, classes = options.samples or len(real.stand_in.pixels), saved.recipe.condition
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
-    return wrap(saved.draw(z)), real
+    samples = wrap(saved.draw(z))
+    return (replace(samples, labels=in_turn(count, classes)) if classes else samples), real
 
 
-def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape", network: "Network | None") -> list[str]:
+def chosen_metrics(
+    asked: tuple[Name, ...], source: str, image_shape: "Shape", network: "Network | None", told: bool
+) -> list[str]:
     """The metrics that were asked for, or all that work. Raises UsageError for one that does not.
 
+    told: whether G is told of classes.
     Prints a line where more, or those of more than pixels, would be had with a package.
     """
     from minigan.evaluation.efficientnet import INSTALL, NAME
     from minigan.evaluation.material import are_photographs, is_stacked
     from minigan.evaluation.scores import METRICS, possible_metrics
 
-    possible = possible_metrics(source, image_shape, network is not None)
+    possible = possible_metrics(source, image_shape, network is not None, told)
     lacking = network is None and are_photographs(source, image_shape)
     for name in asked:
         if name not in possible:
-            if lacking and not METRICS[name].stacked:
+            if METRICS[name].told and not told:
+                reason = "is for runs whose G is told of classes, and this one is of"
+            elif lacking and not METRICS[name].stacked:
                 reason = f"needs {NAME} ({INSTALL}) for"
             elif METRICS[name].stacked is (not is_stacked(source)):
                 reason = f"is {'only' if METRICS[name].stacked else 'not'} for stacked digits, and the data is"
@@ -192,6 +201,15 @@ def chosen_metrics(asked: tuple[Name, ...], source: str, image_shape: "Shape", n
     if lacking and not all(METRICS[name].in_pixels for name in chosen):
         print(f"note: only pixels are compared; {INSTALL} gives the other scores, by the features of {NAME}")
     return chosen
+
+
+def without_classes(names: list[str], source: str) -> list[str]:
+    """The metrics that do not need the classes of the real images, which are not known; a line about the others."""
+    from minigan.evaluation.scores import METRICS
+
+    if lost := [name for name in names if METRICS[name].told]:
+        print(f"note: {source} does not tell the classes of its images, which {' and '.join(lost)} would need")
+    return [name for name in names if name not in lost]
 
 
 def table(names: list[str], samples: "Images", real: "Real") -> list["Row"]:

@@ -110,8 +110,8 @@ def onnx_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[str, str
 
     net, theta, images = chosen(saved, options)
     names = ("z", "images") if options.network == "generator" else ("images", "logits")
-    facts = describe(saved, options)
-    return onnx_bytes(net, theta, **images, names=names, facts=facts), facts
+    facts, condition = describe(saved, options), "y" if saved.recipe.condition else ""
+    return onnx_bytes(net, theta, **images, names=names, condition=condition, facts=facts), facts
 
 
 def describe(saved: "SavedRun", options: Options) -> dict[str, str]:
@@ -119,8 +119,15 @@ def describe(saved: "SavedRun", options: Options) -> dict[str, str]:
     from minigan import __version__
 
     recipe, (height, width, channels) = saved.recipe, saved.image_shape
-    images, latents = f"(N, {channels}, {height}, {width})", f"(N, {recipe.latent})"
+    apart = options.format == "onnx"  # the codes of classes are an input of their own, and in PyTorch behind the others
+    behind = 0 if apart else recipe.condition
+    images, latents = f"(N, {channels + behind}, {height}, {width})", f"(N, {recipe.latent + behind})"
     ends = (latents, images) if options.network == "generator" else (images, "(N, 1) logits")
+    if recipe.condition and apart:
+        ends = (f"{ends[0]} and y (N, {recipe.condition}), the one-hot code of the class", ends[1])
+    elif recipe.condition:
+        told = f", the last {recipe.condition} of them the one-hot code of the class"
+        ends = (ends[0] + told, ends[1] + (told if options.network == "generator" else ""))
     return {
         "minigan": __version__, "recipe": recipe.name, "network": options.network, "step": str(saved.state.step),
         "input": ends[0], "output": ends[1], "pixels": f"[{recipe.low:g}, {recipe.high:g}]",

@@ -44,6 +44,12 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_double_backward,
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
+from minigan.functional.conditioning import (
+    condition_of,
+    condition_of_backward,
+    with_condition,
+    with_condition_backward,
+)
 from minigan.functional.gan_losses import (
     BothLosses,
     discriminator_hinge,

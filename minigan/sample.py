@@ -18,6 +18,8 @@ class Options:
     """how many samples"""
     seed: int = 0
     """of the latents; the same seed draws the same samples"""
+    label: int | None = None
+    """the class of all samples, where G is told of classes (cdcgan-28); without it they are 0, 1, ... in turn"""
     columns: int | None = None
     """samples in a row of the picture; without it the picture is square"""
     scale: int | None = None
@@ -78,7 +80,9 @@ def main(argv: list[str]) -> int:
     saved = load_run(options.run, select_device(options.device), options.last_weights, options.step)
     for note in saved.notes:
         print(f"note: {note}")
+    check_label(options, saved.recipe.condition)
     at = "" if options.step is None else f"step-{options.step}-"
+    at += "" if options.label is None else f"label-{options.label}-"
     name = f"{at}{'last-' if options.last_weights else ''}{options.seed}"
     few = options.walk is not None or options.arithmetic
     scale = options.scale or (max(2, 224 // saved.image_shape[0]) if few else 2)
@@ -88,22 +92,37 @@ def main(argv: list[str]) -> int:
     elif not options.arithmetic:
         pictures.check_png(pictures.grid_size(options.count, (height, width), options.columns), scale)
     z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), options.count)
+    codes = saved.recipe.codes(options.count, options.label)  # of classes, (count, 0) where G is told of none
     if options.walk is not None:
         out = options.out or options.run / f"walk-{name}.gif"
-        pictures.save_gif(out, saved.draw(latents.walk(z[: options.walk], between)), scale)
+        z = latents.walk(z[: options.walk], between)
+        codes = latents.walk(codes[: options.walk], between, latents.straight)
+        pictures.save_gif(out, saved.draw(z, codes), scale)
         what = f"a walk through {options.walk} samples"
     elif options.arithmetic:
         out = options.out or options.run / f"arithmetic-{name}.png"
-        chosen = latents.arithmetic(z, options.arithmetic)
-        pictures.save_png(out, pictures.grid(saved.draw(chosen), columns=4), scale)
+        z, first = latents.arithmetic(z, options.arithmetic), options.arithmetic[0]
+        codes = codes[[*options.arithmetic, first]]  # the fourth in the class of the first
+        pictures.save_png(out, pictures.grid(saved.draw(z, codes), columns=4), scale)
         what = "samples {} - {} + {}".format(*options.arithmetic)
     else:
         out = options.out or options.run / f"more-samples-{name}.png"
-        pictures.save_png(out, pictures.grid(saved.draw(z), options.columns), scale)
+        pictures.save_png(out, pictures.grid(saved.draw(z, codes), options.columns), scale)
         what = f"{options.count} samples"
+    if options.label is not None:
+        what += f" of class {options.label}"
     weights = ", G's last weights" if options.last_weights else ""
     print(f"{what} of {saved.recipe.name}, step {saved.state.step}{weights}: {out}")
     return 0
+
+
+def check_label(options: Options, classes: int) -> None:
+    """Raises UsageError for a class that the run's G is not told of."""
+    if options.label is None or 0 <= options.label < classes:
+        return
+    if not classes:
+        raise UsageError(f"--label {options.label}: the G of {options.run} is told of no classes")
+    raise UsageError(f"--label {options.label} is out of range: the G of {options.run} is told of 0 to {classes - 1}")
 
 
 if __name__ == "__main__":

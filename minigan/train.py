@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from minigan.backend import Device
+    from minigan.data.sources import Dataset
     from minigan.parallel.team import Team
     from minigan.recipes import Recipe
     from minigan.runs.folder import RunFolder
     from minigan.runs.options import RunOptions
     from minigan.runs.trainer import Trainer
-    from minigan.typing import Images
 
 
 def main(argv: list[str]) -> int:
@@ -83,17 +83,18 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
     """Train into an open folder, or beside the process that has opened it; returns the exit code."""
     from minigan.data.sources import load_images
     from minigan.recipes.cost import cost
-    from minigan.recipes.fit import check_fit, doubts
+    from minigan.recipes.fit import check_fit, check_labels, doubts
     from minigan.runs.blas import compute
 
     memory = options.image_memory * 2**30 / team.neighbours
     data = load_images(options.data, size=recipe.image_size, memory=memory)
     tell(data.notices)
     check_fit(recipe, data.images.shape[1:])
+    check_labels(recipe, data.labels, options.data)
     tell(doubts(recipe, data.images.shape[1:]))
     own_macs = cost(recipe, data.images.shape[1:]).round_macs / team.size
     with compute(options.kernels, options.threads, own_macs, team.neighbours):
-        trainer = prepare(options, recipe, folder, device, team, data.images)
+        trainer = prepare(options, recipe, folder, device, team, data)
         began = time.monotonic()
         code = run(trainer)
         last_words(trainer, time.monotonic() - began, code)
@@ -101,9 +102,11 @@ def train(options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: 
 
 
 def prepare(
-    options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team", images: "Images"
+    options: "RunOptions", recipe: "Recipe", folder: "RunFolder", device: "Device", team: "Team", data: "Dataset"
 ) -> "Trainer":
-    """The trainer before its next round, of these images (N, H, W, C); its folder holds no other run any more."""
+    """The trainer before its next round, of this data; its folder holds no other run any more."""
+    import numpy as np
+
     from minigan import ops
     from minigan.runs.config import write_config
     from minigan.runs.tensorboard import check_tensorboard
@@ -115,8 +118,11 @@ def prepare(
     if options.evaluate_every and team.leads:
         from minigan.runs.scoring import Scoring  # takes a while
 
-        scoring = Scoring(recipe, options, images, device, folder.scores)
-    trainer = Trainer(recipe, options, folder, device, recipe.training_part(images), scoring, team)
+        scoring = Scoring(recipe, options, data, device, folder.scores)
+    images, labels = recipe.training_part(data.images), None
+    if data.labels is not None:
+        labels = np.asarray(recipe.training_part(data.labels))
+    trainer = Trainer(recipe, options, folder, device, images, scoring, team, labels)
     if options.resume:
         tell(trainer.resume())
     trainer.check_same()  # from here on nobody reads what will be replaced

@@ -14,6 +14,7 @@ from minigan import nn, ops
 from minigan.functional import (
     activations,
     batchnorm,
+    conditioning,
     conv,
     dense,
     dropout,
@@ -29,7 +30,6 @@ from minigan.functional import (
     upsample,
 )
 from minigan.games import at_once, gan, penalty, play
-from minigan.nn import batchnorm as nn_batchnorm
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ BUGS = [
     Bug("batchnorm inference: dgamma without x_hat", batchnorm.batchnorm_inference_backward,
         "sum_rows(drows * cache.x_hat)", "sum_rows(drows)"),
     Bug("batchnorm layer: training rule for inference", nn.BatchNorm.gradients, "if constant else", "if not constant else"),
-    Bug("batchnorm layer: dgamma and dbeta exchanged", nn_batchnorm.add, 'grads["gamma"], grads["beta"]',
+    Bug("batchnorm layer: dgamma and dbeta exchanged", nn.BatchNorm.add, 'grads["gamma"], grads["beta"]',
         'grads["beta"], grads["gamma"]'),
     Bug("batchnorm: dgamma is not added", batchnorm.add_gradients, "gamma_total += dgamma", "gamma_total[...] = dgamma"),
     # activations
@@ -278,9 +278,28 @@ BUGS = [
     Bug("WGAN-GP: weight forgotten in the gradient", penalty.GradientPenalty.add, "ddx * self.weight", "ddx"),
     Bug("WGAN-GP: the penalty is looked at alone", penalty.GradientPenalty.add, "kept, cache, d.grads)", "kept, cache, None)"),
     # networks
-    Bug("sequential: layers in forward order", nn.Sequential.backward, "reversed(range(lowest, len(self.steps)))",
+    Bug("sequential: layers in forward order", nn.Sequential._down, "reversed(range(lowest, len(self.steps)))",
         "range(lowest, len(self.steps))"),
-    Bug("sequential: first layer forgotten", nn.Sequential.backward, "range(lowest,", "range(lowest + 1,"),
+    Bug("sequential: first layer forgotten", nn.Sequential._down, "range(lowest,", "range(lowest + 1,"),
+    # what layers are told
+    Bug("condition: gradient of the first channels on x", conditioning.with_condition_backward,
+        "dh[..., :-size].copy()", "dh[..., size:].copy()"),
+    Bug("condition: its gradient averaged over the places", conditioning.with_condition_backward,
+        ".sum(axis=1)", ".mean(axis=1)"),
+    Bug("condition: its gradient from one place", conditioning.with_condition_backward, ".sum(axis=1)", "[:, 0]"),
+    Bug("condition: in front of the channels", conditioning.with_condition,
+        "h[..., :channels] = x", "h[..., -channels:] = x"),
+    Bug("condition: scaled with the number of places", conditioning.with_condition, "= y.reshape(", "= y[0].size / x[0].size * y.reshape("),
+    Bug("condition: of the first sample for all", conditioning.condition_of, "h[_first", "0 * h[_first_place(h.shape, size)] + h[:1][_first"),
+    Bug("condition: the gradient where it is read forgotten", conditioning.condition_of_backward, "+= dy", "+= 0 * dy"),
+    Bug("condition: the gradient where it is read in the place of the other", conditioning.condition_of_backward,
+        "+= dy", "= dy"),
+    Bug("conditioned: told on without the way back", nn.Conditioned._down,
+        "ops.condition_of_backward(dcondition, dx) if need_dx else None", "dx"),
+    Bug("conditioned, twice: the layers' ddy alone is told on", nn.Conditioned.double_backward,
+        "self._told_on(ddmade, ddx)", "self._told_on(ddmade, 0 * ddx)"),
+    Bug("conditioned, twice: no way back of what is told on", nn.Conditioned._down_to_input,
+        "ops.condition_of_backward(dcondition, dx)", "dx"),
     # D's step
     Bug("step of D: the gradient of the fakes is forgotten", gan.discriminator_step,
         "d.net.backward(d.theta, dfake, cache_fake, d.grads, need_dx=False)", "pass"),
@@ -356,7 +375,12 @@ def planted(bug: Bug) -> Iterator[None]:
     if source.count(bug.right) == 0:
         raise LookupError(f"{bug.story}: {bug.right!r} is not in {bug.function.__qualname__}")
     namespace = dict(bug.function.__globals__)
-    exec(compile(source.replace(bug.right, bug.wrong), f"<{bug.story}>", "exec"), namespace)
+    source = source.replace(bug.right, bug.wrong)
+    if "super()" in source:  # which knows its class by a variable of the place where the method stands
+        name = bug.function.__name__
+        inside = textwrap.indent(source, "    ")
+        source = f"def within(__class__):\n{inside}\n    return {name}\n{name} = within(None)"
+    exec(compile(source, f"<{bug.story}>", "exec"), namespace)
     right_code = bug.function.__code__
     made = namespace[bug.function.__name__]
     for inner in ("fget", "__wrapped__"):  # of a property, of a cached function

@@ -248,14 +248,14 @@ def test_info_names_versions_blas_and_device(tmp_path):
 def test_gradcheck_checks_one_layer(tmp_path):
     done = run(tmp_path, "minigan.gradcheck", "--layer", "maxout", "--device", "cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "3 gradients, 0 wrong" in done.stdout  # and those of its gradient
+    assert "4 gradients, 0 wrong" in done.stdout  # and those of its gradient
 
 
 def test_the_dispatcher_runs_the_commands(tmp_path):
     done = run(tmp_path, "minigan", "train", "--list")
     assert (done.returncode, done.stderr) == (0, "")
     named = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
-    dcgans = ["dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256"]
+    dcgans = ["dcgan-28", "cdcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256"]
     assert named == ["mlp-mnist", "mlp-2014", "toolbox-mlp", *dcgans, "wgan-gp-28"]
     assert "a round of batch 64: 72.79 GMAC, 0.36 GB; 25000 rounds" in done.stdout
 

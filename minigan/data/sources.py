@@ -97,7 +97,12 @@ def _perhaps(source: str) -> str:
 
 def fingerprint(images: Images) -> str:
     """SHA-256 of the pixels of 64 images from all over the set (all of a smaller one), by which others are noticed."""
-    return hashlib.sha256(np.ascontiguousarray(evenly(images, 64)).tobytes()).hexdigest()
+    return checksum(evenly(images, 64))
+
+
+def checksum(array: np.ndarray) -> str:
+    """SHA-256 of the numbers of an array."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def evenly(images: Images, count: int) -> np.ndarray:

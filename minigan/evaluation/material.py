@@ -1,7 +1,7 @@
 """What scores are computed from: the samples, and the real images that they are compared with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from minigan import typing
 from minigan.backend import Device
 from minigan.data.resize import MEMORY
-from minigan.data.sources import has_test_split, load_images
+from minigan.data.sources import Dataset, has_test_split, load_images
 from minigan.errors import DataError
 from minigan.evaluation.classifier import load_classifier
 from minigan.evaluation.modes import StackedClassifier
@@ -32,6 +32,7 @@ class Images:
     pixels: typing.Images
     device: Device
     classifier: Network | None = None
+    labels: np.ndarray | None = None  # (N,), the class of each, of samples that which G was told; None: not known
 
     @cached_property
     def there(self) -> Array:
@@ -118,44 +119,51 @@ def load_real(
     whether the run has been trained on this source.
     """
     height, width, channels = image_shape
-    images = load_images(source, size=(height, width), memory=memory).images
-    if images.shape[3] != channels:
-        raise DataError(f"{source} has images of {images.shape[3]} colour channels, the run makes {channels}")
-    return choose_real(source, images, training_part, count, seed, wrap, learnt_from)
+    data = load_images(source, size=(height, width), memory=memory)
+    if data.images.shape[3] != channels:
+        raise DataError(f"{source} has images of {data.images.shape[3]} colour channels, the run makes {channels}")
+    return choose_real(source, data, training_part, count, seed, wrap, learnt_from)
 
 
 def choose_real(
     source: str,
-    images: typing.Images,
+    data: Dataset,
     training_part: Callable[[typing.Images], typing.Images],
     count: int,
     seed: int,
     wrap: Callable[[typing.Images], Images],
     learnt_from: bool = True,
 ) -> Real:
-    """Of the images of a source, at most `count` to compare with and as many stand-ins.
+    """Of the images of a source, at most `count` to compare with and as many stand-ins, with their classes.
 
     A sixth of them is set aside for the choice of Parzen's sigma: of 60,000 the last 10,000, as in 2014. The
     reference is the test split; where there is none, the other five sixths are split at random into reference and
     stand-ins. Raises DataError for too few images.
     """
+    images = data.images
     rest = len(images) - len(images) // 6
     held_out = has_test_split(source)
     if held_out:
-        unseen = load_images(source, "test", (images.shape[1], images.shape[2])).images
-        reference, stand_in, validation = _mixed(len(unseen), seed), _mixed(rest, seed), np.arange(rest, len(images))
+        unseen = load_images(source, "test", (images.shape[1], images.shape[2]))
+        reference, stand_in = _mixed(len(unseen.images), seed), _mixed(rest, seed)
+        validation = np.arange(rest, len(images))
     else:
-        unseen, mixed = images, _mixed(len(images), seed)
+        unseen, mixed = data, _mixed(len(images), seed)
         validation, (reference, stand_in) = mixed[: len(images) - rest], np.array_split(mixed[len(images) - rest :], 2)
     count = min(count, len(reference), len(stand_in))
     if count < FEWEST:
         raise DataError(f"{source}: {len(images)} images are too few to score samples with: {count} to compare with")
     kind = "test images" if held_out else "training images" if learnt_from else "images"
     split = "" if held_out else " (there is no test split)"
+
+    def chosen(those: Dataset, indices: np.ndarray) -> Images:
+        labels = None if those.labels is None else those.labels[indices]
+        return replace(wrap(those.images[indices]), labels=labels)
+
     return Real(
-        reference=wrap(unseen[reference[:count]]),
+        reference=chosen(unseen, reference[:count]),
         validation=wrap(images[validation[:VALIDATION]]),
-        stand_in=wrap(images[stand_in[:count]]),
+        stand_in=chosen(data, stand_in[:count]),
         training=wrap(training_part(images)),
         held_out=held_out,
         words=f"{count} {kind}{split} of {source}",

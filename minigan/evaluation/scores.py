@@ -53,6 +53,7 @@ class Metric:
     in_pixels: bool = False  # always, also where there is a classifier
     stacked: bool | None = None  # only for stacked digits, or not for them
     logged: bool = True  # during training too: cheap, and without the training images
+    told: bool = False  # only for a G that is told of classes
 
 
 def compute(name: str, samples: Images, real: Real) -> list[Row]:
@@ -68,13 +69,18 @@ def compute(name: str, samples: Images, real: Real) -> list[Row]:
     ]
 
 
-def possible_metrics(source: str, image_shape: Shape, general: bool = False) -> list[str]:
-    """The metrics that make sense for images of this source and shape, with a `general` network or without."""
-    known, stacked = general or classifier_name(source, image_shape) is not None, is_stacked(source)
+def possible_metrics(source: str, image_shape: Shape, general: bool = False, told: bool = False) -> list[str]:
+    """The metrics that make sense for images of this source and shape, with a `general` network or without.
+
+    told: whether G is told of the classes, and they are known of the real images.
+    """
+    named, stacked = classifier_name(source, image_shape) is not None, is_stacked(source)
     return [
         name
         for name, metric in METRICS.items()
-        if (known or not metric.needs_classifier) and metric.stacked in (None, stacked)
+        if (named or (general and not metric.told) or not metric.needs_classifier)
+        and metric.stacked in (None, stacked)
+        and (told or not metric.told)
     ]
 
 
@@ -135,6 +141,20 @@ def _two_sample(samples: Images, real: Real) -> list[Value]:
     return [Value(name, value, better="0.5") for name, value in zip(names, found, strict=True)]
 
 
+def _class_accuracy(samples: Images, _: Real) -> list[Value]:
+    assert samples.labels is not None
+    right = to_host(samples.logits).argmax(axis=1) == samples.labels
+    return [Value("in the class that was told", float(right.mean()), better="higher")]
+
+
+def _nearest_neighbour(samples: Images, real: Real) -> list[Value]:
+    assert samples.labels is not None
+    assert real.reference.labels is not None
+    found = nearest(real.reference.there, samples.there)
+    wrong = samples.labels[to_host(found.index)] != real.reference.labels
+    return [Value("error of nearest neighbours", float(wrong.mean()), better="lower")]
+
+
 def _copies(samples: Images, real: Real) -> list[Value]:
     distances, _ = _nearest_training(samples, real)
     values = [Value("distance to training images", float(distances.mean()), better="as real")]
@@ -153,6 +173,8 @@ METRICS = {
     "density-coverage": Metric(_density_coverage),
     "two-sample": Metric(_two_sample, logged=False),
     "copies": Metric(_copies, in_pixels=True, logged=False),
+    "class-accuracy": Metric(_class_accuracy, needs_classifier=True, stacked=False, told=True),
+    "nearest-neighbour": Metric(_nearest_neighbour, in_pixels=True, logged=False, told=True),
 }
 
 

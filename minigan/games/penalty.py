@@ -58,7 +58,10 @@ class GradientPenalty:
         net = d.net.unfused()
         logits, cache = net.forward(d.theta, x, train=True, rng=rng)
         dx, kept = net.input_gradient(d.theta, array_module(logits).ones_like(logits), cache)  # of each logit on its x
-        value, ddx = ops.gradient_penalty(dx, self.centre)
+        free = x.shape[-1] - net.condition  # what D is told besides is given, and its gradient nobody's
+        value, ddx = ops.gradient_penalty(dx[..., :free], self.centre)
+        if net.condition:
+            ddx = ops.with_condition(ddx, array_module(x).zeros((len(x), net.condition), x.dtype))
         net.double_backward(d.theta, ddx * self.weight, kept, cache, d.grads)
         return value * self.weight
 

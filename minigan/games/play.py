@@ -41,11 +41,12 @@ def _generator_first(game: Game, g: Player, d: Player, draws: Draws) -> Metrics:
     rng = draws.dropout(game.d_steps)
     fake, cache_g = generate(g, draws.latent_g(), rng)
     metrics = generator_step(game.loss, g, d, fake, cache_g, rng)
+    del cache_g  # its memory is free for D's step
     move_d = _step_of_d(game)
     for k in range(game.d_steps):
         rng = draws.dropout(k)
         if not game.reuse_fakes:
-            fake, _ = generate(g, draws.latent_d(k), rng)
+            fake = generate(g, draws.latent_d(k), rng)[0]
         metrics |= move_d(game.loss, d, draws.real(k), fake, rng, _penalty(game, draws, k, rng))
     return metrics
 

@@ -23,7 +23,7 @@ from minigan.games.toolbox import squared_error
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import Moments, Optimiser
 from minigan.parallel.team import ALONE
-from minigan.recipes import DCGAN64, MLP2014, MLPMnist
+from minigan.recipes import CDCGAN28, DCGAN64, MLP2014, MLPMnist
 from minigan.typing import Array, Shape
 
 BATCH = 5
@@ -47,6 +47,10 @@ LAYERS = [
     LayerCase("batchnorm, images", nn.BatchNorm(), (3, 2, 4)),
     LayerCase("batchnorm, large eps", nn.BatchNorm(eps=0.8), (3,)),
     LayerCase("batchnorm, inference", nn.BatchNorm(), (3, 2, 4), train=False),
+    LayerCase("batchnorm without gain", nn.BatchNorm(affine=False), (3,)),
+    LayerCase(
+        "batchnorm without running statistics", nn.BatchNorm(track_running_stats=False), (3, 2, 4), train=False
+    ),
     LayerCase("ghost batchnorm", nn.GhostBatchNorm(parts=BATCH), (3, 2, 4)),
     LayerCase("ghost batchnorm, inference", nn.GhostBatchNorm(parts=BATCH), (3, 2, 4), train=False),
     LayerCase(
@@ -85,6 +89,11 @@ LAYERS = [
     LayerCase("upsample, bilinear", nn.Upsample(3, "bilinear"), (2, 3, 2)),
     LayerCase("pixel shuffle", nn.PixelShuffle(2), (2, 3, 8)),
     LayerCase("pixel unshuffle", nn.PixelUnshuffle(2), (4, 2, 2)),
+    LayerCase("conditioned, vectors", nn.Conditioned(2, nn.Dense(3), nn.Tanh()), (3,)),
+    LayerCase("conditioned, images", nn.Conditioned(2, nn.Conv2D(3, 3, 2, 1), nn.BatchNorm()), (4, 3, 3)),
+    LayerCase("conditioned, one after the other", nn.Sequential(
+        nn.Conditioned(2, nn.Conv2D(2, 3, 1, 1), nn.LeakyReLU(0.2)), nn.Conditioned(2, nn.Flatten(), nn.Dense(3)),
+        nn.Dense(1)), (2, 3, 3)),
     LayerCase("dense, batchnorm, leaky relu, dense", nn.Sequential(
         nn.Dense(3, bias=False), nn.BatchNorm(), nn.LeakyReLU(0.2), nn.Dense(3)), (3,)),
 ]  # fmt: skip
@@ -125,14 +134,17 @@ STEPS: dict[str, tuple[Step, GradientPenalty | None]] = {
     "step of D, joined, R1": (joined_discriminator_step, r1(3.0)),
 }
 
-Checked = MLPMnist | MLP2014 | DCGAN64
+Checked = MLPMnist | MLP2014 | DCGAN64 | CDCGAN28
 # The recipes' own networks, narrow enough to vary every parameter,
 RECIPES: list[Checked] = [
     MLPMnist(batch_size=BATCH, latent=3, hidden_g=(5, 4), hidden_d=(6, 4)),
     MLP2014(batch_size=BATCH, latent=3, hidden_g=5, hidden_d=3, pieces=2, weights_g=0.7, weights_d=0.7),
 ]
 # and with convolutions: too many parameters for that, and more rectifiers than can be kept away from their kinks.
-DCGANS: list[Checked] = [DCGAN64(batch_size=12, latent=3, size=(32, 32), width=1, init_std=0.4)]
+DCGANS: list[Checked] = [
+    DCGAN64(batch_size=12, latent=3, size=(32, 32), width=1, init_std=0.4),
+    CDCGAN28(batch_size=12, latent=3, classes=3, width=1, units=3, init_std=0.4),
+]
 IMAGE_SHAPE = (3, 2, 1)  # where the recipe leaves it open
 DIRECTIONS = 4  # of each array of a DCGAN
 
@@ -188,7 +200,8 @@ def _differentiable_twice(case: LayerCase) -> bool:
 
 
 def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
-    """f = sum(dx * ddx) for a random ddx: then df/d(dy, x, theta) is what double_backward returns and adds for ddx."""
+    """f = sum(dx * ddx) for a random ddx: then df/d(dy, x, theta) is what double_backward returns and adds for ddx, and
+    df/dddx the dx of input_gradient."""
     rng, theta, x = _draw_away_from_kinks(case, device, seed)
     layer = case.layer.unfused()
     y, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
@@ -196,7 +209,7 @@ def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
     before = device.put(rng.normal(size=theta.trainable_size))  # double_backward must add to what is there
     grads = theta.gradients()
     grads.flat += before
-    _, kept = layer.input_gradient(theta, dy, cache)
+    dx, kept = layer.input_gradient(theta, dy, cache)
     ddy, on_x = layer.double_backward(theta, ddx, kept, cache, grads)
     grads.flat -= before
 
@@ -204,7 +217,7 @@ def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
         _, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
         return float((layer.backward(theta, dy, cache, None) * ddx).sum())
 
-    inputs = {"dy": (dy, ddy), "input": (x, array_module(x).zeros_like(x) if on_x is None else on_x)}
+    inputs = {"ddx": (ddx, dx), "dy": (dy, ddy), "input": (x, array_module(x).zeros_like(x) if on_x is None else on_x)}
     return Problem(f"{case.name}, twice", value, {name: (theta[name], grads[name]) for name in grads} | inputs)
 
 
@@ -274,12 +287,14 @@ def recipe_problems(recipe: Checked, device: Device = CPU, seed: int = 0) -> Ite
     g_net, d_net = map(_smooth, nets) if recipe in DCGANS else nets
     for attempt in range(1000):
         rng = np.random.default_rng([seed, attempt])
-        theta_g = nn.init_params(g_net, (recipe.latent,), rng, dtype=np.float64, device=device)
-        theta_d = nn.init_params(d_net, recipe.sample_shape(image_shape), rng, dtype=np.float64, device=device)
+        theta_g = nn.init_params(g_net, recipe.latent_shape, rng, dtype=np.float64, device=device)
+        theta_d = nn.init_params(d_net, recipe.judged_shape(image_shape), rng, dtype=np.float64, device=device)
         _jitter(theta_g, rng)
         _jitter(theta_d, rng)
-        z = device.put(recipe.draw_latents(rng, recipe.batch_size).astype(np.float64))
+        z = device.put(recipe.told(recipe.draw_latents(rng, recipe.batch_size)).astype(np.float64))
         real = recipe.encode(device.put(images), np.dtype(np.float64))
+        if recipe.condition:
+            real = ops.with_condition(real, device.put(recipe.codes(recipe.batch_size).astype(np.float64)))
         clear = _distance_to_kinks(g_net, theta_g, z, True, seed)
         fake, _ = g_net.forward(theta_g, z, train=True, rng=np.random.default_rng(seed))
         clear = min(clear, _distance_to_kinks(d_net, theta_d, real, True, seed))
@@ -370,10 +385,9 @@ def _distance_to_kinks(layer: nn.Layer, theta: nn.Views, x: Array, train: bool, 
     """The smallest distance of any input of a kinked activation to its kink."""
     if not isinstance(layer, nn.Sequential):
         return _distance(layer, x)
-    rng, nearest = np.random.default_rng(seed), math.inf
-    for name, inner in zip(layer.names, layer.layers, strict=True):
-        nearest = min(nearest, _distance(inner, x))
-        x, _ = inner.forward(theta.scope(name), x, train=train, rng=rng)
+    nearest = math.inf
+    for _, inner, y, _ in layer.trace(theta, x, train=train, rng=np.random.default_rng(seed)):
+        nearest, x = min(nearest, _distance(inner, x)), y
     return nearest
 
 

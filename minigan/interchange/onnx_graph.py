@@ -14,7 +14,7 @@ import numpy as np
 from minigan import __version__, nn
 from minigan.backend import to_host
 from minigan.errors import UserError
-from minigan.interchange.steps import Step, Untranslatable, channels_first, steps
+from minigan.interchange.steps import Reading, Step, Untranslatable, channels_first, steps
 from minigan.nn.params import Params
 from minigan.typing import Shape
 
@@ -29,29 +29,39 @@ def onnx_bytes(
     image_in: Shape | None = None,
     image_out: Shape | None = None,
     names: tuple[str, str] = ("input", "output"),
+    condition: str = "",
     facts: dict[str, str] | None = None,
 ) -> bytes:
     """The file of a network, checked by onnx.checker.
 
     `image_in` and `image_out` are the shapes (H, W, C) of what a network takes or makes as flat
-    images; `names` those of input and output; `facts` become the model's metadata.
+    images; `names` those of input and output; `condition` that of another input, (N, K), for a network that takes it
+    behind its first one: what it passes on is left out of the output. `facts` become the model's metadata.
     Raises Untranslatable, naming the layer, for one that ONNX cannot express.
     """
     onnx = _import_onnx()
     row = steps(net, theta.in_shape)
     out_shape = row[-1].out_shape if row else theta.in_shape
     graph = Graph(onnx, theta)
-    x = graph.to_flat(names[0], image_in) if image_in and len(theta.in_shape) == 1 else names[0]
+    told, passed_on = (net.condition, isinstance(row[-1].layer, nn.Conditioned)) if condition else (0, False)
+    in_shape = (*theta.in_shape[:-1], theta.in_shape[-1] - told)
+    x = graph.to_flat(names[0], image_in) if image_in and in_shape == (math.prod(image_in),) else names[0]
+    x = graph.with_condition(x, condition, in_shape) if told else x
     for step in row:
         x = _translate(graph, step, x)
-    if image_out and len(out_shape) == 1:
+    if passed_on:
+        out_shape = (*out_shape[:-1], out_shape[-1] - told)
+        x = graph.channels(x, 0, out_shape[-1])
+    if image_out and out_shape == (math.prod(image_out),):
         x = graph.from_flat(x, image_out)
     graph.nodes.append(onnx.helper.make_node("Identity", [x], [names[1]]))
-    ends = zip(names, (image_in or theta.in_shape, image_out or out_shape), strict=True)
-    inputs, outputs = (
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *channels_first(shape)])]
-        for name, shape in ends
-    )
+
+    def end(name: str, shape: Shape, image: Shape | None = None) -> Any:
+        shown = image if image and shape == (math.prod(image),) else shape
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *channels_first(shown)])
+
+    inputs = [end(names[0], in_shape, image_in)] + ([end(condition, (told,))] if told else [])
+    outputs = [end(names[1], out_shape, image_out)]
     made = onnx.helper.make_graph(graph.nodes, "minigan", inputs, outputs, graph.constants)
     model = onnx.helper.make_model(
         made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
@@ -79,6 +89,7 @@ class Graph:
 
     def __init__(self, onnx: Any, theta: Params) -> None:
         self.onnx, self.theta = onnx, theta
+        self.read: list[str] = []  # the conditions, (N, K), of the Conditioned that the present layer is in
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -108,6 +119,18 @@ class Graph:
         """(N, ...) to (N, *shape)."""
         return self.add("Reshape", x, self.constant((-1, *shape), np.int64))
 
+    def channels(self, x: str, start: int, stop: int) -> str:
+        """Channels start to stop of (N, C, ...)."""
+        return self.add("Slice", x, *(self.constant([number], np.int64) for number in (start, stop, 1)))
+
+    def with_condition(self, x: str, y: str, shape: Shape) -> str:
+        """y (N, K) behind the channels of samples; `shape` is (H, W, C) of an image, (C,) of a vector."""
+        if len(shape) > 1:
+            places = shape[:-1]
+            y = self.add("Unsqueeze", y, self.constant(range(2, 2 + len(places)), np.int64))  # (N, K, 1, 1)
+            y = self.add("Expand", y, self.constant((1, 1, *places), np.int64))
+        return self.add("Concat", x, y, axis=1)
+
     def to_flat(self, x: str, shape: Shape) -> str:
         """Samples (C, H, W) to vectors in minigan's order; `shape` is (H, W, C)."""
         if len(shape) == 1:
@@ -127,6 +150,9 @@ class Graph:
 
 def _translate(graph: Graph, step: Step, x: str) -> str:
     kind = type(step.layer)
+    if kind is Reading:
+        graph.read.append(_condition_of(graph, step, x))
+        return x
     for operator in OPERATORS.get(kind, ()):
         x = graph.add(operator, x)
     if kind in TRANSLATIONS:
@@ -163,10 +189,28 @@ def _pool_window(geometry: Any, kernel: Any) -> dict[str, Any]:
     return {"kernel_shape": nn.pair(kernel), "strides": geometry.stride, "pads": (top, left, bottom, right)}
 
 
+def _condition_of(graph: Graph, step: Step, x: str) -> str:
+    """(N, K): the last channels at the first place."""
+    channels, size = step.in_shape[-1], step.layer.size
+    y = graph.channels(x, channels - size, channels)
+    if places := len(step.in_shape) - 1:
+        ends = (graph.constant([number] * places, np.int64) for number in (0, 1))
+        y = graph.add("Slice", y, *ends, graph.constant(range(2, 2 + places), np.int64))
+    return graph.reshape(y, (size,))
+
+
 def _batchnorm(graph: Graph, step: Step, x: str) -> str:
     layer: nn.BatchNorm = step.layer
-    numbers = [graph.weight(step, key) for key in ("gamma", "beta", "mean", "var")]
+    if not layer.track_running_stats:
+        raise Untranslatable(f"layer {step.name}: ONNX's batch normalisation needs running statistics")
+    gain = [graph.weight(step, key) for key in ("gamma", "beta")] if layer.affine else _no_gain(graph, step)
+    numbers = gain + [graph.weight(step, key) for key in ("mean", "var")]
     return graph.add("BatchNormalization", x, *numbers, epsilon=layer.eps)
+
+
+def _no_gain(graph: Graph, step: Step) -> list[str]:
+    channels = step.in_shape[-1]
+    return [graph.constant([value] * channels) for value in (1, 0)]
 
 
 def _dropout(graph: Graph, step: Step, x: str) -> str:
@@ -227,6 +271,7 @@ OPERATORS: dict[type, tuple[str, ...]] = {
 TRANSLATIONS: dict[type, Callable[[Graph, Step, str], str]] = {
     nn.AveragePool: _average_pool,
     nn.BatchNorm: _batchnorm,
+    nn.Conditioned: lambda graph, step, x: graph.with_condition(x, graph.read.pop(), step.in_shape),
     nn.Conv2D: _conv,
     nn.ConvTranspose2D: _conv_transpose,
     nn.Dense: _dense,

@@ -29,16 +29,24 @@ class Untranslatable(UserError):
 
 
 # A vector of P C numbers in the order (C, P), where minigan has (P, C): the channels-first order of an image
-# with P pixels and C channels. (1, n) is minigan's own order.
-Order: TypeAlias = tuple[int, int]
+# with P pixels and C channels; behind them K numbers of a condition, in their order. (1, n, 0) is minigan's own order.
+Order: TypeAlias = tuple[int, int, int]
 
 # Layers that treat every number of a vector alone, and leave it where it is.
 KEEP_ORDER = (Activation, nn.BatchNorm, nn.Dropout)
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What stands in front of the layers of a Conditioned: its condition, so many numbers, is read here."""
+
+    size: int
+
+
+@dataclass(frozen=True)
 class Step:
-    """One layer of a network that is no network itself."""
+    """One layer of a network that is no network itself; or in front of those of a Conditioned a Reading, and behind
+    them the Conditioned, for the condition that it puts beside what they have made."""
 
     number: str  # what a torch.nn.Sequential calls it: "3", and "3.0" in a Sequential within
     name: str  # what minigan calls it: "dense2", "sequential1.dense2"
@@ -56,10 +64,16 @@ def steps(net: nn.Layer, in_shape: Shape) -> list[Step]:
 
 def _walk(net: nn.Sequential, in_shape: Shape, numbers: str, names: str) -> Iterator[Step]:
     for index, (name, layer, before, after) in enumerate(net.shapes(in_shape)):
-        if isinstance(layer, nn.Sequential):
-            yield from _walk(layer, before, f"{numbers}{index}.", f"{names}{name}.")
+        number, name = f"{numbers}{index}", f"{names}{name}"
+        if isinstance(layer, nn.Conditioned):
+            made = nn.Sequential.out_shape(layer, before)
+            yield Step(number, name, Reading(layer.size), before, before)
+            yield from _walk(layer, before, f"{number}.", f"{name}.")
+            yield Step(number, name, layer, made, after)
+        elif isinstance(layer, nn.Sequential):
+            yield from _walk(layer, before, f"{number}.", f"{name}.")
         else:
-            yield Step(f"{numbers}{index}", f"{names}{name}", layer, before, after)
+            yield Step(number, name, layer, before, after)
 
 
 def channels_first(shape: Shape) -> Shape:
@@ -70,12 +84,15 @@ def channels_first(shape: Shape) -> Shape:
 def order_of(shape: Shape) -> Order:
     """The order in which PyTorch has the numbers of a sample (H, W, C); one pixel or one channel leave no choice."""
     size, channels = math.prod(shape), math.prod(shape[-1:])
-    return (1, size) if channels in (1, size) else (size // channels, channels)
+    return (1, size, 0) if channels in (1, size) else (size // channels, channels, 0)
 
 
 def permutation(order: Order) -> np.ndarray:
     """Where minigan has the numbers of a vector in this order: ``torch_vector = vector[permutation(order)]``."""
-    return np.arange(order[0] * order[1]).reshape(order).T.ravel()
+    pixels, channels, behind = order
+    numbers = np.arange(pixels * channels + behind)
+    image, condition = np.split(numbers, [pixels * channels])
+    return np.concatenate([image.reshape(pixels, channels).T.ravel(), condition])
 
 
 def orders(row: list[Step], first: Order, last: Order) -> list[Order]:
@@ -102,6 +119,10 @@ def _wanted(row: list[Step], last: Order) -> list[Order | None]:
 
 
 def _wanted_before(step: Step, after: Order | None) -> Order | None:
+    if isinstance(step.layer, nn.Conditioned):
+        return after and with_condition(after, -step.layer.size) if len(step.in_shape) == 1 else order_of(step.in_shape)
+    if isinstance(step.layer, Reading):
+        return after
     if isinstance(step.layer, nn.Dense):  # its weights can be permuted to fit
         return None
     if isinstance(step.layer, nn.Reshape | nn.Flatten):
@@ -111,7 +132,17 @@ def _wanted_before(step: Step, after: Order | None) -> Order | None:
     return order_of(step.in_shape)
 
 
+def with_condition(order: Order, size: int) -> Order:
+    """The order with so many numbers more behind it."""
+    pixels, channels, behind = order
+    return (1, channels + size, 0) if pixels == 1 else (pixels, channels, behind + size)
+
+
 def _order_after(step: Step, before: Order, wanted: Order | None) -> Order:
+    if isinstance(step.layer, nn.Conditioned):
+        return with_condition(before, step.layer.size) if len(step.in_shape) == 1 else order_of(step.out_shape)
+    if isinstance(step.layer, Reading):
+        return before
     if isinstance(step.layer, nn.Dense):
         return wanted or order_of(step.out_shape)
     if isinstance(step.layer, nn.Reshape | nn.Flatten):

@@ -1,6 +1,7 @@
 """A network's numbers under PyTorch's names and in its layouts, both ways.
 
-The twin is the torch.nn.Sequential of the same layers, so that number i is minigan's layer i:
+The twin is the torch.nn.Sequential of the same layers, so that number i is minigan's layer i; a nn.Conditioned is a
+torch.nn.Sequential, too, whose class is left to the reader (docs/library.md shows it).
 
     minigan                                         PyTorch
     dense2.w            (I, O)                      3.weight  (O, I)
@@ -13,6 +14,7 @@ A network whose input or output is a flat image (the MLPs) has it in that order 
 name the image's shape as `image_in` or `image_out`, and the twin's last module is then an Unflatten.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ import numpy as np
 from minigan import nn
 from minigan.backend import put_like, to_host
 from minigan.errors import DataError
-from minigan.interchange.steps import Order, Step, order_of, orders, permutation, steps
+from minigan.interchange.steps import Order, Step, order_of, orders, permutation, steps, with_condition
 from minigan.interchange.torch_modules import modules_of, unflatten
 from minigan.interchange.torch_pickle import is_torch_file, read_state_dict
 from minigan.nn.params import Params
@@ -65,7 +67,7 @@ def twin(net: nn.Layer, in_shape: Shape, *, image_in: Shape | None = None, image
     """
     row = steps(net, in_shape)
     out_shape = row[-1].out_shape if row else in_shape
-    places = orders(row, order_of(image_in or in_shape), order_of(image_out or out_shape))
+    places = orders(row, _order_at_end(in_shape, image_in), _order_at_end(out_shape, image_out))
     modules, tensors, counters = {}, list[Tensor](), list[str]()
     for step, before, after in zip(row, places, places[1:], strict=False):
         for module in modules_of(step):
@@ -73,12 +75,19 @@ def twin(net: nn.Layer, in_shape: Shape, *, image_in: Shape | None = None, image
             modules[name] = (module.kind, module.arguments)
             if module.kind in WITH_TENSORS:
                 tensors += _tensors(step, name, before, after)
-            if module.kind.startswith("BatchNorm"):
+            if module.kind.startswith("BatchNorm") and step.layer.track_running_stats:
                 counters.append(f"{name}.{COUNTER}")
-    if image_out is not None and len(out_shape) == 1:
+    if image_out is not None and out_shape == (math.prod(image_out),):
         last = unflatten(image_out)
         modules[str(len(net.layers) if isinstance(net, nn.Sequential) else 0)] = (last.kind, last.arguments)
     return Twin(modules, tensors, counters)
+
+
+def _order_at_end(shape: Shape, image: Shape | None) -> Order:
+    """That of the network's input or output; a flat image may have a condition behind it."""
+    if image is None or len(shape) > 1:
+        return order_of(shape)
+    return with_condition(order_of(image), shape[0] - math.prod(image))
 
 
 def _tensors(step: Step, name: str, before: Order, after: Order) -> Iterator[Tensor]:

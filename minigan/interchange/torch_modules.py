@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minigan import nn
-from minigan.interchange.steps import Step, Untranslatable, channels_first
+from minigan.interchange.steps import Reading, Step, Untranslatable, channels_first
 from minigan.ops import Geometry
 
 
@@ -21,6 +21,8 @@ class Module:
 def modules_of(step: Step) -> list[Module]:
     """The modules of one layer. Raises Untranslatable, naming it, if there are none."""
     kind = type(step.layer)
+    if kind is Reading:
+        return []
     if kind not in FIXED.keys() | TRANSLATIONS.keys():
         raise Untranslatable(f"layer {step.name}: torch.nn has no module that does the same as {kind.__name__}")
     made = FIXED[kind] if kind in FIXED else TRANSLATIONS[kind](step)
@@ -73,8 +75,9 @@ def _batchnorm(step: Step) -> list[Module]:
     if len(step.in_shape) > 3:
         raise Untranslatable(f"layer {step.name}: samples of shape {step.in_shape} are neither vectors nor images")
     kind = "BatchNorm2d" if len(step.in_shape) == 3 else "BatchNorm1d"
-    sizes = {"num_features": step.in_shape[-1], "eps": layer.eps, "momentum": layer.momentum}
-    return [Module(kind, sizes)]
+    settings: dict[str, Any] = {"num_features": step.in_shape[-1], "eps": layer.eps, "momentum": layer.momentum}
+    others = {"affine": layer.affine, "track_running_stats": layer.track_running_stats}
+    return [Module(kind, settings | {name: value for name, value in others.items() if not value})]
 
 
 def _dropout(step: Step) -> list[Module]:
@@ -134,6 +137,9 @@ FIXED: dict[type, list[Module]] = {
 TRANSLATIONS: dict[type, Callable[[Step], list[Module]]] = {
     nn.AveragePool: _average_pool,
     nn.BatchNorm: _batchnorm,
+    nn.Conditioned: lambda step: [
+        Module("Conditioned", {"size": step.layer.size})
+    ],  # around the others, not torch.nn's
     nn.Conv2D: _conv,
     nn.ConvTranspose2D: _conv_transpose,
     nn.Dense: _dense,

@@ -2,6 +2,7 @@
 
 from minigan.nn.activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from minigan.nn.batchnorm import BatchNorm
+from minigan.nn.conditioned import Conditioned
 from minigan.nn.conv import Conv2D, ConvTranspose2D, pair
 from minigan.nn.dense import Dense
 from minigan.nn.dropout import Dropout
@@ -19,6 +20,7 @@ __all__ = [
     "AveragePool",
     "BatchNorm",
     "Cache",
+    "Conditioned",
     "Conv2D",
     "ConvTranspose2D",
     "Dense",

@@ -5,7 +5,7 @@ from functools import partial
 
 from minigan import ops
 from minigan.nn.activations import LeakyReLU, ReLU
-from minigan.nn.batchnorm import BatchNorm, BatchNormLeaky, add
+from minigan.nn.batchnorm import BatchNorm, BatchNormLeaky, settings
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Grads, Views
 from minigan.nn.sequential import Sequential
@@ -18,7 +18,8 @@ class GhostBatchNorm(BatchNorm):
     """Batch normalisation of so many equal parts of a batch, one after the other, each by its own statistics.
 
     `slope`: of the rectifier behind it; 1 is none. In training a batch must be a multiple of `parts` (ValueError);
-    inference has one set of running statistics, so any batch will do. Not exported to ONNX or PyTorch, which have no
+    inference has one set of running statistics, so any batch will do, and without them goes by parts as well.
+    Not exported to ONNX or PyTorch, which have no
     such layer: export the network with BatchNorm, whose parameters are the same.
     """
 
@@ -31,15 +32,15 @@ class GhostBatchNorm(BatchNorm):
             raise ValueError(f"a batch has at least one part, got {self.parts}")
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
-        if not train:
+        if not self.by_batch(train):
             return self._whole().forward(theta, x, train=False)
-        return ops.ghost_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.slope, self.parts)
+        return ops.ghost_batchnorm(x, *self.gain(theta, x), self.eps, self.slope, self.parts)
 
     def backward(self, theta: Views, dy: Array, cache: Cache, grads: Grads, *, need_dx: bool = True) -> Array:
         if isinstance(cache, ops.BatchNormLeakyCache):  # of inference
             return self._whole().backward(theta, dy, cache, grads, need_dx=need_dx)
-        dx, *gradients = ops.ghost_batchnorm_backward(dy, theta["gamma"], cache, self.slope)
-        add(gradients, grads)
+        dx, *gradients = ops.ghost_batchnorm_backward(dy, self.gain(theta, dy)[0], cache, self.slope)
+        self.add(gradients, grads)
         return dx if need_dx else None
 
     double_backward = Layer.double_backward  # there is none: penalties take one batch at a time
@@ -47,7 +48,8 @@ class GhostBatchNorm(BatchNorm):
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         if isinstance(cache, ops.BatchNormLeakyCache):
             self._whole().update_statistics(theta, cache)  # raises
-        ops.update_ghost_statistics(theta["mean"], theta["var"], cache, self.momentum)
+        if self.track_running_stats:
+            ops.update_ghost_statistics(theta["mean"], theta["var"], cache, self.momentum)
 
     def fused(self, after: Layer) -> Layer | None:
         if self.slope != 1 or not isinstance(after, ReLU | LeakyReLU):
@@ -56,7 +58,7 @@ class GhostBatchNorm(BatchNorm):
 
     def _whole(self) -> BatchNormLeaky:
         """What uses running statistics, of which there is one set."""
-        return BatchNormLeaky(BatchNorm(self.eps, self.momentum, self.gamma_init), self.slope)
+        return BatchNormLeaky(BatchNorm(**settings(self)), self.slope)
 
 
 def takes_parts(net: Layer) -> bool:
@@ -81,5 +83,5 @@ def in_parts(net: Layer, parts: int) -> Layer:
     if not takes_parts(net):
         raise ValueError(f"a {type(net).__name__} mixes or measures the samples of several batches in a way of its own")
     if isinstance(net, BatchNorm):
-        return GhostBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, parts=parts)
+        return GhostBatchNorm(**settings(net), parts=parts)
     return net

@@ -44,6 +44,11 @@ class Layer:
         """
         return type(self).update_statistics is not Layer.update_statistics
 
+    @property
+    def condition(self) -> int:
+        """How many of the last numbers or channels of its input are a condition, which is given and not made."""
+        return 0
+
     def out_shape(self, in_shape: Shape) -> Shape:
         """Shape of one output sample. Raises ShapeError if the layer cannot take `in_shape`."""
         return in_shape

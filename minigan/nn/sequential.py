@@ -1,6 +1,7 @@
 """Layers one after the other."""
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,12 +54,12 @@ class Sequential(Layer):
 
     def replaced(self, change: Callable[[Layer], Layer]) -> "Sequential":
         """This network with change(layer) in place of each layer, under the same names."""
-        other = Sequential()
+        other = copy(self)
         other._consist_of(tuple(map(change, self.layers)), self.names)
         return other
 
     def unfused(self) -> "Sequential":
-        other = Sequential()
+        other = copy(self)
         other._consist_of(tuple(layer.unfused() for layer in self.layers), self.names, fuse=False)
         return other
 
@@ -69,6 +70,10 @@ class Sequential(Layer):
     @property
     def measures_batches(self) -> bool:
         return any(layer.measures_batches for layer in self.layers)
+
+    @property
+    def condition(self) -> int:
+        return self.layers[0].condition if self.layers else 0
 
     def shapes(self, in_shape: Shape) -> list[tuple[str, Layer, Shape, Shape]]:
         """(name, layer, input shape, output shape) of each layer, for one sample.
@@ -124,6 +129,10 @@ class Sequential(Layer):
         _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, grads)
+        return self._down(theta, dy, cache, grads, need_dx=need_dx)
+
+    def _down(self, theta: Views, dy: Array, cache: SequentialCache, grads: Grads, *, need_dx: bool) -> Array:
+        """The way back through all layers, of arguments that have been checked."""
         lowest = 0 if need_dx else self._lowest_with_gradients(grads)
         for index in reversed(range(lowest, len(self.steps))):
             dy = self._step_back(index, theta, dy, cache, grads, need_dx=need_dx or index > lowest)
@@ -147,6 +156,10 @@ class Sequential(Layer):
         _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
         if theta is theta.owner:
             _check_backward(theta.owner, dy, cache, None)
+        return self._down_to_input(theta, dy, cache)
+
+    def _down_to_input(self, theta: Views, dy: Array, cache: SequentialCache) -> tuple[Array, list[Any]]:
+        """The same way, without gradients of parameters and with what each layer's `double_backward` asks for."""
         kept: list[Any] = []
         for index in reversed(range(len(self.steps))):
             (name, layer), label = self.steps[index], self.labels[index]
@@ -202,12 +215,18 @@ class Sequential(Layer):
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None
     ) -> Iterator[tuple[str, Layer, Array, Cache]]:
-        """Name, layer, output and cache of one layer after the other, for those who only look: nothing is kept."""
+        """Name, layer, output and cache of one layer after the other, also of networks within, for those who only look:
+        nothing is kept."""
         if theta is theta.owner:
             _check_input(theta.owner, x)
         for name, layer in zip(self.names, self.layers, strict=True):
-            x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
-            yield name, layer, x, cache
+            if isinstance(layer, Sequential):
+                for within, inner, y, cache in layer.trace(theta.scope(name), x, train=train, rng=rng):
+                    yield f"{name}.{within}", inner, y, cache
+                    x = y
+            else:
+                x, cache = layer.forward(theta.scope(name), x, train=train, rng=rng)
+                yield name, layer, x, cache
 
     def update_statistics(self, theta: Views, cache: SequentialCache) -> None:
         for (name, layer), step_cache in zip(self.steps, cache.steps, strict=True):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from minigan import ops
-from minigan.nn.batchnorm import BatchNorm
+from minigan.nn.batchnorm import BatchNorm, settings
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Views
 from minigan.nn.sequential import Sequential
@@ -21,9 +21,9 @@ class SyncBatchNorm(BatchNorm):
     gather: ops.Gather
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
-        if not train:
+        if not self.by_batch(train):
             return super().forward(theta, x, train=False)
-        return ops.sync_batchnorm(x, theta["gamma"], theta["beta"], self.eps, self.gather)
+        return ops.sync_batchnorm(x, *self.gain(theta, x), self.eps, self.gather)
 
     def gradients(self, dy: Array, gamma: Array, cache: Cache) -> tuple[Array, Array, Array]:
         if isinstance(cache, ops.BatchNormInferenceCache):
@@ -45,7 +45,7 @@ def convert_sync_batchnorm(net: Layer, gather: ops.Gather) -> Layer:
     if isinstance(net, Sequential):
         return net.replaced(partial(convert_sync_batchnorm, gather=gather))
     if type(net) is BatchNorm:
-        return SyncBatchNorm(eps=net.eps, momentum=net.momentum, gamma_init=net.gamma_init, gather=gather)
+        return SyncBatchNorm(**settings(net), gather=gather)
     if net.mixes_samples or net.measures_batches:
         raise ValueError(
             f"processes cannot share the batches of a {type(net).__name__}: "

@@ -30,23 +30,27 @@ class ExponentialDecay:
 
 @dataclass(frozen=True)
 class LinearRamp:
-    r"""From `start` to `end` in a straight line over `length` updates, then constant.
+    r"""From `start` to `end` in a straight line over `length` updates, then constant; before it `delay` updates of
+    `start`.
 
     The value changes every `every` updates only: with the number of batches an epoch it is one
-    value an epoch, :math:`a + (b - a) \min(1, \lfloor k/e \rfloor\, e / \text{length})`.
+    value an epoch, :math:`a + (b - a) \min(1, \lfloor k'/e \rfloor\, e / \text{length})`, :math:`k' = \max(0, k - d)`.
     """
 
     start: float
     end: float
     length: int
     every: int = 1
+    delay: int = 0
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.every < 1:
             raise ValueError(f"a ramp has a length and steps of at least one update, got {self.length}, {self.every}")
+        if self.delay < 0:
+            raise ValueError(f"a ramp is delayed by 0 updates or more, got {self.delay}")
 
     def __call__(self, t: int) -> float:
-        done = (t - 1) // self.every * self.every
+        done = max(0, t - 1 - self.delay) // self.every * self.every
         return self.start + (self.end - self.start) * min(1.0, done / self.length)
 
 

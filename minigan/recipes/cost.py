@@ -84,7 +84,7 @@ def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], t
     """G and D for images (H, W, C), each with the shape of its input."""
     images = np.zeros((1, *image_shape), np.uint8)
     g, d = recipe.generator(images), recipe.discriminator(images)
-    return (g, (recipe.latent,)), (d, recipe.sample_shape(image_shape))
+    return (g, recipe.latent_shape), (d, recipe.judged_shape(image_shape))
 
 
 def generated(game: Game | OwnRound) -> int:
@@ -98,7 +98,7 @@ def generated(game: Game | OwnRound) -> int:
 
 def first_macs(net: Sequential | Layer, in_shape: Shape) -> int:
     """Multiply-adds of the first layer with parameters, whose input gradient a player does not need."""
-    for _, layer, shape, _ in net.shapes(in_shape) if isinstance(net, Sequential) else []:
+    for layer, shape, _ in single_layers(net, in_shape) if isinstance(net, Sequential) else []:
         if layer.param_shapes(shape):
             return layer.macs(shape)
     return 0

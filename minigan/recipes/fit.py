@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigan.errors import UserError
+from minigan.errors import DataError, UserError
 from minigan.games import Game, OwnRound
 from minigan.nn import Flatten, Layer, Reshape, ScaledTanh, Sequential, Sigmoid, Tanh, without_second_gradient
 from minigan.optim import Optimiser
@@ -21,7 +21,8 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     rules, game, wrong = recipe.optimisers(1), recipe.game(), ""
     if (made := g.out_shape(g_in)) != d_in:
-        wrong = f"G makes samples of shape {made}, but the images that D sees are {d_in} (see sample_shape)"
+        hint = "nn.Conditioned passes the condition on" if recipe.condition else "see sample_shape"
+        wrong = f"G makes samples of shape {made}, but the images that D sees are {d_in} ({hint})"
     elif not (isinstance(rules, tuple | list) and [isinstance(rule, Optimiser) for rule in rules] == [True, True]):
         wrong = f"optimisers() must return two update rules, of G and of D, got {rules!r}"
     elif not isinstance(game, Game | OwnRound):
@@ -34,6 +35,21 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"D gives {logits} for a sample, but a penalty on gradients is one on the gradient of one logit"
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
+
+
+def check_labels(recipe: Recipe, labels: np.ndarray | None, source: str) -> None:
+    """Raises DataError where a recipe tells its networks of classes, and the images have none, or more of them."""
+    if not recipe.condition:
+        return
+    if labels is None:
+        raise DataError(
+            f"{recipe.name} has to know the class of each image, and {source} does not tell: a folder has one folder a "
+            "class in it, an .npz file 'labels'"
+        )
+    if (classes := int(labels.max()) + 1) > recipe.condition:
+        raise DataError(
+            f"{recipe.name} is told of {recipe.condition} classes, and {source} has {classes}: --classes {classes}"
+        )
 
 
 RANGES = {Sigmoid: (0.0, 1.0), Tanh: (-1.0, 1.0), ScaledTanh: (-1.7159, 1.7159)}  # of what a layer makes

@@ -6,7 +6,7 @@ from typing import Any
 from minigan.typing import Shape
 
 # Recipes whose constants their weights tell. In the MLPs a flat image could have any height and width.
-MEASURABLE = ("dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256", "wgan-gp-28")
+MEASURABLE = ("dcgan-28", "dcgan-64", "dcgan-upsample", "dcgan-256", "wgan-gp-28", "cdcgan-28")
 
 
 def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tuple[dict[str, Any], int]:
@@ -23,6 +23,9 @@ def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tupl
         return {"latent": first[0], "width": last[0], "size": (unit * first[2], unit * first[3])}, last[1]
     if name == "wgan-gp-28":
         return {"latent": first[1], "width": last[0]}, last[1]
+    if name == "cdcgan-28":
+        (units, told), classes = first, last[0] - weights_g[-2][1]  # the last layer is told the classes, too
+        return {"latent": told - classes, "units": units, "width": weights_g[-2][1], "classes": classes}, last[1]
     if name == "dcgan-28":
         constants: dict[str, Any] = {"latent": first[1], "units": first[0], "width": last[0]}
         if d is not None:

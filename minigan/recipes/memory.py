@@ -1,11 +1,13 @@
 """The memory that a round needs, counted from a recipe's networks: what stays, what waits for backward, what passes."""
 
 import math
+from collections.abc import Iterator
 
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
     BatchNorm,
+    Conditioned,
     Conv2D,
     ConvTranspose2D,
     Dense,
@@ -15,10 +17,11 @@ from minigan.nn import (
     Maxout,
     MaxPool,
     Reshape,
+    Sequential,
     pair,
 )
 from minigan.nn.activations import Activation
-from minigan.recipes.cost import bends, generated, networks, single_layers, size
+from minigan.recipes.cost import bends, generated, networks, size
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
 
@@ -35,9 +38,10 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
               K_G + 2 K_D + X + W_D & \text{D's step} \\
               K_G + K_D + \max(W_G, W_D) & \text{G's step} \end{cases}
 
-    c is 2 where G makes samples again while those of the step before are still there, else 1; a
-    simultaneous round has one step of both. Where D takes real and fake images joined, W_D is that of
-    both, and they are there twice. A penalty on gradients adds to D's step another K_D, the points where gradients are
+    c is 2 where G makes samples again while those of the step before are still there, else 1; where G moves first, its
+    caches are gone in D's step; a simultaneous round has one step of both. With a condition, X is an image with that
+    behind it, and generated ones are there beside what G keeps.
+    Where D takes real and fake images joined, W_D is that of both, and they are there twice. A penalty on gradients adds to D's step another K_D, the points where gradients are
     taken, the gradient on the output of each layer, and that on the input of each that bends. A round of toolbox-mlp is
     counted by itself. Not counted: the data set, Python, and what the libraries take.
     """
@@ -52,13 +56,15 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     batch_d = recipe.batch_size * (2 if game.joined else 1)
     work_g = max(recipe.batch_size * work(g, g_in), max(m_g, 1) * p_g) * itemsize
     work_d = max(batch_d * work(d, d_in), max(m_d, 1) * p_d) * itemsize
-    images = recipe.batch_size * math.prod(image_shape) * itemsize
-    makes = (2 if generated(game) > 1 else 1) * kept_g + work_g
-    d_step = kept_g + 2 * kept_d + (3 if game.joined else 1) * images + work_d
+    images = recipe.batch_size * math.prod(recipe.judged_shape(image_shape)) * itemsize
+    pairs = images if recipe.condition else 0  # generated ones, with the condition put beside what G keeps
+    first = game.order == "generator-first"  # then what G keeps is gone in D's step, else it waits for its own
+    makes = (2 if generated(game) > 1 and not first else 1) * kept_g + work_g
+    d_step = kept_g * (not first) + pairs + 2 * kept_d + (3 if game.joined else 1) * images + work_d
     if game.penalty is not None:
         points = images if game.penalty.at == "between" else 0
         d_step += kept_d + points + recipe.batch_size * _second_order(d, d_in) * itemsize
-    g_step = kept_g + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
+    g_step = kept_g + pairs + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
 
 
@@ -120,4 +126,17 @@ def _between(layer: Layer, before: Shape, after: Shape) -> int:
 
 def _rows(net: Layer, in_shape: Shape) -> list[tuple[Layer, Shape, Shape]]:
     """(layer, input shape, output shape) of all layers that make new arrays, also of networks within."""
-    return [row for row in single_layers(net, in_shape) if not isinstance(row[0], Reshape | Flatten)]
+    return [row for row in _with_told(net, in_shape) if not isinstance(row[0], Reshape | Flatten)]
+
+
+def _with_told(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """The single layers, and behind those of a Conditioned itself, which puts the condition beside what they made."""
+    for _, layer, before, after in net.shapes(in_shape) if isinstance(net, Sequential) else []:
+        if isinstance(layer, Sequential):
+            yield from _with_told(layer, before)
+        else:
+            yield layer, before, after
+    if isinstance(net, Conditioned):
+        yield net, Sequential.out_shape(net, in_shape), net.out_shape(in_shape)
+    if not isinstance(net, Sequential):
+        yield net, in_shape, net.out_shape(in_shape)

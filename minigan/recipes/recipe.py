@@ -72,6 +72,16 @@ class Recipe:
         return isinstance(game, Game) and game.loss.critic
 
     @property
+    def condition(self) -> int:
+        """How many classes both networks are told of, each by its one-hot code; 0: they are told nothing."""
+        return 0
+
+    @property
+    def latent_shape(self) -> Shape:
+        """Shape of what G takes: z, and behind it the condition."""
+        return (self.latent + self.condition,)
+
+    @property
     def latent_of_image(self) -> bool:
         """Whether each image has one z for the whole run, instead of new ones in each round."""
         return False
@@ -84,6 +94,20 @@ class Recipe:
     def draw_latents(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
         return rng.standard_normal((count, self.latent), dtype=np.float32)
+
+    def told(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """What G takes, (N, *latent_shape): z (N, latent), and with a condition the code of a class behind each.
+
+        labels (N,): the classes; without them 0, 1, ... in turn.
+        """
+        return np.concatenate([z, self.codes(len(z), labels)], axis=1) if self.condition else z
+
+    def codes(self, count: int, labels: np.ndarray | int | None = None) -> np.ndarray:
+        """(count, condition) float32: codes of these classes, or of one for all; without them of 0, 1, ... in turn."""
+        if not self.condition:
+            return np.empty((count, 0), np.float32)
+        chosen = in_turn(count, self.condition) if labels is None else np.broadcast_to(labels, count)
+        return one_hot(chosen, self.condition)
 
     def training_part(self, images: Images) -> Images:
         """The images to train on; the others are for validation."""
@@ -112,6 +136,11 @@ class Recipe:
         """Shape of one image as the networks see it."""
         return image_shape
 
+    def judged_shape(self, image_shape: Shape) -> Shape:
+        """Shape of what D takes: an image as the networks see it, and the condition behind its channels."""
+        *places, channels = self.sample_shape(image_shape)
+        return (*places, channels + self.condition)
+
     def encode(self, images: Array, dtype: np.dtype, chosen: Array | None = None) -> Array:
         """Pixels (N, H, W, C) from 0 to 255 to numbers (N, *sample_shape) in [low, high], where the images live.
 
@@ -121,10 +150,24 @@ class Recipe:
         return ops.scaled_pixels(pixels, chosen, (self.high - self.low) / 255, self.low, np.dtype(dtype))
 
     def decode(self, x: Array, image_shape: Shape) -> Array:
-        """What G makes to bytes (N, H, W, C), rounded."""
+        """What G makes to bytes (N, H, W, C), rounded; a condition behind it is left out."""
         xp = array_module(x)
+        if self.condition:
+            x = x[..., : self.sample_shape(image_shape)[-1]]
         pixels = xp.clip((x - self.low) * (255 / (self.high - self.low)), 0, 255)
         return xp.rint(pixels).astype(np.uint8).reshape(len(x), *image_shape)
+
+
+def in_turn(count: int, classes: int) -> np.ndarray:
+    """(count,) int64: class 0, 1, ..., and 0 again after the last."""
+    return np.arange(count) % classes
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(N, classes) float32: 1 at the class of each, else 0. Raises ValueError for a class that there is not."""
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"{classes} classes are counted from 0, got {labels.min()} to {labels.max()}")
+    return np.equal.outer(labels, np.arange(classes)).astype(np.float32)
 
 
 @dataclass(frozen=True)

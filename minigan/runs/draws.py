@@ -6,10 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from minigan import ops
 from minigan.data import augment
 from minigan.errors import UserError
 from minigan.randomness import Purpose, state_words, stream
 from minigan.recipes import Recipe
+from minigan.recipes.recipe import one_hot
 from minigan.runs.feed import Feed
 from minigan.typing import Array
 
@@ -49,12 +51,16 @@ class HostDraws:
         """(B, 3): the colour jitter of the k-th batch."""
         return self.feed.team.part(self._changes(k).factors).astype(self.dtype)
 
+    def conditions(self, k: int) -> np.ndarray:
+        """(B, classes): the one-hot classes of the images of the k-th batch."""
+        return self.feed.team.part(one_hot(self._labels(k), self.recipe.condition)).astype(self.dtype, copy=False)
+
     def z_d(self, k: int) -> np.ndarray:
-        """(B, latent): z of the k-th discriminator step, as many as there are real images."""
+        """(B, *latent_shape): z of the k-th discriminator step, one for each real image, with its class."""
         return self._z(Purpose.LATENT_D, k)
 
     def z_g(self, k: int = 0) -> np.ndarray:
-        """(B, latent): z of the generator step, of which a round has one."""
+        """(B, *latent_shape): z of the generator step, of which a round has one, with classes of its first batch."""
         return self._z(Purpose.LATENT_G, k)
 
     def shares(self, k: int) -> np.ndarray:
@@ -78,12 +84,20 @@ class HostDraws:
         rng = stream(self.seed, Purpose.AUGMENT, self.step, k)
         return augment.draw_changes(rng, len(self.indices(k)) * self.feed.team.size, self.recipe.jitter)
 
+    def _labels(self, k: int) -> np.ndarray:
+        """(B,): the classes of the whole k-th batch. Raises ValueError for a feed of images without."""
+        if self.feed.labels is None:
+            raise ValueError(f"{self.recipe.name} has to know the class of each image: give the feed its labels")
+        return self.feed.labels[self.feed.batches.indices(self.number(k))]
+
     def _z(self, purpose: Purpose, k: int) -> np.ndarray:
         chosen = self.feed.batches.indices(self.number(k))
         if self.recipe.latent_of_image:
             z = _latents_of_images(self.recipe, self.seed, self.feed.batches.count)[chosen]
         else:
             z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(chosen))
+        if self.recipe.condition:
+            z = self.recipe.told(z, self._labels(k))
         return self.feed.team.part(z).astype(self.dtype, copy=False)
 
 
@@ -92,8 +106,12 @@ class SeededDraws(HostDraws):
     """What `games.play.play_round` asks for; the arrays live on the device of `feed`."""
 
     def real(self, k: int) -> Array:
-        """The k-th batch, encoded for D, and before that changed as the recipe says: mirrored still bytes, with other
-        colours no longer."""
+        """The k-th batch, encoded for D, with the class of each image behind its channels if D is told."""
+        x = self._encoded(k)
+        return ops.with_condition(x, self._there(HostDraws.conditions, k)) if self.recipe.condition else x
+
+    def _encoded(self, k: int) -> Array:
+        """Before that the images are changed as the recipe says: mirrored still bytes, with other colours no longer."""
         if not (self.recipe.flip or self.recipe.jitter):
             return self._unchanged(k)
         images = self._images(k)

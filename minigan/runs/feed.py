@@ -29,6 +29,7 @@ class Feed:
     batches: Batches
     device: Device
     team: Team = ALONE
+    labels: np.ndarray | None = None  # (N,) on the host, the class of each image
 
     def batch(self, number: int) -> Array:
         """(B, H, W, C) uint8 on the device: the images `batches.indices(number)`, or this process's part of them."""
@@ -56,8 +57,15 @@ class StreamedFeed(Feed):
     images takes longer than training on them.
     """
 
-    def __init__(self, images: StreamedImages, batches: Batches, device: Device, team: Team = ALONE) -> None:
-        super().__init__(images, batches, device, team)
+    def __init__(
+        self,
+        images: StreamedImages,
+        batches: Batches,
+        device: Device,
+        team: Team = ALONE,
+        labels: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(images, batches, device, team, labels)
         batch_bytes = batches.batch_size // team.size * math.prod(images.image_shape)
         self._ahead = max(1, min(AHEAD, AHEAD_BYTES // batch_bytes))
         self._pending: dict[int, Future[np.ndarray]] = {}
@@ -105,8 +113,10 @@ class StreamedFeed(Feed):
         self._pending.clear()
 
 
-def feed(images: Images, batches: Batches, device: Device, team: Team = ALONE) -> Feed:
+def feed(
+    images: Images, batches: Batches, device: Device, team: Team = ALONE, labels: np.ndarray | None = None
+) -> Feed:
     """The feed for images in memory or out of it. Threads start in its context."""
     if isinstance(images, StreamedImages):
-        return StreamedFeed(images, batches, device, team)
-    return Feed(device.put(np.asarray(images)), batches, device, team)
+        return StreamedFeed(images, batches, device, team, labels)
+    return Feed(device.put(np.asarray(images)), batches, device, team, labels)

@@ -20,6 +20,7 @@ from minigan.nn import LeakyReLU, Params, ReLU, ScaledTanh, Sequential, Sigmoid,
 from minigan.nn.activations import Activation
 from minigan.nn.layer import Cache, Layer
 from minigan.recipes import Recipe
+from minigan.recipes.recipe import one_hot
 from minigan.runs.health import is_finite
 from minigan.runs.state import State
 from minigan.runs.vitals import BINS, ByLayer, Vitals
@@ -133,6 +134,7 @@ class Gauge:
     latents: Array  # on the device
     device: Device
     source: str  # of the images: RunOptions.data
+    labels: np.ndarray | None = None  # (N,), which D is told if the recipe has a condition
 
     def __post_init__(self) -> None:
         # Imported here, so that commands that train nothing start faster.
@@ -149,7 +151,7 @@ class Gauge:
         Batches are as large as those of the run, so that no layer needs more memory than it does in a round.
         """
         g, d = Activity(state.g), Activity(state.d)
-        logits_real = [d.forward(self.recipe.encode(x, self.latents.dtype)) for x in self._parts(self._shown)]
+        logits_real = [d.forward(x) for x in self._real()]
         logits_fake = [d.forward(g.forward(z)) for z in self._parts(self.latents)]
         gradients, updates, weights = map(_on_host, (watch.gradients, watch.updates, watch.weights))
         if not _all_finite(gradients, updates, weights) or not is_finite(_joined(logits_real + logits_fake)):
@@ -176,9 +178,25 @@ class Gauge:
         chosen = to_host(self._classifier.classes(fit(samples, IMAGE_SHAPE[:2])))
         return [int(count) for count in np.bincount(chosen, minlength=CLASSES)]
 
+    def _real(self) -> Iterator[Array]:
+        """Training images as D sees them."""
+        dtype = self.latents.dtype
+        encoded = (self.recipe.encode(pixels, dtype) for pixels in self._parts(self._shown))
+        if self._told is None:
+            return encoded
+        return (ops.with_condition(x, y) for x, y in zip(encoded, self._parts(self._told), strict=True))
+
     @cached_property
     def _shown(self) -> Array:
         return self.device.put(evenly(self.images, LOOKED_AT))
+
+    @cached_property
+    def _told(self) -> Array:
+        if not self.recipe.condition:
+            return None
+        assert self.labels is not None
+        codes = one_hot(evenly(self.labels, LOOKED_AT), self.recipe.condition)
+        return self.device.put(codes.astype(self.latents.dtype))
 
     @cached_property
     def _data_spread(self) -> float:

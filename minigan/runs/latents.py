@@ -1,8 +1,12 @@
 """Ways through latent space: great-circle walks, and arithmetic with latents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+
+# (start, end, t in [0, 1]) -> a point, all (n,)
+Way: TypeAlias = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def great_circle(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
@@ -19,15 +23,20 @@ def great_circle(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
     lengths = np.linalg.norm(start) * np.linalg.norm(end)
     omega = np.arccos(np.clip(start @ end / lengths, -1, 1)) if lengths > 0 else 0.0
     if np.sin(omega) < 1e-6:
-        return (1 - t) * start + t * end
+        return straight(start, end, t)
     return (np.sin((1 - t) * omega) * start + np.sin(t * omega) * end) / np.sin(omega)
 
 
-def walk(anchors: np.ndarray, between: int) -> np.ndarray:
+def straight(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
+    """The point at t in [0, 1] on the straight line: for the codes of classes, whose sum stays 1."""
+    return (1 - t) * start + t * end
+
+
+def walk(anchors: np.ndarray, between: int, way: Way = great_circle) -> np.ndarray:
     """A closed walk through all anchors (K, n), `between` points from each to the next: (K * between, n)."""
     following = np.roll(anchors, -1, axis=0)
     points = [
-        great_circle(start, end, step / between)
+        way(start, end, step / between)
         for start, end in zip(anchors, following, strict=True)
         for step in range(between)
     ]

@@ -41,9 +41,11 @@ class SavedRun:
         """Which parameters of G it draws with: last or average."""
         return "last" if self.state.average is None else "average"
 
-    def draw(self, z: np.ndarray) -> np.ndarray:
-        """Images (N, H, W, C) of bytes for latents (N, latent), in inference mode."""
-        there = self.device.put(z.astype(self.state.drawing.flat.dtype))
+    def draw(self, z: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
+        """Images (N, H, W, C) of bytes for latents (N, latent) and codes of classes (N, condition), in inference mode;
+        without codes the classes come in turn."""
+        codes = self.recipe.codes(len(z)) if codes is None else codes
+        there = self.device.put(np.concatenate([z, codes], axis=1).astype(self.state.drawing.flat.dtype))
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 

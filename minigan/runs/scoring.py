@@ -6,19 +6,21 @@ it goes on to the same bits as without.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from minigan.backend import Device
+from minigan.data.sources import Dataset
 from minigan.evaluation.material import Images, choose_real, wrapper
 from minigan.evaluation.scores import METRICS, possible_metrics
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
+from minigan.recipes.recipe import in_turn
 from minigan.runs.metrics import MetricsFile, Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.saved import draw_samples
 from minigan.runs.state import State
-from minigan.typing import Images as AllImages
 
 SAMPLES = 1000
 WORK = 2**32  # samples x samples x numbers in an image: what neighbours among pixels cost at most
@@ -27,20 +29,20 @@ WORK = 2**32  # samples x samples x numbers in an image: what neighbours among p
 class Scoring:
     """Scores G now and then, and keeps the rows. Open it as a context while training goes on."""
 
-    def __init__(self, recipe: Recipe, options: RunOptions, images: AllImages, device: Device, path: Path) -> None:
-        """Choose the real images among all of them (N, H, W, C), those that the recipe keeps back included.
+    def __init__(self, recipe: Recipe, options: RunOptions, data: Dataset, device: Device, path: Path) -> None:
+        """Choose the real images among all of them, those that the recipe keeps back included.
 
         Raises DataError for too few.
         """
         self._recipe, self._path = recipe, path
-        self._image_shape = images.shape[1:]
+        self._image_shape = data.images.shape[1:]
         most = min(SAMPLES, math.isqrt(WORK // math.prod(self._image_shape)))
         self._wrap = wrapper(options.data, self._image_shape, device)
-        self._real = choose_real(options.data, images, recipe.training_part, most, options.seed, self._wrap)
-        possible = possible_metrics(options.data, self._image_shape)
+        self._real = choose_real(options.data, data, recipe.training_part, most, options.seed, self._wrap)
+        possible = possible_metrics(options.data, self._image_shape, told=recipe.condition > 0)
         self._metrics = [METRICS[name] for name in possible if METRICS[name].logged]
         z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), len(self._real.stand_in.pixels))
-        self._z = device.put(z.astype(options.precision))
+        self._z = device.put(recipe.told(z).astype(options.precision))
         self._of_real = self._scores(self._real.stand_in)
         self.rows: list[Row] = []
 
@@ -73,8 +75,10 @@ class Scoring:
 
     def score(self, state: State) -> str:
         """Write the row of this step; returns it in words."""
-        samples = draw_samples(self._recipe, state, self._z, self._image_shape)
-        found = self._scores(self._wrap(samples))
+        samples = self._wrap(draw_samples(self._recipe, state, self._z, self._image_shape))
+        if classes := self._recipe.condition:
+            samples = replace(samples, labels=in_turn(len(self._z), classes))
+        found = self._scores(samples)
         self.rows.append({"step": float(state.step)} | found)
         self._file.append(self.rows[-1])
         return f"step {state.step}: {_described(found)}"

@@ -70,11 +70,11 @@ class State:
         if team.size > 1:
             net_g, net_d = convert_sync_batchnorm(net_g, team.gather), convert_sync_batchnorm(net_d, team.gather)
         g = Player.new(
-            net_g, rule_g, (recipe.latent,), stream(seed, Purpose.INIT_GENERATOR),
+            net_g, rule_g, recipe.latent_shape, stream(seed, Purpose.INIT_GENERATOR),
             dtype=dtype, device=device, team=team,
         )  # fmt: skip
         d = Player.new(
-            net_d, rule_d, recipe.sample_shape(images.shape[1:]), stream(seed, Purpose.INIT_DISCRIMINATOR),
+            net_d, rule_d, recipe.judged_shape(images.shape[1:]), stream(seed, Purpose.INIT_DISCRIMINATOR),
             dtype=dtype, device=device, team=team,
         )  # fmt: skip
         game = recipe.game()

@@ -11,7 +11,7 @@ import numpy as np
 from minigan import __version__, cli
 from minigan.backend import Device
 from minigan.data.batches import Batches
-from minigan.data.sources import fingerprint
+from minigan.data.sources import checksum, fingerprint
 from minigan.errors import CheckpointError, DataError, UsageError, UserError, machine_failure
 from minigan.games import Metrics
 from minigan.parallel.team import ALONE, Team
@@ -60,6 +60,7 @@ class Trainer:
     images: Images  # (N, H, W, C) uint8, the training part, on the host
     scoring: "Scoring | None" = None  # with --evaluate-every
     team: Team = ALONE
+    labels: np.ndarray | None = None  # (N,), the class of each image; looked at if the recipe has a condition
 
     def __post_init__(self) -> None:
         self.dtype = np.dtype(self.options.precision)
@@ -72,11 +73,11 @@ class Trainer:
         self.state = State.start(
             self.recipe, self.images, self.batches.per_epoch, self.options.seed, self.dtype, self.device, self.team
         )
-        there = feed(self.images, self.batches, self.device, self.team)
+        there = feed(self.images, self.batches, self.device, self.team, self.labels)
         self.rounds = rounds(self.recipe, self.game, self.state, there, self.options.seed, self.options.kernels)
         fixed = self.recipe.draw_latents(stream(self.options.seed, Purpose.FIXED_LATENT), GRID)
-        self.fixed_latents = self.device.put(fixed.astype(self.dtype))
-        self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data)
+        self.fixed_latents = self.device.put(self.recipe.told(fixed).astype(self.dtype))
+        self.gauge = Gauge(self.recipe, self.images, self.fixed_latents, self.device, self.options.data, self.labels)
         self.rows: list[Row] = []
         self.vitals: list[Vitals] = []
         self.saved_step: int | None = None
@@ -110,6 +111,11 @@ class Trainer:
                 raise CheckpointError(
                     f"the images of {self.options.data} are others than those that the run was trained on, or another "
                     "version of Pillow decodes them: put those back, or begin a new run"
+                )
+            if then != mine and name == "labels":
+                raise CheckpointError(
+                    f"the images of {self.options.data} are in other classes than those that the run was trained on: "
+                    "put those back, or begin a new run"
                 )
             if then != mine and name == "images":
                 raise CheckpointError(f"the run was trained on {then} images, {self.options.data} holds {mine}")
@@ -242,13 +248,14 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be of this run, besides the networks."""
+        told = {"labels": checksum(self.labels)} if self.recipe.condition and self.labels is not None else {}
         return {
             "recipe": self.recipe.name,
             "seed": self.options.seed,
             "images": len(self.images),
             "image_shape": list(self.images.shape[1:]),
             "pixels": self._pixels,
-        }
+        } | told
 
     def _arithmetic(self) -> str:
         """What has to be equal for equal bits: also the number of terms in each sum."""
@@ -259,10 +266,10 @@ class Trainer:
         if min(len(self.batches.indices(step)) for step in (0, self.batches.per_epoch - 1)) > 1:
             return
         rng = stream(self.options.seed, Purpose.DROPOUT)
-        real = self.recipe.encode(self.device.put(np.asarray(self.images[:1])), self.dtype)
+        blank = np.zeros((1, *self.recipe.judged_shape(self.images.shape[1:])), self.dtype)
         try:
             self.state.g.net.forward(self.state.g.theta, self.fixed_latents[:1], train=True, rng=rng)
-            self.state.d.net.forward(self.state.d.theta, real, train=True, rng=rng)
+            self.state.d.net.forward(self.state.d.theta, self.device.put(blank), train=True, rng=rng)
         except ValueError as err:
             size, last = self.recipe.batch_size, self.options.last_batch
             raise UsageError(

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import step
 from benchmarks.minigan_side import CHECKED, MiniganSide, NotCaptured, without_dropout
 from benchmarks.processes import ProcessFailed
-from benchmarks.rounds import SEED, chosen, digits, start
+from benchmarks.rounds import SEED, chosen, digits, fed, start
 from minigan.backend import CPU
 from minigan.cuda import cublas
 from minigan.data.batches import Batches
@@ -33,6 +33,7 @@ SMALL = {
     "dcgan-upsample": ["width=3", "width_d=2", "latent=5", "size=32,32"],
     "dcgan-256": ["width=2", "latent=5", "size=64,64"],
     "wgan-gp-28": ["width=2", "latent=5", "d_steps=2"],
+    "cdcgan-28": ["width=2", "units=7", "latent=5", "classes=3", "decay=0.01", "init_std=0.2"],
 }
 OURS_ON_GPU = ["minigan plain", "minigan fused", "minigan captured"]
 GAMES = [
@@ -85,7 +86,7 @@ def test_pytorch_plays_the_same_game(name, settings, variant) -> None:
     cpu = torch.device("cpu")
     match = torch_side.TorchMatch(recipe, images, torch_side.VARIANTS[variant], cpu, "float64")
     used = recipe.training_part(images)
-    real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
+    real = fed(recipe, used, Batches(len(used), recipe.batch_size, SEED), CPU)
     for number in range(2):
         metrics = ours.play()
         draws = SeededDraws(recipe, real, SEED, number, recipe.game().d_steps, np.dtype("float64"))
@@ -137,7 +138,7 @@ def test_pytorch_draws_batches_like_minigan(name) -> None:
     (recipe,) = chosen([name], SMALL.get(name, []), 100)
     images = digits(recipe)
     used = recipe.training_part(images)
-    real = feed(used, Batches(len(used), recipe.batch_size, SEED), CPU)
+    real = fed(recipe, used, Batches(len(used), recipe.batch_size, SEED), CPU)
     draws = SeededDraws(recipe, real, SEED, 0, 1, np.dtype("float32"))
     for channels_last in (False, True):
         drawn = Drawn(recipe, images, torch.device("cpu"), channels_last)
@@ -146,7 +147,7 @@ def test_pytorch_draws_batches_like_minigan(name) -> None:
         np.testing.assert_array_equal((x.permute(0, 2, 3, 1) if x.ndim == 4 else x).numpy(), expected)
     torch.manual_seed(0)
     theirs = np.concatenate([drawn.latent_g().numpy() for _ in range(50)])
-    ours = recipe.draw_latents(np.random.default_rng(0), len(theirs))
+    ours = recipe.told(recipe.draw_latents(np.random.default_rng(0), len(theirs)))
     assert theirs.shape == ours.shape
     assert theirs.std() == pytest.approx(ours.std(), rel=0.03)
     assert abs(theirs).mean() == pytest.approx(abs(ours).mean(), rel=0.03)  # 8% more of U than of N of one deviation

@@ -1,4 +1,4 @@
-"""Rounds of a narrow dcgan-64, dcgan-upsample and wgan-gp-28 against PyTorch in float64."""
+"""Rounds of a narrow dcgan-64, dcgan-upsample, wgan-gp-28 and cdcgan-28 against PyTorch in float64."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import pytest
 
 from minigan.games import play_round
 from minigan.games.player import Player
-from minigan.recipes import DCGAN64, WGANGP28, DCGANUpsample, Recipe
+from minigan.recipes import CDCGAN28, DCGAN64, WGANGP28, DCGANUpsample, Recipe
 
 BOUND = 1e-8
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,8 +21,8 @@ def start(recipe: Recipe, golden: Mapping[str, np.ndarray]) -> tuple[Player, Pla
     shape, rng = (*(recipe.image_size or ()), 1), np.random.default_rng(0)
     images = np.zeros((1, *shape), np.uint8)
     rule_g, rule_d = recipe.optimisers(1)
-    g = Player.new(recipe.generator(images), rule_g, (recipe.latent,), rng, dtype=np.float64)
-    d = Player.new(recipe.discriminator(images), rule_d, shape, rng, dtype=np.float64)
+    g = Player.new(recipe.generator(images), rule_g, recipe.latent_shape, rng, dtype=np.float64)
+    d = Player.new(recipe.discriminator(images), rule_d, recipe.judged_shape(shape), rng, dtype=np.float64)
     g.theta.trainable[:] = golden["theta_g"]
     d.theta.trainable[:] = golden["theta_d"]
     return g, d
@@ -141,5 +141,46 @@ def test_four_rounds_of_wgan_gp_28_agree_with_pytorch(at_once: bool) -> None:
         metrics = play_round(replace(recipe.game(), at_once=at_once), g, d, PenalisedBatch(step))
         assert [metrics["loss_d"] + metrics["penalty"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
     assert len(golden["losses"]) == 4
+    assert_ends(g, golden["end_g"])
+    assert_ends(d, golden["end_d"])
+
+
+@dataclass(frozen=True)
+class ToldBatch:
+    """The data of one round of cdcgan-28, images and latents each with their class behind them."""
+
+    step: int
+
+    def _draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([29, self.step])
+        latents = rng.uniform(-1, 1, (2, 4, 3))
+        return rng.uniform(0, 1, (4, 28, 28, 1)), np.eye(3)[rng.integers(0, 3, 4)], *latents
+
+    def real(self, k: int) -> np.ndarray:
+        images, codes, _, _ = self._draw()
+        return np.concatenate([images, np.broadcast_to(codes[:, None, None], (4, 28, 28, 3))], axis=3)
+
+    def latent_g(self) -> np.ndarray:
+        _, codes, z, _ = self._draw()
+        return np.concatenate([z, codes], axis=1)
+
+    def latent_d(self, k: int) -> np.ndarray:
+        _, codes, _, z = self._draw()
+        return np.concatenate([z, codes], axis=1)
+
+    def dropout(self, k: int) -> np.random.Generator:
+        return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["apart", "at once"])
+def test_five_rounds_of_cdcgan_28_agree_with_pytorch(at_once: bool) -> None:
+    """Every layer is told the class; the learning rate falls after the third round."""
+    golden = np.load(GOLDEN / "training_cdcgan_28.npz")
+    recipe = CDCGAN28(batch_size=4, latent=3, classes=3, width=2, units=6, full=2, falling=4)
+    g, d = start(recipe, golden)
+    for step, losses in enumerate(golden["losses"]):
+        metrics = play_round(replace(recipe.game(), at_once=at_once), g, d, ToldBatch(step))
+        assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=BOUND)
+    assert len(golden["losses"]) == 5
     assert_ends(g, golden["end_g"])
     assert_ends(d, golden["end_d"])

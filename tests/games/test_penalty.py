@@ -8,6 +8,7 @@ import pytest
 from minigan import games, nn, optim
 from minigan.backend import CPU
 from minigan.games.player import Player
+from minigan.gradcheck import numeric_gradient
 from tests.games.test_gan import BATCH, D_NET, D_WITHOUT_BATCHNORM, FEATURES, Draws, everything, players
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
@@ -128,6 +129,25 @@ def test_slopes_become_as_long_as_they_are_asked_to_be(penalty, length):
     assert slopes[penalty] == pytest.approx(length, abs=0.15)
     if length:
         assert slopes[None] > 2
+
+
+def test_what_d_is_told_has_no_slope():
+    """The length is that of the gradient on the image, and the gradient of it that of finite differences."""
+    net = nn.Sequential(
+        nn.Conditioned(2, nn.Conv2D(3, 2), nn.Softplus(), nn.Flatten()), nn.Dense(2), nn.Tanh(), nn.Dense(1)
+    )
+    d = Player.new(net, optim.SGD(0.1), (3, 3, 3), np.random.default_rng(0), dtype=np.float64)
+    penalty, x, rng = games.r1(3.0), normal(1, 4, 3, 3, 3), np.random.default_rng(0)
+
+    def value():
+        logits, cache = net.forward(d.theta, x, train=True)
+        dx = net.backward(d.theta, np.ones_like(logits), cache, None)[..., :1]
+        return float(1.5 * (dx**2).sum() / 4)
+
+    assert penalty.add(d, x, rng) == pytest.approx(value())
+    for name in d.grads:
+        numeric = numeric_gradient(value, d.theta[name])
+        np.testing.assert_allclose(d.grads[name], numeric, rtol=1e-7, atol=1e-10)
 
 
 def test_what_no_penalty_can_be_is_refused():

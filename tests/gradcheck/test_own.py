@@ -259,7 +259,7 @@ class TwiceSquare(Square):
 def test_second_gradients_of_a_layer_are_checked_if_it_has_them():
     rows = check_layer(TwiceSquare(), (3,))
     assert all(row.passes() for row in rows)
-    assert [row.variable for row in rows if row.name == "TwiceSquare, twice"] == ["b", "dy", "input"]
+    assert [row.variable for row in rows if row.name == "TwiceSquare, twice"] == ["b", "ddx", "dy", "input"]
     assert not [row for row in check_layer(Square(), (3,)) if "twice" in row.name]
 
 

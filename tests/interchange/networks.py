@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigan import nn
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
+from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
 from minigan.typing import Shape
 
 
@@ -35,7 +35,8 @@ class Case:
     def output(self, theta: nn.Params, x: np.ndarray) -> np.ndarray:
         """What minigan makes of inputs, channels first."""
         y, _ = self.net.forward(theta, x, train=False)
-        return first(y.reshape(len(y), *self.images["image_out"]) if "image_out" in self.images else y)
+        flat = "image_out" in self.images and y.ndim == 2
+        return first(y.reshape(len(y), *self.images["image_out"]) if flat else y)
 
 
 def first(images: np.ndarray) -> np.ndarray:
@@ -53,6 +54,7 @@ RECIPES = {
     "dcgan-upsample, transposed": (DCGANUpsample(latent=5, width=4, width_d=2, enlarge="transposed"), (64, 64, 3)),
     "dcgan-256": (DCGAN256(latent=5, width=1), (256, 256, 3)),
     "wgan-gp-28": (WGANGP28(latent=5, width=2), (28, 28, 1)),
+    "cdcgan-28": (CDCGAN28(latent=5, classes=3, width=2, units=6), (28, 28, 1)),
 }
 
 
@@ -60,8 +62,8 @@ def _case(name: str, network: str) -> Case:
     recipe, shape = RECIPES[name]
     blank = np.full((1, *shape), 100, np.uint8)
     if network == "generator":
-        return Case(recipe.generator(blank), (recipe.latent,), {"image_out": shape})
-    return Case(recipe.discriminator(blank), recipe.sample_shape(shape), {"image_in": shape})
+        return Case(recipe.generator(blank), recipe.latent_shape, {"image_out": shape})
+    return Case(recipe.discriminator(blank), recipe.judged_shape(shape), {"image_in": shape})
 
 
 NETWORKS = {f"{name} {kind}": _case(name, kind) for name in RECIPES for kind in ("generator", "discriminator")}
@@ -109,6 +111,16 @@ LAYERS = {
     ),
     "reshape of vectors": _layer(nn.Reshape((12,)), nn.Flatten(), nn.Dense(2), in_shape=(12,)),
     "reshape of a grey image": _layer(nn.Reshape((3, 8, 1)), nn.Conv2D(2, 2), in_shape=(6, 4, 1)),
+    "batchnorm without gain": _layer(nn.BatchNorm(affine=False)),
+    "conditioned images": _layer(nn.Conditioned(2, nn.Conv2D(3, 2)), nn.Conditioned(2, nn.Flatten(), nn.Dense(3))),
+    "conditioned vectors": _layer(
+        nn.Conditioned(2, nn.Dense(12), nn.BatchNorm(), nn.Reshape((2, 3, 2))),
+        nn.Conditioned(2, nn.ConvTranspose2D(3, 2)),
+        in_shape=(5,),
+    ),
+    "conditioned, as flat as they come in": _layer(
+        nn.Conditioned(1, nn.Flatten()), nn.Conditioned(1, nn.ReLU()), nn.Conditioned(2, nn.BatchNorm()), nn.Dense(3)
+    ),
     "networks within": _layer(
         nn.Conv2D(2, 2), nn.Sequential(nn.Flatten(), nn.Sequential(), nn.Sequential(nn.Dense(3), nn.BatchNorm()))
     ),
@@ -125,6 +137,10 @@ ONLY_ONNX = {
     "maxout of pixels": (_layer(nn.Flatten(), nn.Maxout(2), nn.Dense(1)), "layer maxout1: PyTorch would have"),
     "maxout to pixels": (
         _layer(nn.Dense(24), nn.Maxout(2), nn.Reshape((2, 3, 2)), in_shape=(3,)), "layer reshape1: in PyTorch"
+    ),
+    "conditioned, flat at the end": (
+        _layer(nn.Conditioned(2, nn.Flatten()), nn.Conditioned(2, nn.ReLU())),
+        "layer conditioned2: PyTorch would return",
     ),
     "batchnorm of volumes": (_layer(nn.BatchNorm(), in_shape=(2, 3, 2, 2)), "layer batchnorm1: samples of shape"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from minigan.backend import CPU
 from minigan.interchange.torch_layout import read_facts, read_tensors, state_dict, twin
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, WGANGP28, DCGANUpsample, Recipe
+from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, DCGAN256, WGANGP28, DCGANUpsample, Recipe
 from minigan.recipes.measured import MEASURABLE, measured
 from minigan.runs import checkpoint
 from minigan.runs.saved import load_run
@@ -200,6 +200,7 @@ CONSTANTS = {
     "dcgan-256, another size": DCGAN256(latent=7, width=1, size=(64, 192)),
     "dcgan-upsample, another size": DCGANUpsample(latent=7, width=4, width_d=2, size=(36, 36)),
     "wgan-gp-28": WGANGP28(latent=7, width=2),
+    "cdcgan-28": CDCGAN28(latent=7, classes=4, width=2, units=6),
 }
 
 
@@ -212,7 +213,8 @@ def test_weights_tell_every_constant_that_shapes_depend_on(name, channels):
     recipe: Recipe = CONSTANTS[name]
     shape = (*recipe.image_size, channels)
     blank, shapes = np.zeros((1, *shape), np.uint8), []
-    for net, in_shape in ((recipe.generator(blank), (7,)), (recipe.discriminator(blank), shape)):
+    ends = recipe.latent_shape, recipe.judged_shape(shape)
+    for net, in_shape in zip((recipe.generator(blank), recipe.discriminator(blank)), ends, strict=True):
         tensors = state_dict(twin(net, in_shape), init_params(net, in_shape, np.random.default_rng(0)))
         shapes.append({key: tensor.shape for key, tensor in tensors.items()})
     constants, found = measured(recipe.name, *shapes)

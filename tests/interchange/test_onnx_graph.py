@@ -25,7 +25,7 @@ def session():
 
 def given(case: Case, x: np.ndarray) -> np.ndarray:
     """Inputs as the graph takes them: images (N, C, H, W), also those that minigan's network takes flat."""
-    return first(x.reshape(len(x), *case.images.get("image_in", case.in_shape)))
+    return first(x if x.ndim > 2 else x.reshape(len(x), *case.images.get("image_in", case.in_shape)))
 
 
 @every_network
@@ -37,6 +37,35 @@ def test_onnxruntime_makes_the_same_of_the_same_inputs(case, session):
         ours, (made,) = case.output(theta, x), model.run(None, {"input": given(case, x)})
         assert made.shape == ours.shape
         np.testing.assert_allclose(made, ours, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("role", ["generator", "discriminator"])
+def test_a_condition_can_be_an_input_of_its_own(role, session):
+    case = NETWORKS[f"cdcgan-28 {role}"]
+    theta, x = case.theta(), case.x()
+    model = session(onnx_bytes(case.net, theta, **case.images, names=("in", "out"), condition="y"))
+    y = np.random.default_rng(2).normal(size=(len(x), 3)).astype(np.float32)
+    x[..., -3:] = y.reshape(len(x), *(1,) * (x.ndim - 2), 3)
+    (made,) = model.run(None, {"in": first(x[..., :-3]), "y": y})
+    ours = case.output(theta, x)
+    assert [end.name for end in model.get_inputs()] == ["in", "y"]
+    np.testing.assert_allclose(made, ours[:, :-3] if role == "generator" else ours, rtol=0, atol=1e-5)
+
+
+def test_a_flat_network_is_told_its_condition_apart(session):
+    net = nn.Sequential(nn.Conditioned(2, nn.Dense(8), nn.Tanh()), nn.Conditioned(2, nn.Dense(12)))
+    case = Case(net, (7,), {"image_out": (2, 3, 2)})
+    theta, x = case.theta(), case.x()
+    model = session(onnx_bytes(net, theta, **case.images, condition="y"))
+    (made,) = model.run(None, {"input": x[:, :5], "y": x[:, 5:]})
+    ours, _ = net.forward(theta, x, train=False)
+    np.testing.assert_allclose(made, first(ours[:, :-2].reshape(-1, 2, 3, 2)), rtol=0, atol=1e-5)
+
+
+def test_batchnorm_of_this_batch_is_refused_by_name():
+    net = nn.Sequential(nn.BatchNorm(track_running_stats=False))
+    with pytest.raises(Untranslatable, match="layer batchnorm1: ONNX's batch normalisation needs running statistics"):
+        onnx_bytes(net, nn.init_params(net, (3,), np.random.default_rng(0)))
 
 
 def test_a_network_of_double_precision_is_written_in_single(session):

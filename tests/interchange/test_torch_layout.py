@@ -63,7 +63,7 @@ def test_the_order_of_the_dense_layers_matters(name, torch, monkeypatch):
     theta, x = case.theta(), case.x()
     listed = twin(case.net, case.in_shape, **case.images).modules
     theirs = torch_twin.build([(name, kind, arguments) for name, (kind, arguments) in listed.items()])
-    monkeypatch.setattr(torch_layout, "permutation", lambda order: np.arange(order[0] * order[1]))
+    monkeypatch.setattr(torch_layout, "permutation", lambda order: np.arange(order[0] * order[1] + order[2]))
     made = torch_twin.run(torch, theirs, tensors_of(case, theta), given(case, x))
     assert abs(made - case.output(theta, x)).max() > 1e-3
 
@@ -84,7 +84,11 @@ def test_a_number_names_minigan_s_layer(case):
     for number, (kind, _) in twin(case.net, case.in_shape, **case.images).modules.items():
         if kind == "ConstantPad2d":
             continue  # the border of an asymmetric padding, which goes with the layer of the same number
-        ours = [type(layer).__name__ for layer in case.net.layers][int(number.partition(".")[0]) :][:1]
+        layers = [case.net]
+        for index in number.split("."):  # 2.0 is the first layer of the third, a network within
+            if isinstance(layers[0], nn.Sequential):
+                layers = layers[0].layers[int(index) :][:1] or [None]
+        ours = [type(layer).__name__ for layer in layers if layer]
         same = {"Linear": "Dense", "Conv2d": "Conv2D", "ConvTranspose2d": "ConvTranspose2D", "MaxPool1d": "Maxout"}
         same |= {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "Unflatten": "Reshape", "Dropout2d": "Dropout"}
         assert ours == [same.get(kind, kind)] or (kind, ours) == ("Unflatten", [])

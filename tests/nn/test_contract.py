@@ -117,6 +117,32 @@ CASES = {
         {"sequential1.dense1.w": (6, 2), "sequential1.dense1.b": (2,)},
     ),
     "sequential of nothing": case(nn.Sequential(), (3, 2)),
+    "batchnorm without gain": case(nn.BatchNorm(affine=False), (3, 2, 4), None, {}, {"mean": (4,), "var": (4,)}),
+    "batchnorm of this batch": case(
+        nn.BatchNorm(track_running_stats=False), (3, 2, 4), None, {"gamma": (4,), "beta": (4,)}
+    ),
+    "ghost batchnorm without either": case(
+        nn.GhostBatchNorm(parts=2, affine=False, track_running_stats=False), (3, 2, 4)
+    ),
+    "sync batchnorm without either": case(
+        nn.SyncBatchNorm(gather=ALONE.gather, affine=False, track_running_stats=False), (3, 2, 4)
+    ),
+    "batchnorm without either, and a rectifier": case(
+        nn.Sequential(nn.BatchNorm(affine=False, track_running_stats=False), nn.LeakyReLU()), (3, 2, 4)
+    ),
+    "conditioned, vectors": case(
+        nn.Conditioned(2, nn.Dense(4), nn.Tanh()), (5,), (6,), {"dense1.w": (5, 4), "dense1.b": (4,)}
+    ),
+    "conditioned, images": case(
+        nn.Conditioned(1, nn.Conv2D(3, 2, bias=False), nn.BatchNorm(), nn.LeakyReLU()), (4, 3, 2), (3, 2, 4),
+        {"conv2d1.w": (2, 2, 2, 3), "batchnorm1.gamma": (3,), "batchnorm1.beta": (3,)},
+        {"batchnorm1.mean": (3,), "batchnorm1.var": (3,)},
+    ),
+    "conditioned, images that become vectors": case(nn.Conditioned(2, nn.Flatten()), (2, 3, 3), (20,)),
+    "conditioned, vectors that become images": case(
+        nn.Conditioned(2, nn.Dense(4, bias=False), nn.Reshape((2, 1, 2))), (3,), (2, 1, 4), {"dense1.w": (3, 4)}
+    ),
+    "conditioned by nothing else": case(nn.Conditioned(3), (3,), (6,)),
 }  # fmt: skip
 
 every_layer = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -241,3 +241,57 @@ def test_the_number_of_inputs_is_not_taken_for_the_number_of_units():
     """Dense(784, 64) is what PyTorch's Linear takes."""
     with pytest.raises(TypeError, match="bias is True or False, got 64; the number of inputs is found by itself"):
         Dense(784, 64)
+
+
+# What layers are told -----------------------------------------------------------------------------------
+
+
+def test_a_condition_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="a condition has at least one number, got 0"):
+        nn.Conditioned(0, nn.Dense(2))
+
+
+def test_an_input_too_small_for_its_condition_is_refused_by_name():
+    net = nn.Sequential(nn.Conditioned(4, nn.Dense(2)))
+    with pytest.raises(nn.ShapeError, match=r"layer conditioned1: the condition is the last 4 numbers .* got \(3,\)"):
+        nn.init_params(net, (3,), np.random.default_rng(0))
+
+
+def test_a_network_says_how_much_of_its_input_is_given():
+    told = nn.Conditioned(4, nn.Dense(2))
+    assert (told.condition, nn.Sequential(told, nn.Dense(1)).condition) == (4, 4)
+    assert nn.Sequential(nn.Sequential(told)).condition == 4
+    assert (nn.Sequential().condition, nn.Dense(3).condition, nn.Sequential(nn.Dense(3), told).condition) == (0, 0, 0)
+
+
+def test_a_label_before_a_dense_layer_is_a_bias_of_its_class():
+    """[x, y] w = x w_x + w_y[class], so the gradient of that row is the sum over the samples of the class."""
+    layer, x, labels = nn.Conditioned(3, nn.Dense(2, bias=False)), normal(0, 4, 5), np.array([1, 0, 1, 2])
+    theta = nn.init_params(layer, (8,), np.random.default_rng(0), dtype=np.float64)
+    h = np.concatenate([x, np.eye(3)[labels]], axis=1)
+    y, cache = layer.forward(theta, h, train=True)
+    w = theta["dense1.w"]
+    np.testing.assert_allclose(y[:, :2], x @ w[:5] + w[5:][labels], rtol=1e-13)
+    np.testing.assert_array_equal(y[:, 2:], h[:, 5:])
+    grads, dy = theta.gradients(), normal(1, 4, 5)
+    layer.backward(theta, dy, cache, grads)
+    np.testing.assert_allclose(grads["dense1.w"][5:], [dy[labels == k, :2].sum(axis=0) for k in range(3)], rtol=1e-13)
+
+
+def test_networks_of_told_layers_compare_and_print_as_they_are_made():
+    assert nn.Conditioned(2, nn.Dense(3)) == nn.Conditioned(2, nn.Dense(3)) != nn.Conditioned(1, nn.Dense(3))
+    assert nn.Conditioned(2, nn.Dense(3)) != nn.Sequential(nn.Dense(3))
+    assert repr(nn.Conditioned(2, nn.Tanh())) == "Conditioned(2, Tanh())"
+    parts = nn.in_parts(nn.Conditioned(2, nn.BatchNorm()), 2)
+    assert isinstance(parts, nn.Conditioned)
+    assert parts.size == 2
+
+
+def test_who_only_looks_sees_the_layers_within_and_what_is_told_on():
+    net = nn.Sequential(nn.Conditioned(2, nn.Dense(3), nn.ReLU()), nn.Sequential(nn.Dense(1)))
+    theta = nn.init_params(net, (4,), np.random.default_rng(0))
+    x = normal(0, 5, 4).astype(np.float32)
+    names = {name: y for name, _, y, _ in net.trace(theta, x, train=False)}
+    assert list(names) == ["conditioned1.dense1", "conditioned1.relu1", "conditioned1.condition", "sequential1.dense1"]
+    assert [y.shape[1] for y in names.values()] == [3, 3, 5, 1]
+    np.testing.assert_array_equal(names["sequential1.dense1"], net.forward(theta, x, train=False)[0])

@@ -45,7 +45,8 @@ class Twice(Setting):
 
 
 def test_layers_without_say_so():
-    assert CASES.keys() - TWICE.keys() == {"ghost batchnorm", "ghost batchnorm with a rectifier"}
+    ghosts = {"ghost batchnorm", "ghost batchnorm with a rectifier", "ghost batchnorm without either"}
+    assert CASES.keys() - TWICE.keys() == ghosts
     setting = Setting(CASES["ghost batchnorm"], CPU)
     _, cache = setting.forward(True)
     with pytest.raises(NotImplementedError, match="GhostBatchNorm has no double_backward"):

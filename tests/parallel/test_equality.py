@@ -14,7 +14,7 @@ from minigan.games.player import Player
 from minigan.kernels import blocks
 from minigan.parallel.mpi import NCCLTeam
 from minigan.parallel.team import ALONE, PartOfDraws, Team
-from minigan.recipes import DCGAN28, DCGAN64, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
+from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, MLP2014, WGANGP28, DCGANUpsample, MLPMnist
 from minigan.runs import state as states
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -44,6 +44,7 @@ RECIPES = [
     JOINED,
     dataclasses.replace(JOINED, joined=False),
     WGANGP28(batch_size=BATCH, latent=3, width=1, d_steps=2),
+    CDCGAN28(batch_size=BATCH, latent=3, width=1, units=4),
     PENALISED,
 ]
 BESIDE = DCGAN28(batch_size=BATCH, latent=3, width=2, width_d=2, units=4)  # biases beside BatchNorm
@@ -62,7 +63,7 @@ def play(team: Team, recipe, device=CPU, dtype="float64", rounds=ROUNDS, stream=
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype(dtype), device, team)
     source = StreamedImages(images.shape[1:], images.__getitem__, range(COUNT)) if stream else images
     rows = []
-    with feed(source, batches, device, team) as there:
+    with feed(source, batches, device, team, labels=np.arange(COUNT) % 10) as there:
         for step in range(rounds):
             draws = SeededDraws(recipe, there, 0, step, game.d_steps, np.dtype(dtype))
             measured = play_round(game, state.g, state.d, draws)

@@ -9,7 +9,18 @@ from minigan import ops
 from minigan.backend import CPU
 from minigan.data.batches import Batches
 from minigan.games import play_round
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
+from minigan.recipes import (
+    CDCGAN28,
+    DCGAN28,
+    DCGAN64,
+    DCGAN256,
+    MLP2014,
+    WGANGP28,
+    DCGANUpsample,
+    MLPMnist,
+    Recipe,
+    ToolboxMLP,
+)
 from minigan.recipes.cost import cost
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -28,6 +39,7 @@ SMALL = [
     DCGANUpsample(batch_size=2, latent=5, width=4, width_d=2, joined=True),
     DCGAN256(batch_size=2, latent=5, width=1),
     WGANGP28(batch_size=2, latent=5, width=2),
+    CDCGAN28(batch_size=2, latent=5, classes=3, width=2, units=6),
 ]
 
 # Multiply-adds of one call: the size of what the product is contracted to, times the length of the sums.
@@ -60,10 +72,8 @@ def test_a_round_multiplies_as_often_as_counted(recipe: Recipe, monkeypatch: pyt
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype("f4"), CPU)
     for name in MULTIPLIED:
         monkeypatch.setattr(ops, name, counting(name, getattr(ops, name)))
-    game = recipe.game()
-    play_round(
-        game, state.g, state.d, SeededDraws(recipe, feed(images, batches, CPU), 0, 0, game.d_steps, np.dtype("f4"))
-    )
+    game, there = recipe.game(), feed(images, batches, CPU, labels=np.arange(4) % 3)
+    play_round(game, state.g, state.d, SeededDraws(recipe, there, 0, 0, game.d_steps, np.dtype("f4")))
     assert total == cost(recipe, images.shape[1:]).round_macs
 
 

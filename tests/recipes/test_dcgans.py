@@ -8,7 +8,7 @@ import pytest
 
 from minigan import nn
 from minigan.errors import UsageError
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, Recipe
+from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, Recipe
 
 
 def images_for(recipe: Recipe, channels: int) -> np.ndarray:
@@ -28,14 +28,15 @@ PUBLISHED = [
     (DCGANUpsample(), 1, (776_077_312, 16_713_857), (6_047_744, 691_009)),
     (DCGAN256(), 3, (1_089_536_000, 19_104_035), (391_659_520, 6_306_561)),
     (WGANGP28(), 1, (23_980_288, 1_554_177), (23_460_096, 1_030_145)),
+    (CDCGAN28(), 1, (17_779_688, 6_820_538), (21_486_602, 6_688_202)),
 ]
 
 
 @pytest.mark.parametrize(("recipe", "channels", "of_g", "of_d"), PUBLISHED, ids=[r.name for r, *_ in PUBLISHED])
 def test_the_networks_are_as_large_as_the_published_ones(recipe, channels, of_g, of_d) -> None:
     images = images_for(recipe, channels)
-    assert counts(recipe.generator(images), (recipe.latent,)) == of_g
-    assert counts(recipe.discriminator(images), recipe.sample_shape(images.shape[1:])) == of_d
+    assert counts(recipe.generator(images), recipe.latent_shape) == of_g
+    assert counts(recipe.discriminator(images), recipe.judged_shape(images.shape[1:])) == of_d
 
 
 SIZES = [
@@ -200,3 +201,48 @@ def test_normalisation_after_the_first_convolution_hides_patterns_of_period_two(
     change = abs(net.forward(theta, x + pattern, train=True)[0] - net.forward(theta, x, train=True)[0]).max()
     assert (change > 1e-3) == seen
     assert (change < 1e-9) == (not seen)
+
+
+def test_cdcgan_28_is_the_published_one():
+    """A hundred epochs and one with the whole learning rate, which is 0 after a hundred more."""
+    rule, other = CDCGAN28().optimisers(390)
+    assert rule == other
+    assert (rule.beta1, rule.beta2, rule.weight_decay) == (0.5, 0.999, 2.5e-5)
+    assert [rule.lr(t) for t in (1, 19_745, 19_940)] == [2e-4] * 3
+    assert rule.lr(19_941) == pytest.approx(2e-4 * 0.99, rel=1e-3)
+    assert 0 < rule.lr(39_100) < 2e-4 * 0.02
+    assert CDCGAN28(falling=0).optimisers(390)[0].lr == 2e-4
+    game = CDCGAN28().game()
+    assert (game.order, game.d_steps, game.reuse_fakes) == ("generator-first", 1, False)
+    g, d = (method(images_for(CDCGAN28(), 1)) for method in (CDCGAN28().generator, CDCGAN28().discriminator))
+    layers = [[type(layer).__name__ for layer in stage.layers] for stage in g.layers]
+    assert layers == [
+        ["Dense", "BatchNorm", "ReLU"],
+        ["Dense", "BatchNorm", "ReLU", "Reshape"],
+        ["ConvTranspose2D", "BatchNorm", "ReLU"],
+        ["ConvTranspose2D", "Sigmoid"],
+    ]
+    *stages, last = d.layers
+    assert [[type(layer).__name__ for layer in stage.layers] for stage in stages] == [
+        ["Conv2D", "LeakyReLU"],
+        ["Conv2D", "BatchNorm", "LeakyReLU", "Flatten"],
+        ["Dense", "BatchNorm", "LeakyReLU"],
+    ]
+    assert isinstance(last, nn.Dense)
+    norms = [layer for stage in (*g.layers, *stages) for layer in stage.layers if isinstance(layer, nn.BatchNorm)]
+    assert {(norm.eps, norm.affine, norm.track_running_stats) for norm in norms} == {(1e-8, False, True)}
+    z = CDCGAN28().draw_latents(np.random.default_rng(0), 1000)
+    assert (z.min(), z.max()) == (pytest.approx(-1, abs=1e-4), pytest.approx(1, abs=1e-4))
+
+
+def test_samples_of_the_batch_s_own_statistics_depend_on_each_other():
+    recipe = CDCGAN28(batch_size=4, latent=3, classes=2, width=2, units=5, running_statistics=False)
+    g, rng = recipe.generator(images_for(recipe, 1)), np.random.default_rng(0)
+    theta = nn.init_params(g, recipe.latent_shape, rng)
+    assert theta.statistic_shapes == {}
+    z = recipe.told(recipe.draw_latents(rng, 4))
+    whole, _ = g.forward(theta, z, train=False)
+    training, _ = g.forward(theta, z, train=True)
+    half, _ = g.forward(theta, z[:2], train=False)
+    np.testing.assert_array_equal(whole, training)
+    assert abs(whole[:2] - half).max() > 1e-3

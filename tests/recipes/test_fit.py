@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from minigan import games, nn
-from minigan.errors import UserError
-from minigan.recipes import RECIPES, MLPMnist
-from minigan.recipes.fit import check_fit, doubts
+from minigan.errors import DataError, UserError
+from minigan.recipes import CDCGAN28, RECIPES, MLPMnist
+from minigan.recipes.fit import check_fit, check_labels, doubts
+from tests.recipes.told import ToldMLP
 
 SHAPE = (6, 6, 1)
 
@@ -39,6 +41,25 @@ def own():
     PARTS.clear()
     yield Own()
     PARTS.clear()
+
+
+def test_a_recipe_that_tells_of_classes_needs_them():
+    recipe = CDCGAN28(classes=4)
+    check_labels(recipe, np.array([0, 3, 1]), "folder:x")
+    check_labels(MLPMnist(), None, "folder:x")
+    with pytest.raises(DataError, match="cdcgan-28 has to know the class of each image, and folder:x does not tell: a"):
+        check_labels(recipe, None, "folder:x")
+    with pytest.raises(DataError, match="cdcgan-28 is told of 4 classes, and folder:x has 6: --classes 6"):
+        check_labels(recipe, np.array([0, 5], np.uint8), "folder:x")
+
+
+def test_a_g_that_keeps_the_class_to_itself_is_told_what_passes_it_on():
+    class Silent(ToldMLP):
+        def generator(self, images):
+            return nn.Sequential(nn.Dense(36), nn.Tanh())
+
+    with pytest.raises(UserError, match=r"G makes samples of shape \(36,\), but .* \(39,\) \(nn.Conditioned passes"):
+        check_fit(Silent(), SHAPE)
 
 
 @pytest.mark.parametrize("name", RECIPES)

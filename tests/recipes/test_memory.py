@@ -7,7 +7,18 @@ import pytest
 
 from benchmarks.memory import prepared
 from minigan import nn
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, WGANGP28, DCGANUpsample, MLPMnist, Recipe, ToolboxMLP
+from minigan.recipes import (
+    CDCGAN28,
+    DCGAN28,
+    DCGAN64,
+    DCGAN256,
+    MLP2014,
+    WGANGP28,
+    DCGANUpsample,
+    MLPMnist,
+    Recipe,
+    ToolboxMLP,
+)
 from minigan.recipes.memory import kept, round_bytes, work
 
 # Together they are largest at different places: in the update, in G's and in D's convolutions, while G makes samples.
@@ -28,6 +39,8 @@ SMALL = [
     DCGANUpsample(batch_size=8, latent=20, width=16, enlarge="transposed"),
     DCGAN256(batch_size=4, width=8),
     WGANGP28(batch_size=20, width=16),
+    CDCGAN28(batch_size=32, width=16, units=64),
+    CDCGAN28(batch_size=32, width=2, units=64, classes=40),
 ]
 TOLERANCE = 0.1  # what is small beside the rest is not counted: encoding a batch, weight gradients, booleans
 
@@ -59,6 +72,8 @@ NETS = [
     (nn.Sequential(nn.Dense(64), nn.ReLU(), nn.Dense(60), nn.Maxout(5), nn.Dropout(0.2), nn.Dense(1)), (50,)),
     (nn.Sequential(nn.Conv2D(8, 3), nn.LeakyReLU(), nn.Sequential(nn.MaxPool(2), nn.Conv2D(4, 3))), (20, 20, 3)),
     (nn.Sequential(nn.Dense(640), nn.Reshape((8, 8, 10)), nn.BatchNorm(), nn.Upsample(), nn.Conv2D(2, 1)), (5,)),
+    (nn.Sequential(nn.Conditioned(3, nn.Conv2D(8, 3), nn.ReLU()), nn.Conditioned(3, nn.Conv2D(4, 3))), (9, 9, 4)),
+    (nn.Sequential(nn.Conditioned(3, nn.Conv2D(8, 3)), nn.Flatten(), nn.Dense(4)), (9, 9, 4)),
     (nn.Sequential(nn.Conv2D(8, 3), nn.Dropout(0.3, "channel"), nn.Conv2D(9, 3), nn.BatchNorm(), nn.Tanh()), (9, 9, 2)),
 ]
 

@@ -15,10 +15,11 @@ from minigan.data.batches import Batches
 from minigan.errors import UsageError
 from minigan.games import play_round
 from minigan.games.toolbox import squared_error
-from minigan.nn import BatchNorm, Dense, Dropout, LeakyReLU, Maxout, ReLU, Sigmoid, Tanh
+from minigan.nn import BatchNorm, Conditioned, Dense, Dropout, LeakyReLU, Maxout, ReLU, Sigmoid, Tanh
 from minigan.nn.initialisers import HeNormal, Uniform, Values
 from minigan.optim import Adam, Momentum
 from minigan.recipes import (
+    CDCGAN28,
     DCGAN28,
     DCGAN64,
     DCGAN256,
@@ -51,6 +52,7 @@ SMALL = [
     DCGANUpsample(batch_size=3, latent=5, width=4, width_d=2, enlarge="transposed"),
     DCGAN256(batch_size=2, latent=5, width=1),
     WGANGP28(batch_size=3, latent=5, width=2),
+    CDCGAN28(batch_size=3, latent=5, classes=4, width=2, units=6),
 ]
 every_small_recipe = pytest.mark.parametrize("recipe", SMALL, ids=lambda recipe: recipe.name)
 
@@ -76,7 +78,8 @@ def start(recipe, images, device=CPU, dtype=np.float32, seed=0):
 def play(recipe, images, rounds, device=CPU, dtype=np.float32, seed=0):
     """The state after some rounds, and the metrics of each."""
     state, batches = start(recipe, images, device, dtype, seed)
-    real, game, history = feed(images, batches, device), recipe.game(), []
+    real = feed(images, batches, device, labels=np.arange(len(images)) % 3)
+    game, history = recipe.game(), []
     for _ in range(rounds):
         draws = SeededDraws(recipe, real, seed, state.step, game.d_steps, np.dtype(dtype))
         history.append(play_round(game, state.g, state.d, draws))
@@ -173,12 +176,13 @@ def test_images_keep_their_places(recipe, images):
     assert recipe.sample_shape(images.shape[1:]) == recipe.encode(images, np.dtype("f4")).shape[1:]
 
 
-@pytest.mark.parametrize(("recipe", "black"), list(zip(SMALL, [-1, 0, 0, 0, -1, -1, -1, -1, 0], strict=True)))
+@pytest.mark.parametrize(("recipe", "black"), list(zip(SMALL, [-1, 0, 0, 0, -1, -1, -1, -1, 0, 0], strict=True)))
 def test_black_and_white_have_the_values_that_the_generator_can_reach(recipe, black):
     """tanh reaches -1 to 1, the logistic function 0 to 1."""
     x = recipe.encode(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1), np.dtype("f8"))
     np.testing.assert_allclose(x.ravel(), [black, 1.0], rtol=1e-15, atol=1e-15)
     last = recipe.generator(np.zeros((1, *(recipe.image_size or (1, 1)), 1), np.uint8)).layers[-1]
+    last = last.layers[-1] if isinstance(last, Conditioned) else last
     assert type(last) is (Tanh if black == -1 else Sigmoid)
 
 
@@ -186,7 +190,8 @@ def test_black_and_white_have_the_values_that_the_generator_can_reach(recipe, bl
 def test_values_beyond_black_and_white_are_cut_and_others_rounded(recipe):
     recipe = recipe()
     grey = recipe.low + (recipe.high - recipe.low) * np.array([[-1.0, 2.0, 100.4 / 255, 100.6 / 255]])
-    assert recipe.decode(grey, (4, 1, 1)).ravel().tolist() == [0, 255, 100, 101]
+    shape = (4, 1, 1)
+    assert recipe.decode(grey.reshape(1, *recipe.sample_shape(shape)), shape).ravel().tolist() == [0, 255, 100, 101]
 
 
 @every_recipe

@@ -16,7 +16,7 @@ from minigan.evaluation import material
 from minigan.games import Game, non_saturating, r1, wgan_gp
 from minigan.optim import Adam, Cyclical, ExponentialDecay, RMSprop
 from minigan.parallel.team import Team
-from minigan.recipes import DCGAN64, MLP2014, WGANGP28, MLPMnist, ToolboxMLP
+from minigan.recipes import CDCGAN28, DCGAN64, MLP2014, WGANGP28, MLPMnist, ToolboxMLP
 from minigan.runs import captured, pictures
 from minigan.runs.captured import CapturedRounds, at_once, rounds
 from minigan.runs.checkpoint import read_newest
@@ -74,6 +74,7 @@ RECIPES = {
     "generator first": ordered(order="generator-first", d_steps=2),
     "joined": ordered(joined=True),
     "wgan-gp-28": WGANGP28(batch_size=2, latent=3, width=1, d_steps=2),
+    "cdcgan-28": CDCGAN28(batch_size=2, latent=3, width=1, units=4),
     "R1, dropout": ordered(penalty=r1(2.0)),
     "joined, penalty between": ordered(joined=True, penalty=wgan_gp(2.0)),
 }
@@ -89,7 +90,8 @@ def players(recipe, device, dtype="float32", images=None, **options):
     images = images_for(recipe) if images is None else images
     batches = Batches(len(images), recipe.batch_size, 0, **options)
     state = State.start(recipe, images, batches.per_epoch, 0, np.dtype(dtype), device)
-    return rounds(recipe, at_once(recipe.game()), state, feed(images, batches, device), 0, "fast")
+    there = feed(images, batches, device, labels=np.arange(len(images)) % 10)
+    return rounds(recipe, at_once(recipe.game()), state, there, 0, "fast")
 
 
 def play(run, count=ROUNDS, watched=()):
@@ -395,12 +397,13 @@ def test_runs_are_those_of_the_cpu_also_after_a_resume(tmp_path, recipe, stop, s
 
 def test_it_is_said_at_the_start_how_rounds_are_played(tmp_path, strict, capsys):
     from minigan import train as command
+    from minigan.data.sources import Dataset
     from minigan.parallel.team import ALONE
 
     folder = RunFolder(tmp_path / "run")
     folder.open()
     try:
-        command.prepare(RunOptions(steps=1), SMALL, folder, strict, ALONE, IMAGES)
+        command.prepare(RunOptions(steps=1), SMALL, folder, strict, ALONE, Dataset(IMAGES, None, "digits"))
     finally:
         folder.close()
     assert "rounds are captured: each is one launch of a graph" in capsys.readouterr().out.splitlines()

@@ -11,7 +11,7 @@ from minigan.data.batches import Batches
 from minigan.errors import UserError
 from minigan.games import play_round
 from minigan.randomness import Purpose, stream
-from minigan.recipes import DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist, ToolboxMLP
+from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, DCGAN256, MLP2014, RECIPES, MLPMnist, ToolboxMLP
 from minigan.runs import draws as draws_module
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
@@ -20,6 +20,7 @@ from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
 COUNT, BATCH = 12, 4
 F4 = np.dtype("float32")
+LABELS = np.arange(COUNT, dtype=np.uint8) % 3
 FLAT = MLPMnist(batch_size=BATCH, latent=3, hidden_g=(8,), hidden_d=(8,))
 DEEP = DCGAN64(batch_size=BATCH, latent=3, width=1)
 
@@ -30,7 +31,8 @@ def photos(recipe, channels=3):
 
 
 def real(recipe, images, step=0, k=0, seed=0, d_steps=1, dtype=F4):
-    return SeededDraws(recipe, feed(images, Batches(COUNT, BATCH, seed), CPU), seed, step, d_steps, dtype).real(k)
+    there = feed(images, Batches(COUNT, BATCH, seed), CPU, labels=LABELS)
+    return SeededDraws(recipe, there, seed, step, d_steps, dtype).real(k)
 
 
 def plain(images, step=0, seed=0):
@@ -65,7 +67,8 @@ def test_nothing_is_drawn_and_nothing_changed_where_both_are_off(recipe, monkeyp
         raise AssertionError("drawn")
 
     monkeypatch.setattr(draws_module, "stream", refuse)
-    assert np.array_equal(real(recipe, images), recipe.encode(plain(images), F4))
+    found = real(recipe, images)
+    assert np.array_equal(found[..., : found.shape[-1] - recipe.condition], recipe.encode(plain(images), F4))
 
 
 def test_only_the_cntk_face_dcgan_changes_its_images_by_default():
@@ -78,6 +81,7 @@ def test_only_the_cntk_face_dcgan_changes_its_images_by_default():
         "dcgan-upsample": (False, 0.0),
         "dcgan-256": (False, 0.2),
         "wgan-gp-28": (False, 0.0),
+        "cdcgan-28": (False, 0.0),
     }
 
 
@@ -139,3 +143,46 @@ def test_a_batch_that_the_rules_do_not_have_is_refused():
     for k in (2, -1):
         with pytest.raises(UserError, match=f"asks for batch {k}, counted from 0, and its rules have d_steps = 2"):
             real(FLAT, images, d_steps=2, k=k)
+
+
+# What the networks are told -----------------------------------------------------------------------------
+
+
+def told(device=CPU, **constants):
+    recipe = CDCGAN28(batch_size=BATCH, latent=3, classes=3, width=1, units=4, **constants)
+    there = feed(photos(recipe, 1), Batches(COUNT, BATCH, 0), device, labels=LABELS)
+    return SeededDraws(recipe, there, 0, 2, 1, F4)
+
+
+def test_images_and_both_latents_have_the_classes_of_the_batch_behind_them():
+    draws = told()
+    codes = np.eye(3, dtype=F4)[LABELS[Batches(COUNT, BATCH, 0).indices(2)]]
+    real, z_d, z_g = draws.real(0), draws.latent_d(0), draws.latent_g()
+    assert {array.dtype for array in (real, z_d, z_g)} == {F4}
+    assert real.shape == (BATCH, 28, 28, 4)
+    np.testing.assert_array_equal(real[..., 1:], np.broadcast_to(codes[:, None, None], (BATCH, 28, 28, 3)))
+    np.testing.assert_array_equal(real[..., :1], draws.recipe.encode(plain(photos(draws.recipe, 1), 2), F4))
+    for z in (z_d, z_g):
+        np.testing.assert_array_equal(z[:, 3:], codes)
+    assert not np.array_equal(z_d[:, :3], z_g[:, :3])
+
+
+def test_changed_images_keep_their_class():
+    assert np.array_equal(told(flip=True, jitter=0.5).real(0)[..., 1:], told().real(0)[..., 1:])
+
+
+def test_a_feed_without_classes_is_refused():
+    recipe = CDCGAN28(batch_size=BATCH, width=1, units=4)
+    draws = SeededDraws(recipe, feed(photos(recipe, 1), Batches(COUNT, BATCH, 0), CPU), 0, 0, 1, F4)
+    with pytest.raises(ValueError, match="cdcgan-28 has to know the class of each image: give the feed its labels"):
+        draws.real(0)
+
+
+def test_codes_of_classes():
+    recipe = CDCGAN28(classes=3)
+    np.testing.assert_array_equal(recipe.codes(5).argmax(axis=1), [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(recipe.codes(2, 1), [[0, 1, 0]] * 2)
+    np.testing.assert_array_equal(recipe.codes(2, np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    assert MLPMnist().codes(4).shape == (4, 0)
+    with pytest.raises(ValueError, match="3 classes are counted from 0, got 3 to 3"):
+        recipe.codes(1, 3)

@@ -1,6 +1,7 @@
 """What is measured inside the networks, by hand; on the stand-in for CuPy; and with bugs planted."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from minigan.runs.state import State
 from minigan.runs.vitals import BINS, Vitals
 from tests.games.test_gan import GAMES, Draws, players
 from tests.planted_bugs import Bug, planted
+from tests.recipes.told import TOLD
 from tests.strategies import normal
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
@@ -214,6 +216,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (30, 6, 6, 1), dtype=np.uint8
 RECIPES = [
     MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,), slope=0.0),
     ToolboxMLP(batch_size=9, minibatch=3, latent=3, hidden_d=4),
+    replace(TOLD, slope=0.0),
 ]
 
 
@@ -221,13 +224,16 @@ def measured(recipe, device, source="folder:x"):
     """Vitals after a watched first round."""
     images, f4 = recipe.training_part(IMAGES), np.dtype(np.float32)
     state = State.start(recipe, images, 3, 0, f4, device)
-    latents = device.put(recipe.draw_latents(np.random.default_rng(1), 100))
-    there = feed(images, Batches(len(images), recipe.batch_size, 0, independent=recipe.independent_batches), device)
+    latents = device.put(recipe.told(recipe.draw_latents(np.random.default_rng(1), 100)))
+    labels = np.arange(len(images)) % 3
+    batches = Batches(len(images), recipe.batch_size, 0, independent=recipe.independent_batches)
+    there = feed(images, batches, device, labels=labels)
     draws = SeededDraws(recipe, there, 0, 0, recipe.game().d_steps, f4)
     with there, Watch(state) as watch:
         play_round(recipe.game(), state.g, state.d, draws)
     state.finish_round(recipe.average)
-    return Gauge(recipe, images, latents, device, source).measure(state, watch, np.repeat(IMAGES[:20], 5, axis=0))
+    gauging = Gauge(recipe, images, latents, device, source, labels)
+    return gauging.measure(state, watch, np.repeat(IMAGES[:20], 5, axis=0))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -239,11 +245,14 @@ def test_vitals_of_a_round_are_whole_and_the_same_on_the_stand_in(recipe, strict
     assert found.classes is None
     assert found.spread == pytest.approx(spread(IMAGES[:20]) / spread(IMAGES), rel=1e-5)
     for by_layer in (found.gradients, found.updates, found.weights):
-        assert all(name.startswith(("dense", "batchnorm")) for layers in by_layer.values() for name in layers)
+        names = [name.rpartition(".")[2] for layers in by_layer.values() for name in layers]
+        assert all(name.startswith(("dense", "batchnorm")) for name in names)
         assert all(number > 0 for layers in by_layer.values() for number in layers.values())
     if recipe.name == "mlp-mnist":
         assert list(found.dead["D"]) == ["leakyrelu1"]
         assert list(found.saturated["G"]) == ["tanh1"]
+    if recipe.name == "told-mlp":
+        assert (list(found.dead["G"]), list(found.saturated["G"])) == (["conditioned1.relu1"], ["conditioned2.tanh1"])
 
 
 def test_vitals_that_are_not_finite_are_left_out(monkeypatch):

@@ -43,14 +43,16 @@ from minigan.runs.signals import UNREAD
 from minigan.runs.trainer import Trainer, resume_command
 from minigan.runs.vitals import VitalsFile, read_vitals
 from minigan.train import last_words
+from tests.recipes.told import TOLD
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
+LABELS = np.arange(40, dtype=np.uint8) % 3
 SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
 CHANGED = dataclasses.replace(SMALL, flip=True, jitter=0.3)  # the real images are
 MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
 TOOLBOX = ToolboxMLP(batch_size=9, minibatch=3, latent=3, hidden_d=4)  # a third network, with a momentum
 STEPS = 20
-FOUR = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp"]
+FIVE = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp", "told"]
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
 
 
@@ -65,12 +67,12 @@ def no_curves(monkeypatch):
     monkeypatch.setattr(material, "classifier_name", lambda _source, _shape: None)
 
 
-def play(path, recipe=SMALL, resume=False, images=IMAGES, before=lambda _trainer: None, **options):
+def play(path, recipe=SMALL, resume=False, images=IMAGES, before=lambda _trainer: None, labels=LABELS, **options):
     """Train into a folder, or go on in it; returns (exit code, trainer, notes)."""
     folder = RunFolder(path)
     folder.open()
     try:
-        trainer = Trainer(recipe, RunOptions(**SPARSE | options), folder, CPU, images)
+        trainer = Trainer(recipe, RunOptions(**SPARSE | options), folder, CPU, images, labels=labels)
         notes = trainer.resume() if resume else folder.clear()
         before(trainer)
         return trainer.run(), trainer, notes
@@ -111,7 +113,7 @@ def stop_at(monkeypatch, step, number):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX], ids=FOUR)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD], ids=FIVE)
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_resumed_run_is_bit_identical_to_one_in_one_go(tmp_path, recipe, stop, last_batch, precision):
     """Step 7 is inside an epoch and between two rows of the metrics; batches of 9 leave 4 of 40."""
@@ -134,7 +136,7 @@ def test_training_changes_the_parameters_and_the_seed_matters(tmp_path):
 
 
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX], ids=FOUR)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD], ids=FIVE)
 def test_images_made_on_the_way_train_to_the_same_bits_also_after_a_resume(tmp_path, recipe, last_batch):
     recipe = dataclasses.replace(recipe, batch_size=9)
     before = threading.active_count()
@@ -201,6 +203,24 @@ def test_changed_images_make_another_run(tmp_path, change):
     play(tmp_path / "plain", steps=1)
     play(tmp_path / "changed", dataclasses.replace(SMALL, **change), steps=1)
     assert everything(tmp_path / "plain")[0] != everything(tmp_path / "changed")[0]
+
+
+def test_other_classes_of_the_same_images_are_refused_where_the_networks_are_told_of_them(tmp_path):
+    play(tmp_path / "told", TOLD, steps=8)
+    before = everything(tmp_path / "told")
+    with pytest.raises(CheckpointError, match="the images of mnist5k are in other classes than those that the run was"):
+        play(tmp_path / "told", TOLD, resume=True, labels=LABELS[::-1])
+    assert everything(tmp_path / "told") == before
+    play(tmp_path / "not", steps=8)
+    assert play(tmp_path / "not", resume=True, labels=None)[2] == []
+
+
+def test_a_run_is_told_of_its_classes(tmp_path):
+    """Other classes of the same images make another run, and its samples show one class after the other in turn."""
+    _, run, _ = play(tmp_path / "a", TOLD, steps=2)
+    play(tmp_path / "b", TOLD, steps=2, labels=LABELS[::-1])
+    assert everything(tmp_path / "a")[0] != everything(tmp_path / "b")[0]
+    np.testing.assert_array_equal(run.fixed_latents[:, 3:].argmax(axis=1), np.arange(100) % 3)
 
 
 def test_rows_and_samples_later_than_the_checkpoint_are_made_again(tmp_path):
@@ -504,7 +524,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, changes, mat
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("recipe", [SMALL, MAXOUT, TOOLBOX], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [SMALL, MAXOUT, TOOLBOX, TOLD], ids=lambda recipe: recipe.name)
 def test_looking_inside_changes_no_bit_of_a_run(tmp_path, recipe):
     play(tmp_path / "seldom", recipe, snapshot_every=1000)
     play(tmp_path / "always", recipe, snapshot_every=1)
