@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import runpy
 import sys
 import warnings
@@ -33,6 +34,14 @@ def run(cwd: Path, module: str, *arguments: object) -> Done:
         warnings.filterwarnings("ignore", r"'\S+' found in sys\.modules", RuntimeWarning)  # by an earlier test
         code = _exit_code(module)
     return Done(code, *(stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in (out, err)))
+
+
+def error_of(done: Done) -> str:
+    """The error of a command that failed as it should: one line, and no traceback in any disguise."""
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "internal error" not in done.stderr
+    assert re.fullmatch(r"minigan: error: .+\n", done.stderr), done.stderr
+    return done.stderr
 
 
 def _exit_code(module: str) -> int:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from minigan.runs.checkpoint import checkpoint_files, read_checkpoint, step_of
-from tests.commands import run
+from tests.commands import error_of, run
 
 ROOT = Path(__file__).resolve().parent.parent
 # BLAS on one thread: another number of threads gives other bits.
@@ -73,14 +73,6 @@ def everything(path):
         newest.facts,
         *((path / name).read_bytes() for name in ("metrics.csv", "progress.gif", "report.html")),
     )
-
-
-def error_of(done):
-    """The error of a command that failed as it should: one line, and no traceback in any disguise."""
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "internal error" not in done.stderr
-    assert re.fullmatch(r"minigan: error: .+\n", done.stderr), done.stderr
-    return done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -52,12 +52,12 @@ def main(argv: list[str]) -> int:
         hint = did_you_mean(options.layer or "", names)
         raise UsageError(f"nothing is called {options.layer!r}{hint}; names begin with: {', '.join(names)}")
     print(f"four-point differences, h = {options.step:g}, float64 on {device.name}, seed {options.seed}")
-    print(f"{'checked':38} {'gradient of':24} {'worst relative error':>21}  verdict")
+    print(f"{'checked':38} {'gradient of':32} {'worst relative error':>21}  verdict")
     wrong, worst, count = 0, 0.0, 0
     for problem in problems:
         for row in check(problem, options.step):
             verdict = "ok" if row.passes() else "WRONG"
-            print(f"{row.name:38} {row.variable:24} {row.error:21.1e}  {verdict}")
+            print(f"{row.name:38} {row.variable:32} {row.error:21.1e}  {verdict}")
             wrong, worst, count = wrong + (not row.passes()), max(worst, row.error), count + 1
     print(f"{count} gradients, {wrong} wrong, worst {worst:.1e}, tolerance {TOLERANCE:g}")
     if options.plot:

@@ -1,7 +1,9 @@
 """Changes to a gradient between backward and the update, in place on the flat vector."""
 
+from minigan import ops
 from minigan.backend import array_module
 from minigan.nn.params import Params
+from minigan.typing import Array
 
 
 def add_weight_decay(grads: Params, theta: Params, rate: float, *, biases: bool = False) -> None:
@@ -10,9 +12,13 @@ def add_weight_decay(grads: Params, theta: Params, rate: float, *, biases: bool 
     Biases and BatchNorm's gains (all one-dimensional parameters) are left out unless `biases`:
     shrinking them does not make the function simpler.
     """
+
+    def add(g: Array, w: Array) -> None:
+        g += rate * w
+
     for name, shape in theta.trainable_shapes.items():
         if biases or len(shape) > 1:
-            grads[name] += rate * theta[name]
+            ops.in_pieces(grads[name].reshape(-1), theta[name].reshape(-1), change=add)
 
 
 def clip_by_norm(grads: Params, max_norm: float) -> None:

@@ -41,9 +41,10 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     c is 2 where G makes samples again while those of the step before are still there, else 1; where G moves first, its
     caches are gone in D's step; a simultaneous round has one step of both. With a condition, X is an image with that
     behind it, and generated ones are there beside what G keeps.
-    Where D takes real and fake images joined, W_D is that of both, and they are there twice. A penalty on gradients adds to D's step another K_D, the points where gradients are
-    taken, the gradient on the output of each layer, and that on the input of each that bends. A round of toolbox-mlp is
-    counted by itself. Not counted: the data set, Python, and what the libraries take.
+    Where D takes real and fake images joined, W_D is that of both, and they are there twice. A penalty on gradients
+    adds to D's step another K_D, the points where gradients are taken, the gradient on the output of each layer, and
+    that on the input of each that bends. A round of toolbox-mlp is counted by itself. Not counted: the data set,
+    Python, and what the libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     game, rules = recipe.game(), recipe.optimisers(1)

@@ -14,6 +14,7 @@ numbers = st.floats(-10, 10)
 SCHEDULES = [
     ExponentialDecay(0.1, 1.01, 1e-3),
     LinearRamp(0.5, 0.7, 40, every=7),
+    LinearRamp(0.5, 0.7, 40, every=7, delay=20),
     Cyclical(0.1, 0.9, 12),
 ]
 
@@ -91,3 +92,15 @@ def test_a_cycle_goes_up_and_down_in_straight_lines_for_ever(low, high, half, t)
 @given(low=st.floats(0, 1), rise=st.floats(0, 1), period=st.integers(1, 30), t=updates)
 def test_a_cycle_stays_between_its_ends(low, rise, period, t):
     assert low - 1e-12 <= Cyclical(low, low + rise, period)(t) <= low + rise + 1e-12
+
+
+@given(delay=st.integers(0, 50), t=st.integers(1, 200))
+def test_a_delayed_ramp_is_the_same_one_so_many_updates_later(delay, t):
+    ramp, later = LinearRamp(1.0, 0.0, 30, every=4), LinearRamp(1.0, 0.0, 30, every=4, delay=delay)
+    assert later(t + delay) == ramp(t)
+    assert all(later(before) == 1.0 for before in range(1, delay + 1))
+
+
+def test_a_ramp_cannot_begin_before_the_first_update():
+    with pytest.raises(ValueError, match="a ramp is delayed by 0 updates or more, got -1"):
+        LinearRamp(1.0, 0.0, 30, delay=-1)

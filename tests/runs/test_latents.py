@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from minigan.runs.latents import arithmetic, great_circle, walk
+from minigan.runs.latents import arithmetic, great_circle, straight, walk
 from tests.strategies import normal, seeds
 
 
@@ -41,6 +41,15 @@ def test_a_walk_passes_through_every_anchor_and_closes() -> None:
     assert points.dtype == np.float32
     np.testing.assert_allclose(points[::4], anchors, rtol=1e-6)
     np.testing.assert_allclose(points[-1], great_circle(anchors[2], anchors[0], 0.75), rtol=1e-5)
+
+
+def test_a_walk_may_go_straight_as_that_of_classes() -> None:
+    """From class 0 to 1 to 2 and back: shares of two classes, which are 1 together."""
+    points = walk(np.eye(3, dtype=np.float32), between=4, way=straight)
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points[:5], [[1, 0, 0], [0.75, 0.25, 0], [0.5, 0.5, 0], [0.25, 0.75, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(points.sum(axis=1), 1)
+    assert walk(np.empty((3, 0), np.float32), between=4, way=straight).shape == (12, 0)
 
 
 def test_arithmetic_adds_and_subtracts() -> None:
