@@ -1,7 +1,7 @@
 """Networks of minigan as torch.nn.Sequential, and its update rules as torch.optim has them."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from minigan.optim.schedules import at
 class Conditioned(nn.Sequential):
     """Its modules f of [x, y], where y are the last `size` channels: [f([x, y]), y]. See minigan.nn.Conditioned."""
 
-    def __init__(self, size: int, modules: OrderedDict[str, nn.Module]) -> None:
-        super().__init__(modules)
+    def __init__(self, size: int, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__(OrderedDict(modules))
         self.size = size
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
@@ -37,7 +37,7 @@ def sequential(layers: Iterable[tuple[str, str, dict[str, Any]]]) -> nn.Sequenti
     for number, inside in groups.items():
         *within, (rest, kind, arguments) = inside
         if kind == "Conditioned" and not rest:  # comes behind its own
-            modules[number] = Conditioned(arguments["size"], OrderedDict(sequential(within).named_children()))
+            modules[number] = Conditioned(arguments["size"], dict(sequential(within).named_children()))
         else:
             modules[number] = sequential(inside) if rest or within else getattr(nn, kind)(**arguments)
     return nn.Sequential(modules)

@@ -155,18 +155,17 @@ def gather(
     options: Options, saved: "SavedRun", source: str, network: "Network | None", memory: float
 ) -> tuple["Images", "Real"]:
     """The samples and the real images, which may take so many bytes; without --samples equally many."""
-    from minigan.evaluation.material import load_real, wrapper
+    from minigan.evaluation.material import load_real, told_classes, wrapper
     from minigan.randomness import Purpose, stream
-    from minigan.recipes.recipe import in_turn
 
     wrap = wrapper(source, saved.image_shape, saved.device, network)
     most = options.samples or min(max(PIXELS // math.prod(saved.image_shape), FEW), MANY)
     part, own = saved.recipe.training_part, options.data is None
     real = load_real(source, saved.image_shape, part, most, options.seed, wrap, memory, learnt_from=own)
-    count, classes = options.samples or len(real.stand_in.pixels), saved.recipe.condition
-    z = saved.recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
-    samples = wrap(saved.draw(z))
-    return (replace(samples, labels=in_turn(count, classes)) if classes else samples), real
+    count, recipe = options.samples or len(real.stand_in.pixels), saved.recipe
+    z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), count)
+    labels = told_classes(recipe.condition, real, count)
+    return replace(wrap(saved.draw(z, recipe.codes(count, labels))), labels=labels), real
 
 
 def chosen_metrics(

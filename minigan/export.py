@@ -91,7 +91,7 @@ def safetensors_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[s
     net, theta, images = chosen(saved, options)
     twin = torch_layout.twin(net, theta.in_shape, **images)
     facts = describe(saved, options)
-    if options.network == "discriminator" and len(theta.in_shape) == 1:
+    if options.network == "discriminator" and len(theta.in_shape) == 1 and not saved.recipe.condition:
         facts["input"] += ".flatten(1)"
     if options.names == "examples":
         twin = torch_layout.example_twin(twin)
@@ -117,17 +117,19 @@ def onnx_file(saved: "SavedRun", options: Options) -> tuple[bytes, dict[str, str
 def describe(saved: "SavedRun", options: Options) -> dict[str, str]:
     """What a reader of the file needs to know."""
     from minigan import __version__
+    from minigan.interchange.steps import channels_first
 
     recipe, (height, width, channels) = saved.recipe, saved.image_shape
-    apart = options.format == "onnx"  # the codes of classes are an input of their own, and in PyTorch behind the others
-    behind = 0 if apart else recipe.condition
-    images, latents = f"(N, {channels + behind}, {height}, {width})", f"(N, {recipe.latent + behind})"
+    images, latents = f"(N, {channels}, {height}, {width})", f"(N, {recipe.latent})"
     ends = (latents, images) if options.network == "generator" else (images, "(N, 1) logits")
-    if recipe.condition and apart:
+    if recipe.condition and options.format == "onnx":
         ends = (f"{ends[0]} and y (N, {recipe.condition}), the one-hot code of the class", ends[1])
     elif recipe.condition:
-        told = f", the last {recipe.condition} of them the one-hot code of the class"
-        ends = (ends[0] + told, ends[1] + (told if options.network == "generator" else ""))
+        told = f"with the code of the class in the last {recipe.condition} channels"
+        net, theta, _ = chosen(saved, options)
+        shapes = map(channels_first, (theta.in_shape, net.out_shape(theta.in_shape)))
+        taken, made = (f"(N, {', '.join(map(str, shape))})" for shape in shapes)
+        ends = (f"{taken} {told}", f"{made} {told}" if options.network == "generator" else ends[1])
     return {
         "minigan": __version__, "recipe": recipe.name, "network": options.network, "step": str(saved.state.step),
         "input": ends[0], "output": ends[1], "pixels": f"[{recipe.low:g}, {recipe.high:g}]",

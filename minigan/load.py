@@ -85,13 +85,19 @@ def how_to_train(options: Options, recipe: "Recipe", image_shape: "Shape") -> st
     Raises UsageError for images that somebody has named and that its networks do not take.
     """
     from minigan.data.sources import DEFAULT_SOURCE, load_images
+    from minigan.recipes.fit import check_labels
 
     if not options.discriminator:
         if options.data != DEFAULT_SOURCE:
             load_images(options.data, size=recipe.image_size)  # raises, if there are none
         return "without its discriminator (--discriminator FILE) it cannot be trained further"
-    found = load_images(options.data, size=recipe.image_size).images.shape[1:]
+    data = load_images(options.data, size=recipe.image_size)
+    found = data.images.shape[1:]
     if found == image_shape:
+        try:
+            check_labels(recipe, data.labels, options.data)
+        except DataError as err:
+            return f"as it is, it cannot be trained further: {err}"
         return ""
     height, width, channels = image_shape
     needed = f"images of {height} x {width} x {channels}"

@@ -120,7 +120,7 @@ def prepare(
 
         scoring = Scoring(recipe, options, data, device, folder.scores)
     images, labels = recipe.training_part(data.images), None
-    if data.labels is not None:
+    if recipe.condition and data.labels is not None:
         labels = np.asarray(recipe.training_part(data.labels))
     trainer = Trainer(recipe, options, folder, device, images, scoring, team, labels)
     if options.resume:

@@ -1,4 +1,4 @@
-"""A narrow cdcgan-28 trained by PyTorch in float64, five rounds, of which the last two have a lower learning rate.
+"""A narrow cdcgan-28 trained by PyTorch in float64, five rounds, of which the last three have a lower learning rate.
 
 The networks are those of train_cond_dcgan.py, written out with torch.nn.functional: before each layer the one-hot
 label is put behind what comes in, at every place of an image. The moves are in the source's order, G first, each on
@@ -15,7 +15,7 @@ from reference.torch_dcgan import channels_first, descend, flattened, parameters
 from reference.torch_twins import cross_entropy
 
 ROUNDS, BATCH, LATENT, CLASSES, WIDTH, UNITS = 5, 4, 3, 3, 2, 6
-RATES = (2e-4, 2e-4, 2e-4, 1.5e-4, 1e-4)
+RATES = (2e-4, 2e-4, 1.5e-4, 1e-4, 0.5e-4)
 SHAPES_G = [
     (LATENT + CLASSES, UNITS),
     (UNITS + CLASSES, 7 * 7 * 2 * WIDTH),

@@ -170,6 +170,17 @@ def choose_real(
     )
 
 
+def told_classes(classes: int, real: Real, count: int) -> np.ndarray | None:
+    """(count,): the classes that G is told for samples, each as often as among the real images that they are compared
+    with; 0, 1, ... in turn where those are not known, or not all G's. None for a G that is told of no classes."""
+    if not classes:
+        return None
+    labels = real.reference.labels
+    if labels is None or labels.max() >= classes:
+        return np.arange(count) % classes
+    return labels[np.arange(count) % len(labels)].astype(np.int64)
+
+
 def _mixed(count: int, seed: int) -> np.ndarray:
     """The numbers of `count` images in random order."""
     return stream(seed, Purpose.SHUFFLE).permutation(count)

@@ -12,8 +12,10 @@ def with_condition(x: Array, y: Array) -> Array:
     In front of a convolution it is what Radford et al. 2016 do with the label of a digit in each layer; in front of a
     dense layer, where there is one place p, what Mirza & Osindero 2014 do.
 
-    Parameters: x (N, ..., C), y (N, K). Returns h (N, ..., C + K).
+    Parameters: x (N, ..., C), y (N, K). Returns h (N, ..., C + K). Raises ValueError if y has another N.
     """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} samples have as many conditions, got {len(y)}")
     channels = x.shape[-1]
     h = array_module(x, y).empty((*x.shape[:-1], channels + y.shape[-1]), x.dtype)  # (N, ..., C + K)
     h[..., :channels] = x

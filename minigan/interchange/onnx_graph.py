@@ -46,7 +46,7 @@ def onnx_bytes(
     told, passed_on = (net.condition, isinstance(row[-1].layer, nn.Conditioned)) if condition else (0, False)
     in_shape = (*theta.in_shape[:-1], theta.in_shape[-1] - told)
     x = graph.to_flat(names[0], image_in) if image_in and in_shape == (math.prod(image_in),) else names[0]
-    x = graph.with_condition(x, condition, in_shape) if told else x
+    x = graph.joined(x, condition, in_shape) if told else x
     for step in row:
         x = _translate(graph, step, x)
     if passed_on:
@@ -123,7 +123,7 @@ class Graph:
         """Channels start to stop of (N, C, ...)."""
         return self.add("Slice", x, *(self.constant([number], np.int64) for number in (start, stop, 1)))
 
-    def with_condition(self, x: str, y: str, shape: Shape) -> str:
+    def joined(self, x: str, y: str, shape: Shape) -> str:
         """y (N, K) behind the channels of samples; `shape` is (H, W, C) of an image, (C,) of a vector."""
         if len(shape) > 1:
             places = shape[:-1]
@@ -271,7 +271,7 @@ OPERATORS: dict[type, tuple[str, ...]] = {
 TRANSLATIONS: dict[type, Callable[[Graph, Step, str], str]] = {
     nn.AveragePool: _average_pool,
     nn.BatchNorm: _batchnorm,
-    nn.Conditioned: lambda graph, step, x: graph.with_condition(x, graph.read.pop(), step.in_shape),
+    nn.Conditioned: lambda graph, step, x: graph.joined(x, graph.read.pop(), step.in_shape),
     nn.Conv2D: _conv,
     nn.ConvTranspose2D: _conv_transpose,
     nn.Dense: _dense,

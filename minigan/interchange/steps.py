@@ -66,7 +66,7 @@ def _walk(net: nn.Sequential, in_shape: Shape, numbers: str, names: str) -> Iter
     for index, (name, layer, before, after) in enumerate(net.shapes(in_shape)):
         number, name = f"{numbers}{index}", f"{names}{name}"
         if isinstance(layer, nn.Conditioned):
-            made = nn.Sequential.out_shape(layer, before)
+            made = layer.made_shape(before)
             yield Step(number, name, Reading(layer.size), before, before)
             yield from _walk(layer, before, f"{number}.", f"{name}.")
             yield Step(number, name, layer, made, after)
@@ -120,7 +120,7 @@ def _wanted(row: list[Step], last: Order) -> list[Order | None]:
 
 def _wanted_before(step: Step, after: Order | None) -> Order | None:
     if isinstance(step.layer, nn.Conditioned):
-        return after and with_condition(after, -step.layer.size) if len(step.in_shape) == 1 else order_of(step.in_shape)
+        return _in_front(after, step.layer.size) if len(step.in_shape) == 1 else order_of(step.in_shape)
     if isinstance(step.layer, Reading):
         return after
     if isinstance(step.layer, nn.Dense):  # its weights can be permuted to fit
@@ -132,15 +132,23 @@ def _wanted_before(step: Step, after: Order | None) -> Order | None:
     return order_of(step.in_shape)
 
 
-def with_condition(order: Order, size: int) -> Order:
+def with_behind(order: Order, size: int) -> Order:
     """The order with so many numbers more behind it."""
     pixels, channels, behind = order
     return (1, channels + size, 0) if pixels == 1 else (pixels, channels, behind + size)
 
 
+def _in_front(order: Order | None, size: int) -> Order | None:
+    """The order without so many numbers behind it; None where any will do, or where none has them there."""
+    if order is None or (order[0] > 1 and order[2] < size):
+        return None
+    pixels, channels, behind = order
+    return (1, channels - size, 0) if pixels == 1 else (pixels, channels, behind - size)
+
+
 def _order_after(step: Step, before: Order, wanted: Order | None) -> Order:
     if isinstance(step.layer, nn.Conditioned):
-        return with_condition(before, step.layer.size) if len(step.in_shape) == 1 else order_of(step.out_shape)
+        return with_behind(before, step.layer.size) if len(step.in_shape) == 1 else order_of(step.out_shape)
     if isinstance(step.layer, Reading):
         return before
     if isinstance(step.layer, nn.Dense):

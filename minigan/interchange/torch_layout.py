@@ -26,7 +26,7 @@ import numpy as np
 from minigan import nn
 from minigan.backend import put_like, to_host
 from minigan.errors import DataError
-from minigan.interchange.steps import Order, Step, order_of, orders, permutation, steps, with_condition
+from minigan.interchange.steps import Order, Step, order_of, orders, permutation, steps, with_behind
 from minigan.interchange.torch_modules import modules_of, unflatten
 from minigan.interchange.torch_pickle import is_torch_file, read_state_dict
 from minigan.nn.params import Params
@@ -67,7 +67,8 @@ def twin(net: nn.Layer, in_shape: Shape, *, image_in: Shape | None = None, image
     """
     row = steps(net, in_shape)
     out_shape = row[-1].out_shape if row else in_shape
-    places = orders(row, _order_at_end(in_shape, image_in), _order_at_end(out_shape, image_out))
+    ends = [_order_at_end(*end, net.condition) for end in ((in_shape, image_in), (out_shape, image_out))]
+    places = orders(row, *ends)
     modules, tensors, counters = {}, list[Tensor](), list[str]()
     for step, before, after in zip(row, places, places[1:], strict=False):
         for module in modules_of(step):
@@ -83,11 +84,11 @@ def twin(net: nn.Layer, in_shape: Shape, *, image_in: Shape | None = None, image
     return Twin(modules, tensors, counters)
 
 
-def _order_at_end(shape: Shape, image: Shape | None) -> Order:
+def _order_at_end(shape: Shape, image: Shape | None, condition: int) -> Order:
     """That of the network's input or output; a flat image may have a condition behind it."""
-    if image is None or len(shape) > 1:
+    if image is None or shape not in ((math.prod(image),), (math.prod(image) + condition,)):
         return order_of(shape)
-    return with_condition(order_of(image), shape[0] - math.prod(image))
+    return with_behind(order_of(image), shape[0] - math.prod(image))
 
 
 def _tensors(step: Step, name: str, before: Order, after: Order) -> Iterator[Tensor]:

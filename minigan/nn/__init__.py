@@ -12,7 +12,7 @@ from minigan.nn.maxout import Maxout
 from minigan.nn.params import Params, Views
 from minigan.nn.resample import AveragePool, GlobalAveragePool, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from minigan.nn.reshape import Flatten, Reshape
-from minigan.nn.sequential import Sequential, without_second_gradient
+from minigan.nn.sequential import Sequential, needs_batches, without_second_gradient
 from minigan.nn.sync_batchnorm import SyncBatchNorm, convert_sync_batchnorm
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "convert_sync_batchnorm",
     "in_parts",
     "init_params",
+    "needs_batches",
     "pair",
     "without_second_gradient",
 ]

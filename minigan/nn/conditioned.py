@@ -42,10 +42,14 @@ class Conditioned(Sequential):
         return self.size
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        if in_shape[-1] < self.size:
+        if not in_shape or in_shape[-1] < self.size:
             raise ShapeError(f"the condition is the last {self.size} numbers of a vector or pixel, got {in_shape}")
-        *places, channels = super().out_shape(in_shape)
+        *places, channels = self.made_shape(in_shape)
         return (*places, channels + self.size)
+
+    def made_shape(self, in_shape: Shape) -> Shape:
+        """Shape of what the layers make, without the condition."""
+        return super().out_shape(in_shape)
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, SequentialCache]:
         made, cache = super().forward(theta, x, train=train, rng=rng)

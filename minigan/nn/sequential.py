@@ -220,7 +220,7 @@ class Sequential(Layer):
         if theta is theta.owner:
             _check_input(theta.owner, x)
         for name, layer in zip(self.names, self.layers, strict=True):
-            if isinstance(layer, Sequential):
+            if isinstance(layer, Sequential) and _is_ours(layer):  # another one may do more than its layers
                 for within, inner, y, cache in layer.trace(theta.scope(name), x, train=train, rng=rng):
                     yield f"{name}.{within}", inner, y, cache
                     x = y
@@ -246,6 +246,13 @@ def without_second_gradient(layer: Layer) -> str:
     if isinstance(layer, Sequential):
         return next(filter(None, map(without_second_gradient, layer.layers)), "")
     return type(layer).__name__ if type(layer).double_backward is Layer.double_backward else ""
+
+
+def needs_batches(layer: Layer) -> bool:
+    """Whether what it gives for a sample depends on those beside it in inference, too: see BatchNorm."""
+    if isinstance(layer, Sequential):
+        return any(map(needs_batches, layer.layers))
+    return not getattr(layer, "track_running_stats", True)
 
 
 def _fused(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[tuple[tuple[str, Layer], ...], tuple[str, ...]]:

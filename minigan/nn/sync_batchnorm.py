@@ -21,7 +21,7 @@ class SyncBatchNorm(BatchNorm):
     gather: ops.Gather
 
     def forward(self, theta: Views, x: Array, *, train: bool, rng: Rng = None) -> tuple[Array, Cache]:
-        if not self.by_batch(train):
+        if not train:  # what one process draws, the others do not know of
             return super().forward(theta, x, train=False)
         return ops.sync_batchnorm(x, *self.gain(theta, x), self.eps, self.gather)
 

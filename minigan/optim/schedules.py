@@ -30,8 +30,7 @@ class ExponentialDecay:
 
 @dataclass(frozen=True)
 class LinearRamp:
-    r"""From `start` to `end` in a straight line over `length` updates, then constant; before it `delay` updates of
-    `start`.
+    r"""From `start` to `end` in a straight line over `length` updates, beginning after `delay` of them; then constant.
 
     The value changes every `every` updates only: with the number of batches an epoch it is one
     value an epoch, :math:`a + (b - a) \min(1, \lfloor k'/e \rfloor\, e / \text{length})`, :math:`k' = \max(0, k - d)`.

@@ -31,7 +31,7 @@ from minigan.typing import Images
 class CDCGAN28(Recipe):
     """The conditional DCGAN of Radford et al. 2016 for 28 x 28 digits: every layer is told the class of the image.
 
-    No biases, no gain or shift in BatchNorm, no labels but the one that is told: D says nothing of classes.
+    No biases, and no gain or shift in BatchNorm. D is told the class, too, and does not have to name it.
     """
 
     name: ClassVar[str] = "cdcgan-28"
@@ -68,11 +68,11 @@ class CDCGAN28(Recipe):
     decay: float = 2.5e-5
     """lambda of the L2 penalty lambda/2 |w|^2, of both players"""
     full: int = 19_745
-    """rounds with the whole learning rate: 101 epochs of the source"""
+    """rounds with the whole learning rate, 101 epochs of the source, if it falls after them"""
     falling: int = 19_550
-    """rounds after them in which it falls to 0 in a hundred steps, the source's epochs; 0: it does not fall"""
+    """rounds in which it then falls to 0, in about a hundred steps, the source's epochs; 0: it does not fall"""
     holdout: int = 10_000
-    """images at the end that are not trained on, a sixth of smaller sets"""
+    """images at the end that are not trained on, where they are a sixth of all at most; of smaller sets all are"""
 
     @property
     def condition(self) -> int:
@@ -86,7 +86,7 @@ class CDCGAN28(Recipe):
         return rng.random((count, self.latent), dtype=np.float32) * 2 - 1
 
     def training_part(self, images: Images) -> Images:
-        return images[: len(images) - min(self.holdout, len(images) // 6)]
+        return images[: len(images) - self.holdout] if len(images) >= 6 * self.holdout else images
 
     @property
     def _norm(self) -> BatchNorm:
@@ -117,7 +117,8 @@ class CDCGAN28(Recipe):
     def optimisers(self, batches_per_epoch: int) -> tuple[Optimiser, Optimiser]:
         lr: float | LinearRamp = self.lr
         if self.falling:
-            lr = LinearRamp(self.lr, 0.0, self.falling, every=max(1, self.falling // 100), delay=self.full)
+            every = max(1, self.falling // 100)
+            lr = LinearRamp(self.lr, 0.0, self.falling, every, delay=max(0, self.full - every))
         rule = Adam(lr=lr, beta1=self.beta1, beta2=self.beta2, weight_decay=self.decay)
         return rule, rule
 

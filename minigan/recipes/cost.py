@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan.games import Game, OwnRound
 from minigan.games.toolbox import ToolboxGame
-from minigan.nn import BatchNorm, Layer, Sequential
+from minigan.nn import BatchNorm, Conditioned, Layer, Sequential
 from minigan.nn.activations import Activation
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
@@ -70,14 +70,18 @@ def bends(layer: Layer) -> bool:
     return isinstance(layer, BatchNorm) or (isinstance(layer, Activation) and type(layer).bend is not Activation.bend)
 
 
-def single_layers(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
-    """(layer, input shape, output shape) one after the other, also of networks within."""
-    rows = net.shapes(in_shape) if isinstance(net, Sequential) else [("", net, in_shape, net.out_shape(in_shape))]
-    for _, layer, before, after in rows:
-        if isinstance(layer, Sequential):
-            yield from single_layers(layer, before)
-        else:
-            yield layer, before, after
+def single_layers(net: Layer, in_shape: Shape, joints: bool = False) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """(layer, input shape, output shape) one after the other, also of networks within.
+
+    joints: behind the layers of a Conditioned also itself, which puts the condition beside what they have made.
+    """
+    if not isinstance(net, Sequential):
+        yield net, in_shape, net.out_shape(in_shape)
+        return
+    for _, layer, before, _ in net.shapes(in_shape):
+        yield from single_layers(layer, before, joints)
+    if joints and isinstance(net, Conditioned):
+        yield net, net.made_shape(in_shape), net.out_shape(in_shape)
 
 
 def networks(recipe: Recipe, image_shape: Shape) -> tuple[tuple[Layer, Shape], tuple[Layer, Shape]]:

@@ -33,12 +33,25 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"its game has a penalty on gradients, and {kind}, a layer of D, has no double_backward"
     elif game.penalty is not None and (logits := d.out_shape(d_in)) != (1,):
         wrong = f"D gives {logits} for a sample, but a penalty on gradients is one on the gradient of one logit"
+    elif told := _wrongly_told(recipe.condition, g, d):
+        wrong = told
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
 
 
+def _wrongly_told(condition: int, g: Layer, d: Layer) -> str:
+    """What is wrong where a network does not begin with what the recipe tells it, or begins with what nobody tells."""
+    for name, net in {"G": g, "D": d}.items():
+        if net.condition != condition:
+            begins = f"begins with nn.Conditioned({net.condition}, ...)" if net.condition else "takes no condition"
+            wanted = f"so {name} begins with nn.Conditioned({condition}, ...)" if condition else "so it is told nothing"
+            return f"its condition is {condition}, {wanted}, but {name} {begins}"
+    return ""
+
+
 def check_labels(recipe: Recipe, labels: np.ndarray | None, source: str) -> None:
-    """Raises DataError where a recipe tells its networks of classes, and the images have none, or more of them."""
+    """Raises DataError where a recipe tells its networks of classes, and the images have none, or more of them, or none
+    to train on of some of them."""
     if not recipe.condition:
         return
     if labels is None:
@@ -47,8 +60,12 @@ def check_labels(recipe: Recipe, labels: np.ndarray | None, source: str) -> None
             "class in it, an .npz file 'labels'"
         )
     if (classes := int(labels.max()) + 1) > recipe.condition:
+        way = f": --classes {classes}" if hasattr(recipe, "classes") else ", of which its `condition` has to tell"
+        raise DataError(f"{recipe.name} is told of {recipe.condition} classes, and {source} has {classes}{way}")
+    if lost := set(np.unique(labels).tolist()) - set(np.unique(np.asarray(recipe.training_part(labels))).tolist()):
         raise DataError(
-            f"{recipe.name} is told of {recipe.condition} classes, and {source} has {classes}: --classes {classes}"
+            f"no image of class {min(lost)} of {source} would be trained on: {recipe.name} keeps the last ones back, "
+            "and the images come class by class (--holdout 0)"
         )
 
 

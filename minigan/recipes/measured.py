@@ -15,6 +15,7 @@ def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tupl
     The shapes are PyTorch's: Linear (O, I), Conv2d (O, I, kh, kw), ConvTranspose2d (I, O, kh, kw), in the order of
     the layers. Whether the rest fits is for the loading to find out. Raises IndexError for too few or too flat ones.
     """
+    constants: dict[str, Any]
     weights_g = [shape for shape in g.values() if len(shape) > 1]
     weights_d = [shape for shape in (d or {}).values() if len(shape) > 1]
     first, last = weights_g[0], weights_g[-1]
@@ -25,9 +26,11 @@ def measured(name: str, g: dict[str, Shape], d: dict[str, Shape] | None) -> tupl
         return {"latent": first[1], "width": last[0]}, last[1]
     if name == "cdcgan-28":
         (units, told), classes = first, last[0] - weights_g[-2][1]  # the last layer is told the classes, too
-        return {"latent": told - classes, "units": units, "width": weights_g[-2][1], "classes": classes}, last[1]
+        constants = {"latent": told - classes, "units": units, "width": weights_g[-2][1], "classes": classes}
+        running = any(name.endswith(".running_mean") for name in g)
+        return constants | {"running_statistics": running}, last[1]
     if name == "dcgan-28":
-        constants: dict[str, Any] = {"latent": first[1], "units": first[0], "width": last[0]}
+        constants = {"latent": first[1], "units": first[0], "width": last[0]}
         if d is not None:
             constants |= {"width_d": weights_d[1][0], "first_norm": len(d.get("1.weight", ())) == 1}
         return constants, last[1]

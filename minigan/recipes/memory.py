@@ -1,13 +1,11 @@
 """The memory that a round needs, counted from a recipe's networks: what stays, what waits for backward, what passes."""
 
 import math
-from collections.abc import Iterator
 
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
     BatchNorm,
-    Conditioned,
     Conv2D,
     ConvTranspose2D,
     Dense,
@@ -17,11 +15,10 @@ from minigan.nn import (
     Maxout,
     MaxPool,
     Reshape,
-    Sequential,
     pair,
 )
 from minigan.nn.activations import Activation
-from minigan.recipes.cost import bends, generated, networks, size
+from minigan.recipes.cost import bends, generated, networks, single_layers, size
 from minigan.recipes.recipe import Recipe
 from minigan.typing import Shape
 
@@ -127,17 +124,4 @@ def _between(layer: Layer, before: Shape, after: Shape) -> int:
 
 def _rows(net: Layer, in_shape: Shape) -> list[tuple[Layer, Shape, Shape]]:
     """(layer, input shape, output shape) of all layers that make new arrays, also of networks within."""
-    return [row for row in _with_told(net, in_shape) if not isinstance(row[0], Reshape | Flatten)]
-
-
-def _with_told(net: Layer, in_shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
-    """The single layers, and behind those of a Conditioned itself, which puts the condition beside what they made."""
-    for _, layer, before, after in net.shapes(in_shape) if isinstance(net, Sequential) else []:
-        if isinstance(layer, Sequential):
-            yield from _with_told(layer, before)
-        else:
-            yield layer, before, after
-    if isinstance(net, Conditioned):
-        yield net, Sequential.out_shape(net, in_shape), net.out_shape(in_shape)
-    if not isinstance(net, Sequential):
-        yield net, in_shape, net.out_shape(in_shape)
+    return [row for row in single_layers(net, in_shape, joints=True) if not isinstance(row[0], Reshape | Flatten)]

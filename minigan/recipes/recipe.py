@@ -95,12 +95,12 @@ class Recipe:
         """z, (count, latent) float32, drawn on the host: N(0, 1), unless the recipe says otherwise."""
         return rng.standard_normal((count, self.latent), dtype=np.float32)
 
-    def told(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    def told(self, z: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
         """What G takes, (N, *latent_shape): z (N, latent), and with a condition the code of a class behind each.
 
-        labels (N,): the classes; without them 0, 1, ... in turn.
+        codes (N, condition): without them of 0, 1, ... in turn.
         """
-        return np.concatenate([z, self.codes(len(z), labels)], axis=1) if self.condition else z
+        return np.concatenate([z, self.codes(len(z)) if codes is None else codes], axis=1) if self.condition else z
 
     def codes(self, count: int, labels: np.ndarray | int | None = None) -> np.ndarray:
         """(count, condition) float32: codes of these classes, or of one for all; without them of 0, 1, ... in turn."""
@@ -110,7 +110,7 @@ class Recipe:
         return one_hot(chosen, self.condition)
 
     def training_part(self, images: Images) -> Images:
-        """The images to train on; the others are for validation."""
+        """The images to train on; the others are for validation. With a condition, it is asked of the classes, too."""
         return images
 
     def generator(self, images: Images) -> Layer:

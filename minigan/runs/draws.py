@@ -11,7 +11,6 @@ from minigan.data import augment
 from minigan.errors import UserError
 from minigan.randomness import Purpose, state_words, stream
 from minigan.recipes import Recipe
-from minigan.recipes.recipe import one_hot
 from minigan.runs.feed import Feed
 from minigan.typing import Array
 
@@ -53,7 +52,7 @@ class HostDraws:
 
     def conditions(self, k: int) -> np.ndarray:
         """(B, classes): the one-hot classes of the images of the k-th batch."""
-        return self.feed.team.part(one_hot(self._labels(k), self.recipe.condition)).astype(self.dtype, copy=False)
+        return self.feed.team.part(self._codes(k)).astype(self.dtype, copy=False)
 
     def z_d(self, k: int) -> np.ndarray:
         """(B, *latent_shape): z of the k-th discriminator step, one for each real image, with its class."""
@@ -84,11 +83,12 @@ class HostDraws:
         rng = stream(self.seed, Purpose.AUGMENT, self.step, k)
         return augment.draw_changes(rng, len(self.indices(k)) * self.feed.team.size, self.recipe.jitter)
 
-    def _labels(self, k: int) -> np.ndarray:
-        """(B,): the classes of the whole k-th batch. Raises ValueError for a feed of images without."""
+    def _codes(self, k: int) -> np.ndarray:
+        """(B, classes): of the whole k-th batch. Raises ValueError for a feed of images without classes."""
         if self.feed.labels is None:
             raise ValueError(f"{self.recipe.name} has to know the class of each image: give the feed its labels")
-        return self.feed.labels[self.feed.batches.indices(self.number(k))]
+        chosen = self.feed.batches.indices(self.number(k))
+        return self.recipe.codes(len(chosen), self.feed.labels[chosen])
 
     def _z(self, purpose: Purpose, k: int) -> np.ndarray:
         chosen = self.feed.batches.indices(self.number(k))
@@ -97,7 +97,7 @@ class HostDraws:
         else:
             z = self.recipe.draw_latents(stream(self.seed, purpose, self.step, k), len(chosen))
         if self.recipe.condition:
-            z = self.recipe.told(z, self._labels(k))
+            z = self.recipe.told(z, self._codes(k))
         return self.feed.team.part(z).astype(self.dtype, copy=False)
 
 

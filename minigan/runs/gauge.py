@@ -20,8 +20,8 @@ from minigan.nn import LeakyReLU, Params, ReLU, ScaledTanh, Sequential, Sigmoid,
 from minigan.nn.activations import Activation
 from minigan.nn.layer import Cache, Layer
 from minigan.recipes import Recipe
-from minigan.recipes.recipe import one_hot
 from minigan.runs.health import is_finite
+from minigan.runs.saved import groups
 from minigan.runs.state import State
 from minigan.runs.vitals import BINS, ByLayer, Vitals
 from minigan.typing import Array, Images
@@ -167,8 +167,7 @@ class Gauge:
         )  # fmt: skip
 
     def _parts(self, whole: Array) -> Iterator[Array]:
-        size = self.recipe.batch_size
-        return (whole[start : start + size] for start in range(0, len(whole), size))
+        return (whole[some] for some in groups(len(whole), max(self.recipe.batch_size, 2)))
 
     def _classes(self, samples: np.ndarray) -> list[int] | None:
         if self._classifier is None:
@@ -191,12 +190,11 @@ class Gauge:
         return self.device.put(evenly(self.images, LOOKED_AT))
 
     @cached_property
-    def _told(self) -> Array:
-        if not self.recipe.condition:
+    def _told(self) -> Array | None:
+        if self.labels is None or not self.recipe.condition:
             return None
-        assert self.labels is not None
-        codes = one_hot(evenly(self.labels, LOOKED_AT), self.recipe.condition)
-        return self.device.put(codes.astype(self.latents.dtype))
+        shown = evenly(self.labels, LOOKED_AT)
+        return self.device.put(self.recipe.codes(len(shown), shown).astype(self.latents.dtype))
 
     @cached_property
     def _data_spread(self) -> float:

@@ -1,13 +1,15 @@
 """A finished or stopped run, opened for reading: its recipe, its newest state, its samples."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from minigan.backend import CPU, Device, to_host
-from minigan.errors import CheckpointError, UsageError
+from minigan.errors import CheckpointError, UsageError, UserError
+from minigan.nn import needs_batches
 from minigan.recipes import Recipe
 from minigan.recipes.cost import networks
 from minigan.recipes.registry import file_checksum
@@ -44,8 +46,7 @@ class SavedRun:
     def draw(self, z: np.ndarray, codes: np.ndarray | None = None) -> np.ndarray:
         """Images (N, H, W, C) of bytes for latents (N, latent) and codes of classes (N, condition), in inference mode;
         without codes the classes come in turn."""
-        codes = self.recipe.codes(len(z)) if codes is None else codes
-        there = self.device.put(np.concatenate([z, codes], axis=1).astype(self.state.drawing.flat.dtype))
+        there = self.device.put(self.recipe.told(z, codes).astype(self.state.drawing.flat.dtype))
         return draw_samples(self.recipe, self.state, there, self.image_shape)
 
 
@@ -107,8 +108,19 @@ def draw_samples(recipe: Recipe, state: State, z: Array, image_shape: Shape) -> 
 
     A batch of the recipe at once, so that they need no more memory than a round, or a few if it is smaller.
     """
-    images, size = [np.empty((0, *image_shape), np.uint8)], max(recipe.batch_size, FEW)
-    for start in range(0, len(z), size):
-        x, _ = state.g.net.forward(state.drawing, z[start : start + size], train=False)
+    images = [np.empty((0, *image_shape), np.uint8)]
+    if len(z) == 1 and needs_batches(state.g.net):
+        raise UserError("one sample alone cannot be drawn: G normalises samples among themselves; draw two or more")
+    for some in groups(len(z), max(recipe.batch_size, FEW)):
+        x, _ = state.g.net.forward(state.drawing, z[some], train=False)
         images.append(to_host(recipe.decode(x, image_shape)))
     return np.concatenate(images)
+
+
+def groups(count: int, size: int) -> Iterator[slice]:
+    """So many in a row at a time, and one more rather than leave a single one for the end, which has no variance."""
+    start = 0
+    while start < count:
+        stop = start + size if count - start != size + 1 else count
+        yield slice(start, min(stop, count))
+        start = stop

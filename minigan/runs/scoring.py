@@ -12,11 +12,10 @@ from types import TracebackType
 
 from minigan.backend import Device
 from minigan.data.sources import Dataset
-from minigan.evaluation.material import Images, choose_real, wrapper
+from minigan.evaluation.material import Images, choose_real, told_classes, wrapper
 from minigan.evaluation.scores import METRICS, possible_metrics
 from minigan.randomness import Purpose, stream
 from minigan.recipes import Recipe
-from minigan.recipes.recipe import in_turn
 from minigan.runs.metrics import MetricsFile, Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.saved import draw_samples
@@ -42,7 +41,8 @@ class Scoring:
         possible = possible_metrics(options.data, self._image_shape, told=recipe.condition > 0)
         self._metrics = [METRICS[name] for name in possible if METRICS[name].logged]
         z = recipe.draw_latents(stream(options.seed, Purpose.SAMPLE), len(self._real.stand_in.pixels))
-        self._z = device.put(recipe.told(z).astype(options.precision))
+        self._labels = told_classes(recipe.condition, self._real, len(z))
+        self._z = device.put(recipe.told(z, recipe.codes(len(z), self._labels)).astype(options.precision))
         self._of_real = self._scores(self._real.stand_in)
         self.rows: list[Row] = []
 
@@ -76,9 +76,7 @@ class Scoring:
     def score(self, state: State) -> str:
         """Write the row of this step; returns it in words."""
         samples = self._wrap(draw_samples(self._recipe, state, self._z, self._image_shape))
-        if classes := self._recipe.condition:
-            samples = replace(samples, labels=in_turn(len(self._z), classes))
-        found = self._scores(samples)
+        found = self._scores(replace(samples, labels=self._labels))
         self.rows.append({"step": float(state.step)} | found)
         self._file.append(self.rows[-1])
         return f"step {state.step}: {_described(found)}"

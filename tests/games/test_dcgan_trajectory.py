@@ -174,7 +174,7 @@ class ToldBatch:
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["apart", "at once"])
 def test_five_rounds_of_cdcgan_28_agree_with_pytorch(at_once: bool) -> None:
-    """Every layer is told the class; the learning rate falls after the third round."""
+    """Every layer is told the class; the learning rate falls after the second round."""
     golden = np.load(GOLDEN / "training_cdcgan_28.npz")
     recipe = CDCGAN28(batch_size=4, latent=3, classes=3, width=2, units=6, full=2, falling=4)
     g, d = start(recipe, golden)

@@ -150,6 +150,11 @@ def test_what_d_is_told_has_no_slope():
         np.testing.assert_allclose(d.grads[name], numeric, rtol=1e-7, atol=1e-10)
 
 
+def test_points_between_pairs_of_one_class_are_of_that_class():
+    real, fake = np.array([[1.0, 0, 1]]), np.array([[3.0, 0, 1]])  # a number, and the code of its class
+    np.testing.assert_array_equal(games.wgan_gp().points(real, fake, np.array([0.25])), [[2.5, 0, 1]])
+
+
 def test_what_no_penalty_can_be_is_refused():
     for wrong, words in (({"weight": -1.0}, "weight"), ({"weight": 1.0, "centre": float("nan")}, "centre")):
         with pytest.raises(ValueError, match=f"the {words} of a gradient penalty is finite and not negative"):

@@ -295,3 +295,30 @@ def test_who_only_looks_sees_the_layers_within_and_what_is_told_on():
     assert list(names) == ["conditioned1.dense1", "conditioned1.relu1", "conditioned1.condition", "sequential1.dense1"]
     assert [y.shape[1] for y in names.values()] == [3, 3, 5, 1]
     np.testing.assert_array_equal(names["sequential1.dense1"], net.forward(theta, x, train=False)[0])
+
+
+def test_who_only_looks_takes_a_network_of_somebody_else_as_one_layer():
+    class Residual(nn.Sequential):
+        def forward(self, theta, x, *, train, rng=None):
+            y, cache = super().forward(theta, x, train=train, rng=rng)
+            return x + y, cache
+
+    net = nn.Sequential(Residual(nn.Dense(4)), nn.Dense(1))
+    theta = nn.init_params(net, (4,), np.random.default_rng(0))
+    x = normal(0, 5, 4).astype(np.float32)
+    names = {name: y for name, _, y, _ in net.trace(theta, x, train=False)}
+    assert list(names) == ["residual1", "dense1"]
+    np.testing.assert_array_equal(names["dense1"], net.forward(theta, x, train=False)[0])
+
+
+def test_as_many_conditions_as_samples():
+    with pytest.raises(ValueError, match="4 samples have as many conditions, got 1"):
+        ops.with_condition(normal(0, 4, 3), normal(1, 1, 2))
+    with pytest.raises(ShapeError, match="the condition is the last 2 numbers"):
+        nn.Conditioned(2, nn.Dense(1)).out_shape(())
+
+
+def test_networks_that_need_batches_in_inference_say_so():
+    norm = nn.BatchNorm(track_running_stats=False)
+    assert nn.needs_batches(nn.Sequential(nn.Conditioned(2, nn.Dense(3), norm)))
+    assert not nn.needs_batches(nn.Sequential(nn.Dense(3), nn.BatchNorm()))

@@ -18,6 +18,7 @@ from minigan.recipes import CDCGAN28, DCGAN28, DCGAN64, MLP2014, WGANGP28, DCGAN
 from minigan.runs import state as states
 from minigan.runs.draws import SeededDraws
 from minigan.runs.feed import feed
+from minigan.runs.saved import draw_samples
 from minigan.runs.state import State
 from tests.kernels.twins import fast
 from tests.parallel.thread_team import ThreadTeam, together
@@ -241,3 +242,18 @@ def test_masks_of_a_joined_batch_in_the_wrong_order_are_noticed():
     assert not differs(JOINED)
     with patch.object(PartOfDraws, "random", _masks_as_if_apart):
         assert differs(JOINED)
+
+
+def test_what_one_process_draws_the_others_need_not_know_of():
+    """Samples that are normalised among themselves are drawn by the one that writes the pictures."""
+    recipe = CDCGAN28(batch_size=BATCH, latent=3, width=1, units=4, running_statistics=False)
+
+    def draw(team):
+        state = State.start(recipe, images_of(recipe), 1, 0, np.dtype("f4"), CPU, team)
+        if not team.leads:
+            return None
+        z = recipe.told(recipe.draw_latents(np.random.default_rng(0), 6))
+        return draw_samples(recipe, state, z, (28, 28, 3))
+
+    drawn, _ = together(2, draw)
+    assert np.array_equal(drawn, draw(ALONE))

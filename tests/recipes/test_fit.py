@@ -51,6 +51,43 @@ def test_a_recipe_that_tells_of_classes_needs_them():
         check_labels(recipe, None, "folder:x")
     with pytest.raises(DataError, match="cdcgan-28 is told of 4 classes, and folder:x has 6: --classes 6"):
         check_labels(recipe, np.array([0, 5], np.uint8), "folder:x")
+    with pytest.raises(DataError, match="told-mlp is told of 3 classes, and folder:x has 6, of which its `cond"):
+        check_labels(ToldMLP(), np.array([0, 5], np.uint8), "folder:x")
+
+
+def test_classes_that_would_be_kept_back_are_refused():
+    """Folders come class by class; of small sets nothing is kept back."""
+    few, many = np.repeat(np.arange(10), 12), np.repeat(np.arange(10), 7000)
+    check_labels(CDCGAN28(), few, "folder:x")
+    assert len(CDCGAN28().training_part(few)) == 120
+    with pytest.raises(DataError, match="no image of class 9 of folder:x would be trained on: cdcgan-28 keeps"):
+        check_labels(CDCGAN28(), many, "folder:x")
+    check_labels(CDCGAN28(holdout=0), many, "folder:x")
+
+
+@pytest.mark.parametrize("condition", [0, 2, 5])
+def test_what_networks_begin_with_is_what_they_are_told(condition):
+    class Odd(ToldMLP):
+        @property
+        def condition(self):
+            return condition
+
+        def generator(self, images):
+            return nn.Sequential(nn.Conditioned(3, nn.Dense(36 + condition - 3), nn.Tanh()))
+
+    with pytest.raises(UserError, match=f"its condition is {condition}, so .*, but G begins with nn.Conditioned.3"):
+        check_fit(Odd(), SHAPE)
+
+
+def test_a_d_that_is_told_by_its_first_layer_alone_is_refused():
+    """What it is told could not be told from what it sees."""
+
+    class Plain(ToldMLP):
+        def discriminator(self, images):
+            return nn.Sequential(nn.Dense(8), nn.LeakyReLU(), nn.Dense(1))
+
+    with pytest.raises(UserError, match=r"so D begins with nn.Conditioned\(3, ...\), but D takes no condition"):
+        check_fit(Plain(), SHAPE)
 
 
 def test_a_g_that_keeps_the_class_to_itself_is_told_what_passes_it_on():

@@ -186,3 +186,14 @@ def test_codes_of_classes():
     assert MLPMnist().codes(4).shape == (4, 0)
     with pytest.raises(ValueError, match="3 classes are counted from 0, got 3 to 3"):
         recipe.codes(1, 3)
+
+
+def test_each_step_of_d_has_the_classes_of_its_own_batch():
+    recipe = CDCGAN28(batch_size=BATCH, latent=3, classes=3, width=1, units=4)
+    batches = Batches(COUNT, BATCH, 0)
+    draws = SeededDraws(recipe, feed(photos(recipe, 1), batches, CPU, labels=LABELS), 0, 1, 2, F4)
+    for k in (0, 1):
+        expected = LABELS[batches.indices(2 + k)]
+        np.testing.assert_array_equal(draws.real(k)[:, 0, 0, 1:].argmax(axis=1), expected)
+        np.testing.assert_array_equal(draws.latent_d(k)[:, 3:].argmax(axis=1), expected)
+    assert not np.array_equal(LABELS[batches.indices(2)], LABELS[batches.indices(3)])
