@@ -537,6 +537,7 @@ def test_a_command_does_its_work_also_where_nobody_reads_what_it_says(words, mad
         ("minigan.export", "run", "--out", "run/checkpoints/step-000000020.safetensors"),
         ("minigan.export", "run", "--out", "other/config.toml"),
         ("minigan.sample", "run", "--out", "other/samples/step-000000000.png"),
+        ("minigan.gradcheck", "--layer", "relu", "--plot", "run/losses.png"),
     ],
 )
 def test_no_command_replaces_a_file_of_a_run(words, finished, tmp_path):

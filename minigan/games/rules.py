@@ -16,7 +16,7 @@ from minigan.typing import Array
 # What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
 # d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
 # D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
-# A run writes these down and no others. Where there is one, also "penalty", which D minimises together with loss_d.
+# Where there is one, also "penalty", which D minimises together with loss_d. A run writes these down and no others.
 Metrics = dict[str, Array]
 
 

@@ -9,7 +9,7 @@ from minigan import cli
 
 DESCRIPTION = (
     "Compare hand-written gradients with finite differences in float64: those of every layer and every loss, of D's "
-    "step, and of the networks of three recipes."
+    "step, and of the networks of four recipes."
 )
 
 
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
     from minigan.gradcheck import TOLERANCE, all_problems, check
     from minigan.gradcheck.plot import check_ending, plot_steps
     from minigan.randomness import check_seed
+    from minigan.runs.folder import RunFolder
 
     if not 0 < options.step <= 1:
         raise UsageError(f"--step {options.step} is out of range: allowed are 0 to 1, best around 1e-4")
@@ -44,6 +45,8 @@ def main(argv: list[str]) -> int:
         check_ending(options.plot)
     if options.plot and not options.plot.parent.is_dir():
         raise UsageError(f"--plot {options.plot}: there is no folder {options.plot.parent}")
+    if options.plot:
+        RunFolder(options.plot.parent).refuse_to_replace(options.plot, "--plot")
     check_seed(options.seed)
     device = select_device(options.device)
     problems = [p for p in all_problems(device, options.seed) if options.layer is None or options.layer in p.name]

@@ -267,6 +267,8 @@ def _as_arguments(key: str, value: Any, default: Any) -> list[str]:
         return [] if value == default else [_switch(key, value)]
     if not isinstance(value, list | tuple):
         return [f"{option}={value}"]
+    if not isinstance(default, tuple):
+        raise UsageError(f"{key} = {value}: {key} is one value, not a list")
     if not all(type(number) in (int, float) for number in value):
         raise UsageError(f"{key} = {value}: only numbers can be in a list")
     return [option, *map(str, value)]

@@ -111,9 +111,9 @@ class RunFolder:
         for file in reversed(self._made()):  # that by which the run could go on last: on Windows one may be in use
             file.unlink(missing_ok=True)
 
-    def refuse_to_replace(self, path: Path | None) -> None:
-        """Raises UsageError if what somebody wants to write there is a file of a run, of this or of another one, or
-        would lie among a run's checkpoints or samples."""
+    def refuse_to_replace(self, path: Path | None, option: str = "--out") -> None:
+        """Raises UsageError if what somebody wants to write there, by that option, is a file of a run, of this or of
+        another one, or would lie among a run's checkpoints or samples."""
         if path is None:
             return
         real = Path(os.path.realpath(path))  # of what a link leads to; unlike Path.resolve it takes loops of links
@@ -122,7 +122,7 @@ class RunFolder:
             is_one = _is_among(real, of_runs)
             lies_among_them = str(real.parent) in map(os.path.realpath, (folder.checkpoints, folder.samples))
             if folder.config.exists() and (is_one or lies_among_them):
-                raise UsageError(f"--out {path} is a file of the run in {folder.path}: choose another name")
+                raise UsageError(f"{option} {path} is a file of the run in {folder.path}: choose another name")
 
     def refuse_to_lose(self, data: str) -> None:
         """Raises UsageError if the images that ``--data`` names are files of the run that is to be replaced."""

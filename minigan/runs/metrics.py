@@ -1,6 +1,7 @@
 """metrics.csv and scores.csv: one row every few rounds. No times are in them, so that equal runs give equal files."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from minigan.runs.lines import LinesFile, whole_lines
 
 OPINIONS = ("d_real", "d_fake", "d_fake_g")  # what D thinks, which says nothing if it is a critic
 COLUMNS = ("step", "loss_d", "loss_g", *OPINIONS)
+PENALISED = (*COLUMNS, "penalty")  # of a run whose game has one, which D minimises together with loss_d
 
 Row = dict[str, float]
 
@@ -32,7 +34,7 @@ class MetricsFile(LinesFile):
         self.write(self._line(row))
 
     def _line(self, row: Row) -> str:
-        return ",".join(_digits(row[name]) for name in self._columns) + "\n"
+        return ",".join(_digits(row.get(name, math.nan)) for name in self._columns) + "\n"  # of an older minigan's row
 
 
 def _digits(number: float) -> str:
@@ -48,12 +50,13 @@ def as_read(row: Row) -> Row:
 def read_metrics(path: Path, columns: Sequence[str] | None = COLUMNS) -> list[Row]:
     """All whole rows; a last line cut short by a crash is left out. Without columns, those that the file has.
 
-    Raises DataError if this is no file of these columns.
+    Raises DataError if this is no file of these columns; those of a run may have the penalty's behind them.
     """
     whole = whole_lines(path)
     header = _header(columns) if columns else "step,"
+    headers = (header, _header(PENALISED)) if columns == COLUMNS else header
     try:
-        if whole and not whole[0].startswith(header):
+        if whole and not whole[0].startswith(headers):
             raise ValueError(f"its first line is not {header.strip()}")
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(whole)]
         if not all(0 <= row["step"] < 2**53 for row in rows):

@@ -12,9 +12,11 @@ from minigan.runs.vitals import Vitals, VitalsFile
 class Record:
     """Appends to the lists it is given and to metrics.csv and vitals.jsonl, which start with them."""
 
-    def __init__(self, folder: RunFolder, rows: list[Row], vitals: list[Vitals]) -> None:
-        self.rows, self.vitals = rows, vitals
-        self._metrics, self._vitals = MetricsFile(folder.metrics, rows), VitalsFile(folder.vitals, vitals)
+    def __init__(
+        self, folder: RunFolder, rows: list[Row], vitals: list[Vitals], columns: Sequence[str] = COLUMNS
+    ) -> None:
+        self.rows, self.vitals, self._columns = rows, vitals, columns
+        self._metrics, self._vitals = MetricsFile(folder.metrics, rows, columns), VitalsFile(folder.vitals, vitals)
         self._events = NoEvents()
 
     def show(self, folder: RunFolder, scores: Sequence[Row], opinions: bool = True) -> None:
@@ -33,7 +35,7 @@ class Record:
     def add_row(self, row: Row) -> None:
         self._metrics.append(row)
         self.rows.append(as_read(row))
-        self._events.add_row("metrics", as_read({name: row[name] for name in COLUMNS}))
+        self._events.add_row("metrics", as_read({name: row[name] for name in self._columns}))
 
     def add_vitals(self, vitals: Vitals) -> None:
         self._vitals.append(vitals)

@@ -29,7 +29,7 @@ from minigan.runs.feed import feed
 from minigan.runs.folder import RunFolder
 from minigan.runs.gauge import Gauge, Watch
 from minigan.runs.health import NotFiniteError, first_not_finite
-from minigan.runs.metrics import Row, read_metrics
+from minigan.runs.metrics import COLUMNS, PENALISED, Row, read_metrics
 from minigan.runs.options import RunOptions
 from minigan.runs.progress import Progress
 from minigan.runs.record import NoRecord, Record
@@ -149,7 +149,10 @@ class Trainer:
             if self._to_keep:  # as was said only now
                 keep_for_good(self.folder.checkpoints, self.state.step)
             self.folder.keep_samples(lambda step: self._would_be_there(step, self.options.snapshot_every))
-        record = Record(self.folder, self.rows, self.vitals) if self.team.leads else NoRecord(self.rows, self.vitals)
+        record: Record = NoRecord(self.rows, self.vitals)
+        if self.team.leads:
+            columns = COLUMNS if self.game.penalty is None else PENALISED
+            record = Record(self.folder, self.rows, self.vitals, columns)
         stop = StopRequest()
         progress = Progress(self.state.step, self.goal, stop, hidden=not self.team.leads, critic=self.recipe.critic)
         try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.errors import DataError
-from minigan.runs.metrics import COLUMNS, HEADER, MetricsFile, read_metrics
+from minigan.runs.metrics import COLUMNS, HEADER, PENALISED, MetricsFile, read_metrics
 
 SCORES = ("step", "Fréchet distance", "precision")
 
@@ -111,6 +111,17 @@ def test_what_is_no_metrics_file_is_refused_by_name(path, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"metrics\.csv: not a metrics file of minigan"):
         read_metrics(path)
+
+
+def test_a_run_with_a_penalty_has_a_column_for_it(path):
+    rows = [row(10) | {"penalty": 1.5}, row(20) | {"penalty": 0.25}]
+    file = MetricsFile(path, rows[:1], PENALISED)
+    file.append(rows[1])
+    file.close()
+    assert path.read_text().splitlines()[::2] == [f"{HEADER.strip()},penalty", "20,0.5,0.5,0.5,0.5,0.5,0.25"]
+    assert read_metrics(path) == rows
+    MetricsFile(path, [row(10)], PENALISED).close()  # of an older minigan, which had none
+    assert np.isnan(read_metrics(path)[0]["penalty"])
 
 
 def test_other_columns_are_written_and_read_back_by_their_names(path):
