@@ -18,6 +18,7 @@ from minigan.backend import array_module, gpu_in_use, put_like
 from minigan.functional import activations, conv, gan_losses, upsample
 from minigan.functional import batchnorm as _batchnorm
 from minigan.functional import batchnorm_leaky as _batchnorm_leaky
+from minigan.functional import conditioning as _conditioning
 from minigan.functional import dense as _dense
 from minigan.functional import dropout as _dropout
 from minigan.functional import ghost_batchnorm as _ghost_batchnorm
@@ -44,12 +45,7 @@ from minigan.functional.batchnorm import (
     batchnorm_inference_double_backward,
 )
 from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
-from minigan.functional.conditioning import (
-    condition_of,
-    condition_of_backward,
-    with_condition,
-    with_condition_backward,
-)
+from minigan.functional.conditioning import condition_of
 from minigan.functional.gan_losses import (
     BothLosses,
     discriminator_hinge,
@@ -87,7 +83,18 @@ _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: set[str] = set()  # names of the operations that have one, here or there
 NUMBERS = frozenset({np.dtype(np.float32), np.dtype(np.float64), None})  # what twins know; a generator has no dtype
 HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
-GPU_ROOMS = ("aside", "batchnorm", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates")  # of cuda/
+GPU_ROOMS = (
+    "aside",
+    "batchnorm",
+    "conditioning",
+    "conv",
+    "dense",
+    "dropout",
+    "losses",
+    "maxout",
+    "pointwise",
+    "updates",
+)  # of cuda/
 
 
 def _twins_for(first: Any) -> Twins:
@@ -128,6 +135,7 @@ ghost_batchnorm = _door(_ghost_batchnorm.ghost_batchnorm)
 ghost_batchnorm_backward = _door(_ghost_batchnorm.ghost_batchnorm_backward)
 sync_batchnorm = _door(_sync_batchnorm.sync_batchnorm)
 sync_batchnorm_backward = _door(_sync_batchnorm.sync_batchnorm_backward)
+condition_of_backward = _door(_conditioning.condition_of_backward)
 conv2d, conv2d_bias_grad = _door(conv.conv2d), _door(conv.conv2d_bias_grad)
 conv2d_input_grad, conv2d_weight_grad = _door(conv.conv2d_input_grad), _door(conv.conv2d_weight_grad)
 dense, dense_bias_grad = _door(_dense.dense), _door(_dense.dense_bias_grad)
@@ -147,6 +155,10 @@ update_ghost_statistics = _door(_ghost_batchnorm.update_ghost_statistics)
 update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
+with_condition, with_condition_backward = (
+    _door(_conditioning.with_condition),
+    _door(_conditioning.with_condition_backward),
+)
 
 # By name, for the operations that add a bias first.
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {

@@ -22,6 +22,7 @@ BLOCKS = 1024  # at most: enough to fill a GPU, each thread then does several nu
 UNASKED = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
 # What a file needs before it, besides what all have.
 BEFORE = {
+    "conditioning": ("over_block",),
     "dense": ("over_block",),
     "dropout": ("pcg64", "maxout"),
     "implicit_gemm": ("tensor_cores", "tiles"),

@@ -9,13 +9,14 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import Device, array_module
-from minigan.cuda import batchnorm, dense, launch, losses, pcg64
+from minigan.cuda import batchnorm, conditioning, dense, launch, losses, pcg64
 from tests import strict_cupy
 from tests.kernels.twins import ALL_TWINS, Arrays
 
 # Sizes of launches, and such that small arrays need several blocks, several turns of a block, and several chunks.
 SIZES = [
     (launch, "THREADS", 4), (launch, "BLOCKS", 3), (losses, "THREADS", 8), (dense, "THREADS", 4),
+    (conditioning, "THREADS", 4),
     (batchnorm, "LANES", 2), (batchnorm, "LANES_OF_SUMS", 3), (batchnorm, "BLOCKS", 4), (batchnorm, "FEW", 6),
     (pcg64, "THREADS", 3), (pcg64, "WORDS", 2), (pcg64, "MOST_THREADS", 9),
 ]  # fmt: skip

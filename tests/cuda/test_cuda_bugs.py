@@ -56,6 +56,17 @@ BUGS = [
     Bug("pointwise", "scaled_pixels", "+ shift", ""),
     Bug("pointwise", "concatenate", "i < first ? x[i]", "i <= first ? x[i]"),
     Bug("pointwise", "concatenate", "y[i - first]", "y[i % first]"),
+    # conditions
+    Bug("conditioning", "with_condition", "row / each % samples", "row % samples"),
+    Bug("conditioning", "with_condition", "row / each % samples", "row / each / samples"),
+    Bug("conditioning", "with_condition", "c < channels ? x", "c <= channels ? x"),
+    Bug("conditioning", "with_condition_backward", "i / channels * (channels + size)", "i / channels * channels"),
+    Bug("conditioning", "with_condition_backward", "p / each * each * samples + n * each", "p / each * each + n * each"),
+    Bug("conditioning", "with_condition_backward", "p < places", "p < 1"),
+    Bug("conditioning", "with_condition_backward", "+ channels + k]", "+ k]"),
+    Bug("conditioning", "condition_of_backward", "row % each == 0", "true"),
+    Bug("conditioning", "condition_of_backward", "row < each * samples && ", ""),
+    Bug("conditioning", "condition_of_backward", "sum[i] = dh[i] +", "sum[i] ="),
     # maxout
     Bug("maxout", "maxout", "value > best.value", "value >= best.value"),
     Bug("maxout", "maxout", "p < pieces; ++p) {", "p < pieces - 1; ++p) {"),

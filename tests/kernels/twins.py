@@ -356,6 +356,11 @@ def _logits(rng: np.random.Generator) -> tuple[dict[str, tuple[int, ...]], dict[
     return {"real": (n, 1), "fake": (m, 1)}, {"smoothing": float(rng.choice([0.0, 0.1])), "scale": 0.5}
 
 
+def _told_shape(rng: np.random.Generator) -> tuple[int, ...]:
+    """Of vectors, or of images, or of something between."""
+    return tuple(rng.integers(1, 6, rng.integers(2, 5)).tolist())
+
+
 def _scaled_pixels(a: Arrays, chosen: int) -> list[np.ndarray]:
     """Bytes made of the numbers, all of them and some, a few of these twice."""
     xp, x = array_module(a["x"]), a["x"]
@@ -388,6 +393,21 @@ GPU_ONLY = {
     ),
     "both_bce": Twin(lambda a, e: [*ops.both_bce(a["logits"], *e)], _logits_of_both),
     "conv2d_and_seen": Twin(_conv2d_and_seen, _conv_shapes, sums=True, tolerance=80),
+    "condition_of_backward": Twin(
+        lambda a, _: [ops.condition_of_backward(a["dy"], a["dh"])],
+        lambda rng: ({"dh": (shape := _told_shape(rng)), "dy": (shape[0], int(rng.integers(1, shape[-1] + 1)))}, None),
+        tolerance=1,
+    ),
+    "with_condition": Twin(
+        lambda a, _: [ops.with_condition(a["x"], a["y"])],
+        lambda rng: ({"x": (shape := _told_shape(rng)), "y": (shape[0], int(rng.integers(1, 4)))}, None),
+        tolerance=0,
+    ),
+    "with_condition_backward": Twin(
+        lambda a, size: [*ops.with_condition_backward(a["dh"], size)],
+        lambda rng: ({"dh": (shape := _told_shape(rng))}, int(rng.integers(1, shape[-1] + 1))),
+        tolerance=16,
+    ),
     "concatenate": Twin(
         lambda a, _: [ops.concatenate(a["first"], a["second"])],
         lambda rng: (
