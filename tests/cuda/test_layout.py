@@ -101,6 +101,31 @@ def test_images_lie_with_their_rows_first_from_one_convolution_to_the_next_and_b
 
 
 @compiled
+def test_a_condition_between_two_convolutions_leaves_images_as_they_lie(copied):
+    geometry = Geometry((2, 2), (1, 1, 1, 1))
+    x, w1, w2 = normal(0, 3, 12, 12, 2), normal(1, 4, 4, 2, 4), normal(2, 4, 4, 6, 4)
+    y, dz = normal(3, 3, 2), normal(4, 3, 3, 3, 4)
+
+    def there_and_back(x, w1, w2, y, dz):
+        h = ops.with_condition(ops.conv2d(x, w1, geometry), y)
+        z = ops.conv2d(h, w2, geometry)
+        dh = ops.conv2d_input_grad(dz, w2, h.shape[1:3], geometry)
+        dh = ops.condition_of_backward(y, dh)
+        da, dy = ops.with_condition_backward(dh, 2)
+        return z, ops.conv2d_weight_grad(x, da, (4, 4), geometry), dy
+
+    with fast_gpu() as device:
+        given = [device.put(array) for array in (x, w1, w2, y)]
+        as_the_next_one_makes_it = LAYOUTS["rows first"]("dy", device.put(dz))
+        copied.clear()
+        found = there_and_back(*given, as_the_next_one_makes_it)
+        assert not copied
+        found = [array.get() for array in found]
+    for ours, plain in zip(found, there_and_back(x, w1, w2, y, dz), strict=True):
+        assert abs(ours - plain).max() <= 1e-10 * abs(plain).max()
+
+
+@compiled
 def test_a_round_of_a_dcgan_copies_only_the_smallest_images(strict, copied):
     """Those of 4 x 4 pixels, where G's noise becomes an image and D's last one becomes a number: docs/gpu.md."""
     recipe = RECIPES["dcgan-64"]
