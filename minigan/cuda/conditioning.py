@@ -7,7 +7,7 @@ import numpy as np
 
 from minigan.backend import array_module
 from minigan.cuda.launch import launch, launch_each
-from minigan.cuda.layout import contiguous, flat, rows_first, side_by_side
+from minigan.cuda.layout import contiguous, empty_like, flat, rows_first, side_by_side
 from minigan.typing import Array
 
 THREADS = 128  # that sum over the places of an image
@@ -18,7 +18,7 @@ def with_condition(x: Array, y: Array) -> Array:
     if y.ndim != 2 or len(x) != len(y) or x.dtype != y.dtype:
         return NotImplemented
     x = side_by_side(x)
-    h = _with_channels(x, x.shape[-1] + y.shape[1])
+    h = empty_like(x, x.shape[-1] + y.shape[1])
     launch_each("conditioning", "with_condition", flat(x), contiguous(y), flat(h), *_sizes(h, y.shape[1]), n=h.size)
     return h
 
@@ -29,7 +29,7 @@ def with_condition_backward(dh: Array, size: int) -> tuple[Array, Array]:
     if channels < 0:
         return NotImplemented
     dh = side_by_side(dh)
-    dx, dy = _with_channels(dh, channels), array_module(dh).empty((len(dh), size), dh.dtype)
+    dx, dy = empty_like(dh, channels), array_module(dh).empty((len(dh), size), dh.dtype)
     launch_each("conditioning", "without_condition", flat(dh), flat(dx), np.int32(channels), np.int32(size), n=dx.size)
     sizes = *_sizes(dh, size), np.int64(prod(dh.shape[1:-1]))
     launch("conditioning", "condition_gradient", (dy.size,), (THREADS,), flat(dh), dy, *sizes)
@@ -41,17 +41,9 @@ def condition_of_backward(dy: Array, dh: Array) -> Array:
     if dy.ndim != 2 or len(dy) != len(dh) or dy.shape[1] > dh.shape[-1] or dy.dtype != dh.dtype:
         return NotImplemented
     dh = side_by_side(dh)
-    total, sizes = _with_channels(dh, dh.shape[-1]), _sizes(dh, dy.shape[1])
+    total, sizes = empty_like(dh), _sizes(dh, dy.shape[1])
     launch_each("conditioning", "condition_of_backward", contiguous(dy), flat(dh), flat(total), *sizes, n=dh.size)
     return total
-
-
-def _with_channels(x: Array, channels: int) -> Array:
-    """Memory for so many channels of each pixel of x, that lies as x does."""
-    xp = array_module(x)
-    if rows_first(x):
-        return xp.empty((*x.swapaxes(0, 1).shape[:-1], channels), x.dtype).swapaxes(0, 1)
-    return xp.empty((*x.shape[:-1], channels), x.dtype)
 
 
 def _sizes(h: Array, size: int) -> tuple[Any, ...]:

@@ -42,9 +42,9 @@ def flat(array: Array) -> Array:
     return in_order.reshape(-1)
 
 
-def empty_like(array: Array) -> Array:
-    """Memory for numbers of that kind that lie in that order, with anything in it."""
-    xp = array_module(array)
+def empty_like(array: Array, channels: int | None = None) -> Array:
+    """Memory for numbers of that kind that lie in that order, with anything in it; of so many channels, if given."""
+    xp, shape = array_module(array), array.shape if channels is None else (*array.shape[:-1], channels)
     if rows_first(array):
-        return xp.empty(array.swapaxes(0, 1).shape, array.dtype).swapaxes(0, 1)
-    return xp.empty(array.shape, array.dtype)
+        return xp.empty((shape[1], shape[0], *shape[2:]), array.dtype).swapaxes(0, 1)
+    return xp.empty(shape, array.dtype)
