@@ -81,9 +81,7 @@ def main(argv: list[str]) -> int:
     for note in saved.notes:
         print(f"note: {note}")
     check_label(options, saved.recipe.condition)
-    at = "" if options.step is None else f"step-{options.step}-"
-    at += "" if options.label is None else f"label-{options.label}-"
-    name = f"{at}{'last-' if options.last_weights else ''}{options.seed}"
+    name = own_name(options)
     few = options.walk is not None or options.arithmetic
     scale = options.scale or (max(2, 224 // saved.image_shape[0]) if few else 2)
     (height, width, _), between = saved.image_shape, options.between or 12
@@ -114,6 +112,13 @@ def main(argv: list[str]) -> int:
     weights = ", G's last weights" if options.last_weights else ""
     print(f"{what} of {saved.recipe.name}, step {saved.state.step}{weights}: {out}")
     return 0
+
+
+def own_name(options: Options) -> str:
+    """What tells the picture from others of the run: the checkpoint, the class, the weights and the seed."""
+    marks = {"step": options.step, "label": options.label}
+    given = [f"{mark}-{value}-" for mark, value in marks.items() if value is not None]
+    return "".join(given) + ("last-" if options.last_weights else "") + str(options.seed)
 
 
 def check_label(options: Options, classes: int) -> None:
