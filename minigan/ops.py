@@ -83,18 +83,9 @@ _gpu_twins: Twins = {}  # and for those of a GPU
 WITH_TWINS: set[str] = set()  # names of the operations that have one, here or there
 NUMBERS = frozenset({np.dtype(np.float32), np.dtype(np.float64), None})  # what twins know; a generator has no dtype
 HOST_ROOMS = ("batchnorm", "conv", "dense", "dropout", "maxout", "pointwise", "resample", "updates")  # of kernels/
-GPU_ROOMS = (
-    "aside",
-    "batchnorm",
-    "conditioning",
-    "conv",
-    "dense",
-    "dropout",
-    "losses",
-    "maxout",
-    "pointwise",
-    "updates",
-)  # of cuda/
+GPU_ROOMS = (  # of cuda/
+    "aside", "batchnorm", "conditioning", "conv", "dense", "dropout", "losses", "maxout", "pointwise", "updates",
+)  # fmt: skip
 
 
 def _twins_for(first: Any) -> Twins:
@@ -155,10 +146,8 @@ update_ghost_statistics = _door(_ghost_batchnorm.update_ghost_statistics)
 update_running_statistics = _door(_batchnorm.update_running_statistics)
 upsample_nearest = _door(upsample.upsample_nearest)
 upsample_nearest_backward = _door(upsample.upsample_nearest_backward)
-with_condition, with_condition_backward = (
-    _door(_conditioning.with_condition),
-    _door(_conditioning.with_condition_backward),
-)
+with_condition = _door(_conditioning.with_condition)
+with_condition_backward = _door(_conditioning.with_condition_backward)
 
 # By name, for the operations that add a bias first.
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {

@@ -32,7 +32,7 @@ class Images:
     pixels: typing.Images
     device: Device
     classifier: Network | None = None
-    labels: np.ndarray | None = None  # (N,), the class of each, of samples that which G was told; None: not known
+    labels: np.ndarray | None = None  # (N,), the class of each, for a sample the one that G was told; None: not known
 
     @cached_property
     def there(self) -> Array:

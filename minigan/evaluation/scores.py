@@ -142,12 +142,15 @@ def _two_sample(samples: Images, real: Real) -> list[Value]:
 
 
 def _class_accuracy(samples: Images, _: Real) -> list[Value]:
+    """Share of the samples in which the classifier sees the class that G was told."""
     assert samples.labels is not None
     right = to_host(samples.logits).argmax(axis=1) == samples.labels
     return [Value("in the class that was told", float(right.mean()), better="higher")]
 
 
 def _nearest_neighbour(samples: Images, real: Real) -> list[Value]:
+    """How often a real image is not of the class that G was told for the sample nearest to it in pixels: the error of a
+    nearest-neighbour classifier with G's samples as its training set (Radford et al. 2016, in their code)."""
     assert samples.labels is not None
     assert real.reference.labels is not None
     found = nearest(real.reference.there, samples.there)

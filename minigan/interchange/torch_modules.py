@@ -80,6 +80,10 @@ def _batchnorm(step: Step) -> list[Module]:
     return [Module(kind, settings | {name: value for name, value in others.items() if not value})]
 
 
+def _conditioned(step: Step) -> list[Module]:
+    return [Module("Conditioned", {"size": step.layer.size})]  # not torch.nn's: the document defines it
+
+
 def _dropout(step: Step) -> list[Module]:
     layer: nn.Dropout = step.layer
     if layer.form == "classic" and layer.rate:
@@ -137,9 +141,7 @@ FIXED: dict[type, list[Module]] = {
 TRANSLATIONS: dict[type, Callable[[Step], list[Module]]] = {
     nn.AveragePool: _average_pool,
     nn.BatchNorm: _batchnorm,
-    nn.Conditioned: lambda step: [
-        Module("Conditioned", {"size": step.layer.size})
-    ],  # around the others, not torch.nn's
+    nn.Conditioned: _conditioned,
     nn.Conv2D: _conv,
     nn.ConvTranspose2D: _conv_transpose,
     nn.Dense: _dense,

@@ -111,7 +111,7 @@ class SeededDraws(HostDraws):
         return ops.with_condition(x, self._there(HostDraws.conditions, k)) if self.recipe.condition else x
 
     def _encoded(self, k: int) -> Array:
-        """Before that the images are changed as the recipe says: mirrored still bytes, with other colours no longer."""
+        """The k-th batch. The recipe may mirror its images, still bytes, and jitter their colours, then numbers."""
         if not (self.recipe.flip or self.recipe.jitter):
             return self._unchanged(k)
         images = self._images(k)

@@ -34,7 +34,8 @@ class MetricsFile(LinesFile):
         self.write(self._line(row))
 
     def _line(self, row: Row) -> str:
-        return ",".join(_digits(row.get(name, math.nan)) for name in self._columns) + "\n"  # of an older minigan's row
+        """A run that an older version began has rows that lack a column: what was not measured then is nan."""
+        return ",".join(_digits(row.get(name, math.nan)) for name in self._columns) + "\n"
 
 
 def _digits(number: float) -> str:
