@@ -31,12 +31,12 @@ memory.keep_freed(True)
 os.fsync = os.fstat  # which refuses what is no open file, too
 
 if loops.COMPILED:
-    # The shortest rows alone have loops of their own in the tests. Small arrays then go both ways, and there are fewer
-    # loops, for each of which numba takes a third of a second. What commands run in other processes is as it is.
+    # The shortest rows alone have loops of their own in the tests, and of the tiles none but in a test for it. So there
+    # are fewer loops, for each of which numba takes up to a second. What commands run in other processes is as it is.
     from minigan.kernels import compiled
 
     assert (compiled.LANES, compiled.UNROLLED) == (16, 64)
-    compiled.LANES, compiled.UNROLLED = 2, 9
+    compiled.LANES, compiled.UNROLLED = 1, 9
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

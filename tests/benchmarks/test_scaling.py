@@ -58,7 +58,7 @@ def test_where_nothing_varies_there_is_nothing_to_measure(words) -> None:
 def test_the_command_leaves_a_picture_a_table_and_numbers(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(scaling, "BLOCK", 0.0)
     words = ["dcgan-64", "--set", "width=2", "latent=2", "batch_size=2", "size=16,16", "--batches", "2", "8"]
-    words += ["--widths", "1", "2", "--sizes", "16", "64", "--blocks", "2", "--threads", "1"]
+    words += ["--widths", "1", "2", "--sizes", "16", "64", "--blocks", "2", "--threads", "1", "--kernels", "plain"]
     plot, numbers = tmp_path / "p.png", tmp_path / "n.json"
     assert scaling.main([*words, "--plot", str(plot), "--json", str(numbers)]) == 0
     printed = capsys.readouterr().out

@@ -1,9 +1,14 @@
 """Which inner loops there are: numba's, or NumPy's where numba will not do."""
 
+import numpy as np
 import pytest
 
+from minigan import ops
+from minigan.functional.patches import Geometry
 from minigan.kernels import loops
 from tests.commands import run
+from tests.kernels.twins import fast
+from tests.strategies import normal
 
 
 @pytest.mark.parametrize(
@@ -36,3 +41,25 @@ def test_commands_say_why_it_is_not_used(monkeypatch, tmp_path):
     assert words in run(tmp_path, "minigan.train", "--steps", 1, "--out", "run", "--device", "cpu").stdout
     assert words not in run(tmp_path, "minigan.train", "--steps", 1, "--out", "plain", "--kernels", "plain").stdout
     assert "numba: cannot be used, so that training is slower: needs NumPy 2.4" in run(tmp_path, "minigan.info").stdout
+
+
+@pytest.mark.skipif(not loops.COMPILED, reason="numba is not there")
+def test_few_channels_have_loops_of_their_own_that_agree(monkeypatch):
+    from minigan.kernels import compiled
+
+    built, real = [], compiled._constants
+    monkeypatch.setattr(compiled, "LANES", 4)  # 1 in the other tests: see conftest.py
+    monkeypatch.setattr(compiled, "_constants", lambda *given: built.append(real(*given)) or built[-1])
+    x, w, dy, geometry = (
+        normal(0, 2, 8, 6, 3),
+        normal(1, 4, 4, 3, 2),
+        normal(2, 2, 4, 3, 2),
+        Geometry((2, 2), (1, 1, 1, 1)),
+    )
+    calls = (lambda: ops.conv2d(x, w, geometry), lambda: ops.conv2d_input_grad(dy, w, (8, 6), geometry))
+    plain = [call() for call in calls]
+    with fast(2, compiled):
+        found = [call() for call in calls]
+    for ours, expected in zip(found, plain, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+    assert {constants.few for constants in built} == {2, 3}
