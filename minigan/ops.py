@@ -183,6 +183,11 @@ def conv2d_and_seen(x: Array, w: Array, geometry: Geometry) -> tuple[Array, Any]
     return conv2d(x, w, geometry), x
 
 
+def image_of(seen: Any) -> Array:
+    """The x that `conv2d_and_seen` has seen."""
+    return getattr(seen, "x", seen)
+
+
 @_door
 def drawn_dropout(x: Array, rng: Any, shape: Shape, rate: float, scale: float) -> tuple[Array, Any]:
     """Dropout with a mask of this shape, drawn where the generator is: `draw_keep`, then `dropout`."""

@@ -200,8 +200,8 @@ def _differentiable_twice(case: LayerCase) -> bool:
 
 
 def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Problem:
-    """f = sum(dx * ddx) for a random ddx: then df/d(dy, x, theta) is what double_backward returns and adds for ddx, and
-    df/dddx the dx of input_gradient."""
+    """f = sum(dx * ddx) + sum(dtheta * ddtheta) for random ddx and ddtheta: then df/d(dy, x, theta) is what
+    double_backward and grads_double_backward return and add together, and df/dddx the dx of input_gradient."""
     rng, theta, x = _draw_away_from_kinks(case, device, seed)
     layer = case.layer.unfused()
     y, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
@@ -210,14 +210,24 @@ def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
     grads = theta.gradients()
     grads.flat += before
     dx, kept = layer.input_gradient(theta, dy, cache)
-    ddy, on_x = layer.double_backward(theta, ddx, kept, cache, grads)
+    ddtheta, dtheta = theta.gradients(), theta.gradients()
+    ddtheta.flat += device.put(rng.normal(size=theta.trainable_size))
+    of_dx = layer.double_backward(theta, ddx, kept, cache, grads)
+    try:
+        of_grads = layer.grads_double_backward(theta, ddtheta, kept, cache, grads)
+    except NotImplementedError:  # somebody's layer, of which penalties only ask the other one
+        ddtheta.flat.fill(0)
+        of_grads = (None, None)
     grads.flat -= before
+    ddy, on_x = (sum(part for part in parts if part is not None) for parts in zip(of_dx, of_grads, strict=True))
 
     def value() -> float:
         _, cache = layer.forward(theta, x, train=case.train, rng=np.random.default_rng(seed))
-        return float((layer.backward(theta, dy, cache, None) * ddx).sum())
+        dtheta.flat.fill(0)
+        dx = layer.backward(theta, dy, cache, dtheta)
+        return float((dx * ddx).sum() + (dtheta.flat * ddtheta.flat).sum())
 
-    inputs = {"ddx": (ddx, dx), "dy": (dy, ddy), "input": (x, array_module(x).zeros_like(x) if on_x is None else on_x)}
+    inputs = {"ddx": (ddx, dx), "dy": (dy, ddy), "input": (x, on_x + array_module(x).zeros_like(x))}
     return Problem(f"{case.name}, twice", value, {name: (theta[name], grads[name]) for name in grads} | inputs)
 
 

@@ -103,6 +103,14 @@ class BatchNorm(Layer):
             total += dgamma
         return ddy, through_x
 
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        if not self.affine:
+            return None, None
+        ddy = (cache.x_hat * ddtheta["gamma"] + ddtheta["beta"]).reshape(dy.shape)  # forward, with another gain
+        return ddy, self.gradients(dy, ddtheta["gamma"], cache)[0]  # and backward
+
     def mean_rows(self, rows: Array) -> Array:
         """Mean (C,) of the rows (R, C) of a batch."""
         return ops.mean_rows(rows)

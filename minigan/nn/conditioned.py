@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigan import ops
+from minigan.backend import array_module
 from minigan.nn.layer import Cache, Layer, ShapeError
 from minigan.nn.params import Grads, Views
 from minigan.nn.sequential import Sequential, SequentialCache
@@ -75,6 +76,15 @@ class Conditioned(Sequential):
         """That of the layers; telling on is linear, so ddy has beside it what ddx has of the condition."""
         ddmade, on_x = super().double_backward(theta, ddx, dy, cache, grads)
         return self._told_on(ddmade, ddx), on_x
+
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: list[Any], cache: SequentialCache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        """That of the layers; what is told on has no part in it."""
+        ddmade, on_x = super().grads_double_backward(theta, ddtheta, dy, cache, grads)
+        if ddmade is not None:
+            ddmade = ops.with_condition(ddmade, array_module(ddmade).zeros((len(ddmade), self.size), ddmade.dtype))
+        return ddmade, on_x
 
     def trace(
         self, theta: Views, x: Array, *, train: bool, rng: Rng = None

@@ -140,6 +140,13 @@ class Conv2D(Layer):
             ops.conv2d_weight_grad(seen, dy, pair(self.kernel), geometry, grads["w"])  # adds to it
         return ddy, None
 
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        size = cache.shape[1:3]
+        ddy, _ = self.forward(ddtheta, ops.image_of(cache), train=True)  # with other weights
+        return ddy, ops.conv2d_input_grad(dy, ddtheta["w"], size, self.geometry(size))
+
 
 @dataclass(frozen=True)
 class ConvTranspose2D(Layer):
@@ -225,3 +232,9 @@ class ConvTranspose2D(Layer):
         if grads is not None:
             ops.conv2d_weight_grad(dy, ddx, pair(self.kernel), self.geometry(), grads["w"])  # adds to it
         return ops.conv2d_input_grad(ddx, theta["w"], dy.shape[1:3], self.geometry()), None  # forward, without the bias
+
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        ddy, _ = self.forward(ddtheta, cache, train=True)  # with other weights
+        return ddy, ops.conv2d(dy, ddtheta["w"], self.geometry())

@@ -69,3 +69,9 @@ class Dense(Layer):
         if grads is not None:
             ops.dense_weight_grad(dy, seen, grads["w"])  # adds ddx^T dy
         return ddy, None
+
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: Array, cache: Cache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        ddy = ops.dense(cache.x, ddtheta["w"], ddtheta["b"] if self.bias else None)[0]  # forward, with other weights
+        return ddy, ops.dense_input_grad(dy, ddtheta["w"])  # and backward

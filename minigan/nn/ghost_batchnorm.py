@@ -44,6 +44,7 @@ class GhostBatchNorm(BatchNorm):
         return dx if need_dx else None
 
     double_backward = Layer.double_backward  # there is none: penalties take one batch at a time
+    grads_double_backward = Layer.grads_double_backward
 
     def update_statistics(self, theta: Views, cache: Cache) -> None:
         if isinstance(cache, ops.BatchNormLeakyCache):

@@ -106,6 +106,20 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no double_backward, which a penalty on gradients needs")
 
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: Any, cache: Cache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        r"""The adjoint of what `backward` adds to grads: what a number R that depends on it asks of dy, x and theta.
+
+        .. math:: R(d\theta), \quad d\theta = d\theta(dy, x, \theta), \quad dd\theta = \partial R / \partial d\theta
+
+        Returned and added are the same as by `double_backward`; None, too, in the place of a ddy that is zero, as that
+        of a layer without parameters is. Raises NotImplementedError for a layer with parameters that has none.
+        """
+        if len(ddtheta):
+            raise NotImplementedError(f"{type(self).__name__} has no grads_double_backward, which an unrolled D needs")
+        return None, None
+
     def unfused(self) -> "Layer":
         """The same, each layer on its own, as `double_backward` asks for."""
         return self

@@ -179,37 +179,54 @@ class Sequential(Layer):
 
         The network has to be `unfused`.
         """
+        return self._up_and_down(theta, ddx, None, dy, cache, grads)
+
+    def grads_double_backward(
+        self, theta: Views, ddtheta: Views, dy: list[Any], cache: SequentialCache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        """The same two walks, which begin at each layer with parameters. The network has to be `unfused`."""
+        return self._up_and_down(theta, None, ddtheta, dy, cache, grads)
+
+    def _up_and_down(
+        self, theta: Views, ddx: Array | None, ddtheta: Grads, dy: list[Any], cache: SequentialCache, grads: Grads
+    ) -> tuple[Array, Array | None]:
         _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
-        if ddx.shape != cache.shapes[0]:  # which would be broadcast without a word
+        if ddx is not None and ddx.shape != cache.shapes[0]:  # which would be broadcast without a word
             raise ShapeError(f"the network was given {cache.shapes[0]}, so ddx has that shape, got {ddx.shape}")
         through_x: list[Array | None] = []
         for index in range(len(self.steps)):
-            ddx, more = self._step_up(index, theta, ddx, dy[index], cache, grads)
+            ddx, more = self._step_up(index, theta, ddx, ddtheta, dy[index], cache, grads)
             through_x.append(more)
         dx = None
         for index in reversed(range(len(self.steps))):
             if dx is not None:
                 dx = self._step_back(index, theta, dx, cache, grads, need_dx=True)
-            if through_x[index] is not None:
-                dx = through_x[index] if dx is None else dx + through_x[index]
+            dx = _sum(dx, through_x[index])
         return ddx, dx
 
     def _step_up(
-        self, index: int, theta: Views, ddx: Array, dy: Any, cache: SequentialCache, grads: Grads
-    ) -> tuple[Array, Array | None]:
-        """The adjoint of `_step_back`: what a penalty asks of a layer's dy, and of its input."""
+        self, index: int, theta: Views, ddx: Array | None, ddtheta: Grads, dy: Any, cache: SequentialCache, grads: Grads
+    ) -> tuple[Array | None, Array | None]:
+        """The adjoint of `_step_back`: what is asked of a layer's dy, and of its input, by its dx and its gradients."""
         (name, layer), label = self.steps[index], self.labels[index]
         layer_grads = None if grads is None else grads.scope(name)
+        ddy = on_x = None
         try:
-            ddy, on_x = layer.double_backward(theta.scope(name), ddx, dy, cache.steps[index], layer_grads)
+            if ddx is not None:
+                ddy, on_x = layer.double_backward(theta.scope(name), ddx, dy, cache.steps[index], layer_grads)
+            if ddtheta is not None:
+                others = theta.scope(name), ddtheta.scope(name), dy, cache.steps[index], layer_grads
+                more_dy, more_x = layer.grads_double_backward(*others)
+                ddy, on_x = _sum(ddy, more_dy), _sum(on_x, more_x)
         except NotImplementedError as err:
             hint = "; of a network, take net.unfused()" if " + " in label else ""
             raise NotImplementedError(f"layer {label}: {err}{hint}") from err
         except (ValueError, TypeError, KeyError) as err:
             raise _naming(label, err) from err
-        _check_gradient(label, "dy", ddy, cache.shapes[index + 1], ddx.dtype)
+        if ddx is not None or ddy is not None:
+            _check_gradient(label, "dy", ddy, cache.shapes[index + 1], theta.owner.flat.dtype)
         if on_x is not None:
-            _check_gradient(label, "x", on_x, cache.shapes[index], ddx.dtype)
+            _check_gradient(label, "x", on_x, cache.shapes[index], theta.owner.flat.dtype)
         return ddy, on_x
 
     def trace(
@@ -315,6 +332,13 @@ def _check_backward(theta: Params, dy: Array, cache: SequentialCache, grads: Gra
         raise ValueError("gradients would be added to the parameters themselves: give theta.gradients()")
     if grads.owner.trainable_shapes != theta.trainable_shapes or grads.owner.flat.dtype != theta.flat.dtype:
         raise ValueError("these are gradients of another network, or in another precision: give theta.gradients()")
+
+
+def _sum(first: Array | None, second: Array | None) -> Array | None:
+    """Of two gradients, each of which may be none."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 def _check_gradient(label: str, of: str, gradient: Array | None, shape: Shape, dtype: np.dtype) -> None:

@@ -1,4 +1,4 @@
-"""What every layer promises that can be differentiated twice: the contract battery of `double_backward`."""
+"""What every layer promises that can be differentiated twice: the contract battery of both double backwards."""
 
 import numpy as np
 import pytest
@@ -24,18 +24,28 @@ every_layer = pytest.mark.parametrize("case", TWICE.values(), ids=TWICE)
 
 
 class Twice(Setting):
-    """A layer on its own, and what depends on the gradient on its input."""
+    """A layer on its own, and what depends on the gradients on its input and parameters."""
 
     def __init__(self, case, device, dtype=np.float64):
         super().__init__(case, device, dtype)
         self.layer = case.layer.unfused()
         self.ddx = self.put(normal(4, BATCH, *case.in_shape))
+        self.ddtheta = self.theta.gradients()
+        self.ddtheta.flat += self.put(normal(5, self.ddtheta.flat.size))
 
     def second(self, train, grads, ddx=None):
-        """dx, and (ddy, the gradient on x)."""
+        """dx, and (ddy, the gradient on x) of both double backwards."""
         _, cache = self.forward(train)
         dx, kept = self.layer.input_gradient(self.theta, self.dy, cache)
-        return dx, self.layer.double_backward(self.theta, self.ddx if ddx is None else ddx, kept, cache, grads)
+        return dx, self.both(kept, cache, grads, self.ddx if ddx is None else ddx)
+
+    def both(self, kept, cache, grads, ddx):
+        of_dx = self.layer.double_backward(self.theta, ddx, kept, cache, grads)
+        of_grads = self.layer.grads_double_backward(self.theta, self.ddtheta, kept, cache, grads)
+        return tuple(
+            first if second is None else second if first is None else first + second
+            for first, second in zip(of_dx, of_grads, strict=True)
+        )
 
     def everything(self, train, ddx=None):
         """All arrays that come out of it."""
@@ -51,6 +61,8 @@ def test_layers_without_say_so():
     _, cache = setting.forward(True)
     with pytest.raises(NotImplementedError, match="GhostBatchNorm has no double_backward"):
         setting.layer.double_backward(setting.theta, setting.x, setting.dy, cache, None)
+    with pytest.raises(NotImplementedError, match="GhostBatchNorm has no grads_double_backward"):
+        setting.layer.grads_double_backward(setting.theta, setting.theta.gradients(), setting.dy, cache, None)
     fused = nn.Sequential(nn.Dense(2), nn.ReLU())
     theta = nn.init_params(fused, (3,), np.random.default_rng(0), dtype=np.float64)
     x = normal(0, 4, 3)
@@ -80,11 +92,14 @@ def test_what_does_not_belong_to_the_pass_is_refused():
 @every_layer
 @both_modes
 def test_it_is_the_adjoint_of_backward(case, train, device):
-    """<ddx, dx(dy)> = <ddy(ddx), dy>, as dx is linear in dy."""
+    """<ddx, dx(dy)> + <ddtheta, dtheta(dy)> = <ddy, dy>, as dx and dtheta are linear in dy."""
     setting = Twice(case, device)
     dx, (ddy, _) = setting.second(train, None)
     assert ddy.shape == setting.dy.shape
-    there, here = float((setting.ddx * dx).sum()), float((ddy * setting.dy).sum())
+    dtheta = setting.theta.gradients()
+    setting.layer.backward(setting.theta, setting.dy, setting.forward(train)[1], dtheta)
+    there = float((setting.ddx * dx).sum()) + float((setting.ddtheta.flat * dtheta.flat).sum())
+    here = float((ddy * setting.dy).sum())
     assert error(there, here, floor=1.0) <= 1e-12
 
 
@@ -113,14 +128,15 @@ def test_gradients_are_added_and_nothing_else_changes(case, train, device):
     setting = Twice(case, device)
     _, cache = setting.forward(train)
     _, kept = setting.layer.input_gradient(setting.theta, setting.dy, cache)
-    before = [array.copy() for array in (setting.theta.flat, setting.x, setting.dy, setting.ddx)]
+    given = (setting.theta.flat, setting.x, setting.dy, setting.ddx, setting.ddtheta.flat)
+    before = [array.copy() for array in given]
     cached = list(arrays_in(cache))
     fresh, used = setting.theta.gradients(), setting.theta.gradients()
     already = setting.put(normal(9, used.flat.size))
     used.flat += already
-    found = [setting.layer.double_backward(setting.theta, setting.ddx, kept, cache, g) for g in (fresh, used, None)]
+    found = [setting.both(kept, cache, g, setting.ddx) for g in (fresh, used, None)]
     assert error(to_host(used.flat), to_host(already + fresh.flat)) <= 1e-14  # some are added to twice
-    assert_equal([setting.theta.flat, setting.x, setting.dy, setting.ddx], before)
+    assert_equal(given, before)
     assert_equal(arrays_in(cache), cached)
     for again in found[1:]:  # also where no gradients are asked for
         assert_equal([a for a in again if a is not None], [a for a in found[0] if a is not None])
