@@ -48,8 +48,10 @@ from minigan.functional.batchnorm_leaky import BatchNormLeakyCache
 from minigan.functional.conditioning import condition_of
 from minigan.functional.gan_losses import (
     BothLosses,
+    discriminator_bce_double_backward,
     discriminator_hinge,
     discriminator_least_squares,
+    discriminator_least_squares_double_backward,
     discriminator_wasserstein,
     generator_least_squares,
     generator_wasserstein,

@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,10 +25,12 @@ Name = Literal["gaussian-1d", "ring", "grid", "swiss-roll"]
 class Options:
     toy: tyro.conf.Positional[Name] = "gaussian-1d"
     """gaussian-1d (the figure of the 2014 paper), ring (8 Gaussians), grid (25 Gaussians) or swiss-roll"""
-    setting: Literal["a", "b", "pacgan", "wgan-gp"] | None = None
+    setting: Literal["a", "b", "pacgan", "unrolled", "wgan-gp"] | None = None
     """published constants. Of gaussian-1d: a, N(-1, 1) with tanh and momentum; b, N(4, 0.5^2) with Adam. Of ring and
-    grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds. Of all in the plane: wgan-gp, a critic with a
-    penalty on its slopes"""
+    grid: pacgan, the plain GAN of the PacGAN paper, 400,000 rounds; of ring: unrolled, a G that looks ahead. Of all in
+    the plane: wgan-gp, a critic with a penalty on its slopes"""
+    unroll: int | None = None
+    """with --setting unrolled: how many updates of D its G looks ahead; without it 10, and 0 is a GAN as of 2014"""
     steps: int | None = None
     """rounds; without it the toy's own number"""
     batch_size: int | None = None
@@ -53,7 +55,7 @@ class Options:
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
             "steps": (1, 1_000_000), "batch_size": (1, 100_000), "lr": (1e-9, 1e6), "frames": (0, 1000),
-            "seed": (0, 2**32 - 1),
+            "seed": (0, 2**32 - 1), "unroll": (0, 1000),
         }  # fmt: skip
         for name, (lowest, highest) in limits.items():
             value = getattr(self, name)
@@ -78,6 +80,8 @@ def main(argv: list[str]) -> int:
         there = ", ".join(name for name in settings if name)
         raise UsageError(f"--setting {options.setting} is not one of {options.toy}: there is {there}")
     toy = (settings[options.setting] if options.setting else next(iter(settings.values())))()
+    if options.unroll is not None:
+        toy = unrolled(toy, options.unroll)
     if options.batch_size == 1 and (toy.generator.mixes_samples or toy.discriminator.mixes_samples):
         raise UsageError("--batch-size 1: batch normalisation, which this setting has, needs two samples at least")
     out = options.out or new_run_path(options.toy)
@@ -101,6 +105,15 @@ def main(argv: list[str]) -> int:
     if last < steps:
         print(f"stopped after {last} of {steps} rounds")
     return stop.exit_code
+
+
+def unrolled(toy: "Toy", steps: int) -> "Toy":
+    """The toy with another number of updates that G looks ahead. Raises UsageError if it does not look ahead."""
+    from minigan.games import UnrolledGame
+
+    if not isinstance(toy.game, UnrolledGame):
+        raise UsageError("--unroll goes with --setting unrolled")
+    return replace(toy, game=replace(toy.game, unroll=steps), about=toy.about.replace("10 updates", f"{steps} updates"))
 
 
 def watch(

@@ -26,6 +26,7 @@ from reference import (
     torch_examples,
     torch_gans,
     torch_twins,
+    torch_unrolled,
 )
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
@@ -236,6 +237,7 @@ def golden_files() -> Iterable[tuple[str, dict[str, Array]]]:
     yield "training_dcgan_upsample.npz", torch_dcgan_upsample.trajectories()
     yield "double_backward.npz", torch_double_backward.cases()
     yield "training_wgan_gp_28.npz", torch_double_backward.trajectory()
+    yield "training_unrolled.npz", torch_unrolled.trajectories()
     yield "training_cdcgan_28.npz", torch_cdcgan.trajectory()
     yield "examples.npz", torch_examples.save(GOLDEN)  # and beside it netG.pth and netD.pth
     yield "training_mlp_2014.npz", gans.trajectory(gans.MLP2014_G, gans.MLP2014_D, gans.play_mlp_2014, seed=2)

@@ -29,7 +29,8 @@ from minigan.functional import (
     sums,
     upsample,
 )
-from minigan.games import at_once, gan, penalty, play
+from minigan.games import at_once, gan, penalty, play, unrolled
+from minigan.optim import SGD, Adam, Momentum, RMSprop
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,32 @@ BUGS = [
     Bug("step of D, joined: statistics of the fakes alone", gan.step_on_both,
         "net.backward(", "logits, cache = net.forward(d.theta, ops.concatenate(fake, fake)[: len(logits)], "
         "train=True, rng=rng); net.backward("),
+    # G's step through D's
+    Bug("step of G, unrolled: D's updates taken for constants", unrolled.back_from, "dfake += dx", "dfake += 0 * dx"),
+    Bug("step of G, unrolled: only the last update learns from the fakes", unrolled.back_from, "dtheta += more", "dtheta += 0 * more"),
+    Bug("step of G, unrolled: the loss at the end forgets real samples", unrolled.back_from,
+        "-gradient(net, last).flat", "-gradient(net, last._replace(dlogits=(0 * last.dlogits[0], last.dlogits[1]))).flat"),
+    Bug("step of G, unrolled: descends D's loss", unrolled.back_from, "dfake = -net.backward", "dfake = net.backward"),
+    Bug("step of G, unrolled: the number of the update", unrolled.back_from, "d.updates + 1 + k", "d.updates + 1"),
+    Bug("step of G, unrolled: moves in the order in which they were made", unrolled.back_from, "reversed(list(enumerate(moves)))",
+        "enumerate(moves)"),
+    Bug("step of G, unrolled: logits taken for constants", unrolled.through_gradient, "ddreal, ddfake, *at.logits",
+        "0 * ddreal, 0 * ddfake, *at.logits"),
+    Bug("step of G, unrolled: no Hessian from real samples", unrolled.through_gradient, "more_real, at.caches[0], total", "0 * more_real, at.caches[0], total"),
+    Bug("step of G, unrolled: the way to the fakes through the logits alone", unrolled.through_gradient, " + on_fake", ""),
+    Bug("step of G, unrolled, sgd: sign", SGD.rule_backward, "-lr * dtheta", "lr * dtheta"),
+    Bug("step of G, unrolled, momentum: velocities are no way", Momentum.rule_backward, "momentum * dv", "0 * dv"),
+    Bug("step of G, unrolled, momentum: the parameters' own part", Momentum.rule_backward, " + dtheta", ""),
+    Bug("step of G, unrolled, rmsprop: the root taken for a constant", RMSprop.rule_backward, " * inverse / 2", " * 0 * inverse"),
+    Bug("step of G, unrolled, rmsprop: the square's factor 2", RMSprop.rule_backward, "2 * (1 - self.rho)", "(1 - self.rho)"),
+    Bug("step of G, unrolled, adam: the second moment taken for a constant", Adam.rule_backward, " * inverse\n", " * 0 * inverse\n"),
+    Bug("step of G, unrolled, adam: correction forgotten", Adam.rule_backward, "(correction / 2)", "(1 / 2)"),
+    Bug("step of G, unrolled, adam: moments do not go on", Adam.rule_backward, "self.beta1 * dm", "0 * dm"),
+    Bug("step of G, unrolled, adam: second moments do not go on", Adam.rule_backward, "self.beta2 * dv", "0 * dv"),
+    Bug("step of G, unrolled: slope of the sigmoid", gan_losses.discriminator_bce_double_backward, "sigmoid(-real)[0]", "1"),
+    Bug("step of G, unrolled: scale of the loss", gan_losses.discriminator_bce_double_backward, "scale) / fake.size", "1) / fake.size"),
+    Bug("step of G, unrolled, momentum: least squares of all", gan_losses.discriminator_least_squares_double_backward,
+        "ddfake / fake.size", "ddfake / real.size"),
     # losses
     Bug("bce: gradient sigmoid(s) alone", losses.bce_with_logits, "- targets * sigmoid(-logits)[0]", ""),
     Bug("bce: the mean's 1/n forgotten", losses.bce_with_logits, "dlogits / logits.size", "dlogits"),

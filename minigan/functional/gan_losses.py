@@ -47,6 +47,21 @@ def discriminator_bce(
     return loss, dreal * (scale / real.size), sigmoid(fake)[0] * (scale / fake.size)
 
 
+def discriminator_bce_double_backward(
+    ddreal: Array, ddfake: Array, real: Array, fake: Array, scale: float = 1.0
+) -> tuple[Array, Array]:
+    r"""The adjoint of the gradients of `discriminator_bce`, whatever the smoothing:
+
+    .. math:: \tfrac{c}{n}\, \sigma(r)\, \sigma(-r)\, ddr, \qquad \tfrac{c}{m}\, \sigma(f)\, \sigma(-f)\, ddf
+
+    Parameters: what a number asks of dr and of df, in their shapes; the logits r and f; scale c. Returns what it asks
+    of r and of f.
+    """
+    slope_real = sigmoid(real)[0] * sigmoid(-real)[0] * (float(scale) / real.size)
+    slope_fake = sigmoid(fake)[0] * sigmoid(-fake)[0] * (float(scale) / fake.size)
+    return slope_real * ddreal, slope_fake * ddfake
+
+
 def generator_minimax(fake: Array) -> tuple[Array, Array]:
     r"""The generator's half of eq. 1: minimise the discriminator's success (saturating).
 
@@ -76,6 +91,13 @@ def discriminator_least_squares(real: Array, fake: Array) -> tuple[Array, Array,
     error = real - 1
     loss = ((error * error).mean() + (fake * fake).mean()) / 2
     return loss, error / real.size, fake / fake.size
+
+
+def discriminator_least_squares_double_backward(
+    ddreal: Array, ddfake: Array, real: Array, fake: Array
+) -> tuple[Array, Array]:
+    r"""The adjoint of its gradients: :math:`\tfrac1n ddr` and :math:`\tfrac1m ddf`."""
+    return ddreal / real.size, ddfake / fake.size
 
 
 def generator_least_squares(fake: Array) -> tuple[Array, Array]:

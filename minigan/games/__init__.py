@@ -18,6 +18,7 @@ from minigan.games.rules import (
     non_saturating,
 )
 from minigan.games.simultaneous import simultaneous_step
+from minigan.games.unrolled import UnrolledGame
 
 __all__ = [
     "HINGE",
@@ -30,6 +31,7 @@ __all__ = [
     "Metrics",
     "OwnRound",
     "Player",
+    "UnrolledGame",
     "discriminator_step",
     "discriminator_step_at_once",
     "generate",

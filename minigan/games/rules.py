@@ -29,6 +29,8 @@ class GANLoss:
     `minigan.gradcheck.check_loss` checks one of your own.
     opinion: logits -> what D thinks of a batch, from 0 (generated) to 1 (real), for the metrics and for what is said of
     a run; by itself the mean of their sigmoid.
+    double_backward: the adjoint of D's gradients, which a D that is unrolled needs: what a number asks of dreal and of
+    dfake, and the logits (ddreal, ddfake, real, fake) -> what it asks of those.
     critic: whether D gives scores that have no targets, and its loss is minus the distance of their means. What is said
     of a run leaves opinions out then.
     """
@@ -38,6 +40,7 @@ class GANLoss:
     in_one: Callable[[Array, int], ops.BothLosses] | None = None  # the same as `both`, if there is such an operation
     opinion: Callable[[Array], Array] = ops.mean_probability
     critic: bool = False
+    double_backward: Callable[[Array, Array, Array, Array], tuple[Array, Array]] | None = None
 
     def both(self, logits: Array, n: int) -> ops.BothLosses:
         """Both losses from one forward pass on n real samples and then generated ones."""
@@ -65,12 +68,15 @@ def _bce(smoothing: float, scale: float, saturating: bool) -> GANLoss:
         raise ValueError(f"smoothing is what the target 1 loses, 0 to 0.5 (0.1 makes it 0.9), got {smoothing}")
     of_d = partial(ops.discriminator_bce, smoothing=smoothing, scale=scale)
     of_g = ops.generator_minimax if saturating else ops.generator_non_saturating
-    return GANLoss(of_d, of_g, partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating))
+    both = partial(ops.both_bce, smoothing=smoothing, scale=scale, saturating=saturating)
+    return GANLoss(of_d, of_g, both, double_backward=partial(ops.discriminator_bce_double_backward, scale=scale))
 
 
 LEAST_SQUARES = GANLoss(
-    ops.discriminator_least_squares, ops.generator_least_squares, opinion=partial(ops.mean_position, fake=0.0, real=1.0)
-)
+    ops.discriminator_least_squares, ops.generator_least_squares,
+    opinion=partial(ops.mean_position, fake=0.0, real=1.0),
+    double_backward=ops.discriminator_least_squares_double_backward,
+)  # fmt: skip
 HINGE = GANLoss(
     ops.discriminator_hinge, ops.generator_wasserstein, opinion=partial(ops.mean_position, fake=-1.0, real=1.0)
 )

@@ -1,4 +1,4 @@
-"""What is checked: every layer, also twice, every loss, D's step, and the networks of recipes with their losses."""
+"""What is checked: every layer, also twice, every loss, the steps, and the networks of recipes with their losses."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,14 +14,17 @@ from minigan.games import (
     discriminator_step,
     discriminator_step_at_once,
     joined_discriminator_step,
+    minimax,
     non_saturating,
     r1,
     wgan_gp,
 )
 from minigan.games.player import Player
+from minigan.games.rules import LEAST_SQUARES, GANLoss
 from minigan.games.toolbox import squared_error
+from minigan.games.unrolled import back_from, look_ahead
 from minigan.gradcheck.method import STEP, Problem
-from minigan.optim import Moments, Optimiser
+from minigan.optim import SGD, Adam, Moments, Momentum, Optimiser, RMSprop
 from minigan.parallel.team import ALONE
 from minigan.recipes import CDCGAN28, DCGAN64, MLP2014, MLPMnist
 from minigan.typing import Array, Shape
@@ -134,6 +137,15 @@ STEPS: dict[str, tuple[Step, GradientPenalty | None]] = {
     "step of D, joined, R1": (joined_discriminator_step, r1(3.0)),
 }
 
+# D's loss and its rule, which G goes back through
+UNROLLED: dict[str, tuple[GANLoss, Optimiser]] = {
+    "step of G, unrolled, sgd": (minimax(smoothing=0.1, scale=0.5), SGD(lr=0.6)),
+    "step of G, unrolled, momentum": (LEAST_SQUARES, Momentum(lr=0.2, momentum=0.7)),
+    "step of G, unrolled, rmsprop": (minimax(), RMSprop(lr=0.05, rho=0.7)),
+    "step of G, unrolled, adam": (minimax(), Adam(lr=0.05, beta1=0.5, beta2=0.8)),
+}
+UNROLL = 3
+
 Checked = MLPMnist | MLP2014 | DCGAN64 | CDCGAN28
 # The recipes' own networks, narrow enough to vary every parameter,
 RECIPES: list[Checked] = [
@@ -167,6 +179,8 @@ def builders(device: Device = CPU, seed: int = 0) -> dict[str, Callable[[], Iter
         made[name] = partial(_one, loss_problem, name, loss, logits, device, seed)
     for name, (step, penalty) in STEPS.items():
         made[name] = partial(_one, step_problem, name, step, penalty, device, seed)
+    for name, unrolled in UNROLLED.items():
+        made[name] = partial(_one, unrolled_problem, name, *unrolled, device, seed)
     for recipe in RECIPES + DCGANS:
         made[recipe.name] = partial(recipe_problems, recipe, device, seed)
     return made
@@ -286,6 +300,24 @@ def step_problem(
     step(loss, d, real, fake, rng, add)
     grads = nn.Params(d.moments["g"], d.theta.trainable_shapes, {}, (3,))
     return Problem(name, value, {name: (d.theta[name], grads[name]) for name in grads})
+
+
+def unrolled_problem(name: str, loss: GANLoss, rule: Optimiser, device: Device = CPU, seed: int = 0) -> Problem:
+    """f = minus the loss that D will have after some updates; its gradient on the generated samples is G's."""
+    net = nn.Sequential(nn.Dense(4, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.3), nn.Dense(1))
+    rng = np.random.default_rng(seed)
+    d = Player.new(net, rule, (3,), rng, dtype=np.float64, device=device)
+    _jitter(d.theta, rng)
+    for moment in d.moments.values():  # as after some rounds
+        moment += device.put(rng.uniform(0.1, 0.3, moment.shape))
+    d.updates = 2
+    real, fake = (device.put(rng.normal(shift, 1, (BATCH + shift, 3))) for shift in (0, 1))
+
+    def ahead() -> tuple:
+        return look_ahead(loss, net.unfused(), d, real, fake, UNROLL, np.random.default_rng(seed))
+
+    gradient = back_from(loss, net.unfused(), d, *ahead())
+    return Problem(name, lambda: -float(ahead()[1].value), {"fake": (fake, gradient)})
 
 
 def recipe_problems(recipe: Checked, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:

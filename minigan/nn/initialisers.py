@@ -102,3 +102,18 @@ class FanInUniform:
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         return Uniform(1 / math.sqrt(self.fan_in or fans(shape)[0]))(rng, shape)
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """A random matrix whose shorter side is orthonormal, times `gain` (Saxe et al. 2014): it keeps lengths, or the most
+    of them. The matrix of a kernel has its windows as rows and its outputs as columns.
+    """
+
+    gain: float = 1.0
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q *= np.sign(np.diag(r))  # so that all are equally likely (Mezzadri 2007)
+        return (self.gain * (q if rows >= columns else q.T)).reshape(shape)

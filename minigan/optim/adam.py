@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from minigan.backend import array_module
-from minigan.optim.optimiser import Moments, Optimiser
+from minigan.optim.optimiser import Moments, Optimiser, root_and_inverse
 from minigan.optim.schedules import Schedule, at
 from minigan.typing import Array
 
@@ -46,3 +46,14 @@ class Adam(Optimiser):
         root *= correction
         root += self.eps
         theta -= step * m / root
+
+    def rule_backward(
+        self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
+    ) -> tuple[Array, Moments]:
+        step, correction = coefficients
+        root, inverse = root_and_inverse(moments["v"])
+        share = step * dtheta / (correction * root + self.eps)  # of each number in R, per unit of m
+        dm = dmoments["m"] - share
+        dv = dmoments["v"] + share * moments["m"] / (correction * root + self.eps) * (correction / 2) * inverse
+        dg = (1 - self.beta1) * dm + 2 * (1 - self.beta2) * g * dv
+        return dg, {"m": self.beta1 * dm, "v": self.beta2 * dv}

@@ -99,6 +99,27 @@ class Optimiser:
         """The formula, element by element, on flat vectors (P,) or pieces of them."""
         raise NotImplementedError
 
+    def rule_backward(
+        self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
+    ) -> tuple[Array, Moments]:
+        r"""The adjoint of `rule`: back through an update, from what a number R asks of what it has made.
+
+        .. math:: (\theta', m') = U(\theta, g, m), \quad \theta' = \theta + u(g, m) \quad\Longrightarrow\quad
+                  \frac{\partial R}{\partial \theta} = \frac{\partial R}{\partial \theta'}, \quad
+                  \frac{\partial R}{\partial g}, \quad \frac{\partial R}{\partial m}
+
+        Parameters: dtheta and dmoments, the gradients of R on the new parameters and moments; g, and the new moments;
+        all vectors (P,). Returns dg and the gradients on the old moments; derivation: docs/derivations/adam.md.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rule_backward, which an unrolled D needs")
+
+
+def root_and_inverse(v: Array) -> tuple[Array, Array]:
+    """sqrt(v) and 1 / sqrt(v), which is 0 for 0: where no gradient has ever been, no R asks for one through v."""
+    xp = array_module(v)
+    root = xp.sqrt(v)
+    return root, xp.where(root > 0, 1 / xp.where(root > 0, root, 1), 0)
+
 
 @dataclass(frozen=True)
 class Change:

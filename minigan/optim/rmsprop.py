@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from minigan.backend import array_module
-from minigan.optim.optimiser import Moments, Optimiser
+from minigan.optim.optimiser import Moments, Optimiser, root_and_inverse
 from minigan.optim.schedules import Schedule, at
 from minigan.typing import Array
 
@@ -36,3 +36,12 @@ class RMSprop(Optimiser):
         v *= self.rho
         v += (1 - self.rho) * g * g
         theta -= lr * g / (array_module(v).sqrt(v) + self.eps)
+
+    def rule_backward(
+        self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
+    ) -> tuple[Array, Moments]:
+        (lr,) = coefficients
+        root, inverse = root_and_inverse(moments["v"])
+        step = lr * dtheta / (root + self.eps)
+        dv = dmoments["v"] + step * g / (root + self.eps) * inverse / 2
+        return 2 * (1 - self.rho) * g * dv - step, {"v": self.rho * dv}

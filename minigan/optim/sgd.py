@@ -25,6 +25,12 @@ class SGD(Optimiser):
         (lr,) = coefficients
         theta -= lr * g
 
+    def rule_backward(
+        self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
+    ) -> tuple[Array, Moments]:
+        (lr,) = coefficients
+        return -lr * dtheta, {}
+
 
 @dataclass(frozen=True)
 class Momentum(Optimiser):
@@ -52,3 +58,10 @@ class Momentum(Optimiser):
         v *= momentum
         v -= lr * g
         theta += v
+
+    def rule_backward(
+        self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
+    ) -> tuple[Array, Moments]:
+        lr, momentum = coefficients
+        dv = dmoments["velocity"] + dtheta
+        return -lr * dv, {"velocity": momentum * dv}

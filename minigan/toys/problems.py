@@ -9,9 +9,10 @@ from typing import TypeAlias
 import numpy as np
 
 from minigan.evaluation.modes import GRID_STD, RING_STD, draw_gaussians, grid, ring
-from minigan.games import WASSERSTEIN, Game, non_saturating, wgan_gp
+from minigan.games import WASSERSTEIN, Game, UnrolledGame, non_saturating, wgan_gp
 from minigan.nn import BatchNorm, Cache, Dense, Layer, LeakyReLU, Maxout, ReLU, Sequential, Softplus, Tanh
-from minigan.nn.initialisers import HeNormal, Normal
+from minigan.nn.initialisers import HeNormal, Initialiser, Normal, Orthogonal
+from minigan.nn.layer import LinearMap
 from minigan.nn.params import Grads, Views
 from minigan.optim import Adam, Momentum, Optimiser
 from minigan.typing import Array, Rng
@@ -40,11 +41,11 @@ class Toy:
     pretrain: int = 0  # steps in which D learns the density first
     modes: tuple[np.ndarray, float] | None = None  # centres (K, 2) and their standard deviation
     counted: int | None = None  # samples in which modes are looked for; None: all that are drawn for densities
-    game: Game = Game(non_saturating())
+    game: Game | UnrolledGame = Game(non_saturating())
 
 
 @dataclass(frozen=True)
-class Times(Layer):
+class Times(LinearMap):
     """y = c x, dx = c dy."""
 
     factor: float
@@ -65,9 +66,9 @@ def stratified(rng: np.random.Generator, count: int, reach: float) -> np.ndarray
     return ((2 * parts - 1) * reach).astype(np.float32)[:, None]
 
 
-def normal_latents(rng: np.random.Generator, count: int) -> np.ndarray:
-    """N(0, 1) in the plane, (count, 2) float32."""
-    return rng.standard_normal((count, 2), dtype=np.float32)
+def normal_latents(rng: np.random.Generator, count: int, size: int = 2) -> np.ndarray:
+    """N(0, 1), (count, size) float32."""
+    return rng.standard_normal((count, size), dtype=np.float32)
 
 
 def normal_samples(rng: np.random.Generator, count: int, mean: float, std: float) -> np.ndarray:
@@ -93,9 +94,8 @@ def swiss_roll(rng: np.random.Generator, count: int) -> np.ndarray:
     return (points / 7.5).astype(np.float32)
 
 
-def _network(widths: tuple[int, ...], activation: Layer, outputs: int, std: float | None = None) -> Sequential:
-    """Dense layers with one activation between them; weights from N(0, std^2), without `std` He's."""
-    init = HeNormal() if std is None else Normal(std)
+def _network(widths: tuple[int, ...], activation: Layer, outputs: int, init: Initialiser) -> Sequential:
+    """Dense layers with one activation between them."""
     hidden: list[Layer] = []
     for units in widths:
         hidden += [Dense(units, w_init=init), activation]
@@ -108,8 +108,8 @@ def _gaussian_a() -> Toy:
         about="N(-1, 1); G and D 1-6-5-1 with tanh, momentum; D is trained on the density first",
         dimensions=1, real=partial(normal_samples, mean=-1.0, std=1.0),
         latent=1, latents=partial(stratified, reach=5.0),
-        generator=Sequential(*_network((6, 5), Tanh(), 1, std=1.0).layers, Tanh(), Times(5.0)),
-        discriminator=_network((6, 5), Tanh(), 1, std=1.0),
+        generator=Sequential(*_network((6, 5), Tanh(), 1, Normal(1.0)).layers, Tanh(), Times(5.0)),
+        discriminator=_network((6, 5), Tanh(), 1, Normal(1.0)),
         rule=lambda lr: Momentum(lr=lr, momentum=0.6), lr=0.001, steps=10_000, batch_size=200, window=5.0,
         density=partial(normal_density, mean=-1.0, std=1.0), pretrain=1000,
     )  # fmt: skip
@@ -121,8 +121,8 @@ def _gaussian_b() -> Toy:
         about="N(4, 0.5^2); G with 4 softplus units, D with 8 and 8 rectifiers, Adam",
         dimensions=1, real=partial(normal_samples, mean=4.0, std=0.5),
         latent=1, latents=partial(stratified, reach=8.0),
-        generator=_network((4,), Softplus(), 1, std=1.0),
-        discriminator=_network((8, 8), ReLU(), 1, std=1.0),
+        generator=_network((4,), Softplus(), 1, Normal(1.0)),
+        discriminator=_network((8, 8), ReLU(), 1, Normal(1.0)),
         rule=lambda lr: Adam(lr=lr), lr=0.001, steps=5000, batch_size=200, window=8.0,
         density=partial(normal_density, mean=4.0, std=0.5),
     )  # fmt: skip
@@ -133,8 +133,8 @@ def _plane(about: str, real: Sampler, window: float, modes: tuple[np.ndarray, fl
     return Toy(
         about=f"{about}; G and D with 128 and 128 leaky rectifiers, Adam",
         dimensions=2, real=real, latent=2, latents=normal_latents,
-        generator=_network((128, 128), LeakyReLU(0.2), 2),
-        discriminator=_network((128, 128), LeakyReLU(0.2), 1),
+        generator=_network((128, 128), LeakyReLU(0.2), 2, HeNormal()),
+        discriminator=_network((128, 128), LeakyReLU(0.2), 1, HeNormal()),
         rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=0.0003, steps=6000, batch_size=256, window=window, modes=modes,
     )  # fmt: skip
 
@@ -175,6 +175,20 @@ def _wgan_gp(toy: Toy) -> Toy:
     )  # fmt: skip
 
 
+def _unrolled(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
+    """The toy of Metz et al. 2017 ("Unrolled GANs", appendix A), with the constants of the authors' code."""
+    init = Orthogonal(0.8)
+    d = _network((128,), ReLU(), 1, init)
+    return Toy(
+        about=f"{about}; G with 128 and 128 rectifiers, D with 128, Adam; G looks 10 updates of D ahead",
+        dimensions=2, real=partial(_gaussians, centres=centres, std=std),
+        latent=256, latents=partial(normal_latents, size=256),
+        generator=_network((128, 128), ReLU(), 2, init), discriminator=Sequential(Times(0.25), *d.layers),
+        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=1e-4, steps=25_000, batch_size=512, window=window,
+        modes=(centres, std), game=UnrolledGame(unroll=10),
+    )  # fmt: skip
+
+
 # By toy, then by setting; the first setting is the default.
 TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
     "gaussian-1d": {"a": _gaussian_a, "b": _gaussian_b},
@@ -182,6 +196,7 @@ TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
         "": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0),
         "wgan-gp": lambda: _wgan_gp(TOYS["ring"][""]()),
         "pacgan": lambda: _pacgan("8 Gaussians on a ring of radius 1", ring(radius=1.0), 0.01, 1.5),
+        "unrolled": lambda: _unrolled("8 Gaussians on a ring", ring(), RING_STD, 3.0),
     },
     "grid": {
         "": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5),

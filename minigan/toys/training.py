@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import ops
-from minigan.games import play_round
+from minigan.games import UnrolledGame, play_round
 from minigan.games.player import Player
 from minigan.randomness import Purpose, stream
 from minigan.toys.problems import Toy
@@ -100,8 +100,12 @@ def look(toy: Toy, g: Player, d: Player, step: int, seed: int, count: int = 256)
     z = toy.latents(stream(seed, Purpose.FIXED_LATENT, 0), count)
     x, _ = g.net.forward(g.theta, z, train=False)
     logits, cache = d.net.forward(d.theta, x, train=False)
-    _, dlogits = toy.game.loss.generator(logits)
-    dx = d.net.backward(d.theta, dlogits, cache, None)  # through D, whose own gradient nobody asks for
+    if isinstance(toy.game, UnrolledGame):
+        real = toy.real(stream(seed, Purpose.FIXED_LATENT, 2), count)
+        dx = toy.game.gradient_on_samples(d, real, x)
+    else:
+        _, dlogits = toy.game.loss.generator(logits)
+        dx = d.net.backward(d.theta, dlogits, cache, None)  # through D, whose own gradient nobody asks for
     points = everywhere(toy)
     at_points, _ = d.net.forward(d.theta, points, train=False)
     many, _ = g.net.forward(g.theta, toy.latents(stream(seed, Purpose.FIXED_LATENT, 1), DENSE), train=False)

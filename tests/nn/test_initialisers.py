@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan.nn import Dense, Params, init_params
-from minigan.nn.initialisers import Constant, FanInUniform, GlorotUniform, HeNormal, Normal, Uniform, Values, fans
+from minigan.nn.initialisers import (
+    Constant,
+    FanInUniform,
+    GlorotUniform,
+    HeNormal,
+    Normal,
+    Orthogonal,
+    Uniform,
+    Values,
+    fans,
+)
 from tests.strategies import seeds
 
 SHAPE = (300, 200)  # 60,000 draws
@@ -30,7 +40,7 @@ NORMAL = [
     (HeNormal(), SHAPE, 0.0, math.sqrt(2 / 300)),
     (HeNormal(), CONVOLUTION, 0.0, math.sqrt(2 / 600)),
 ]
-RANDOM = [*(initialiser for initialiser, *_ in UNIFORM), *(initialiser for initialiser, *_ in NORMAL)]
+RANDOM = [*(initialiser for initialiser, *_ in UNIFORM), *(initialiser for initialiser, *_ in NORMAL), Orthogonal()]
 
 
 @pytest.mark.parametrize(("initialiser", "shape", "bound"), UNIFORM, ids=repr)
@@ -57,6 +67,23 @@ def test_normal_draws_have_their_moments(initialiser, shape, mean, std):
 def test_fans_count_the_inputs_and_outputs_of_a_weight(i, o, kh, kw):
     assert fans((i, o)) == (i, o)
     assert fans((kh, kw, i, o)) == (i * kh * kw, o * kh * kw)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (3, 3, 2, 7), (2, 1, 1, 9), (1, 1)], ids=str)
+def test_the_shorter_side_of_an_orthogonal_matrix_is_orthonormal(shape):
+    w = Orthogonal(0.8)(np.random.default_rng(0), shape)
+    assert w.shape == shape
+    w = w.reshape(-1, shape[-1])
+    product = w.T @ w if len(w) >= shape[-1] else w @ w.T
+    np.testing.assert_allclose(product, 0.64 * np.eye(min(w.shape)), atol=1e-14)
+
+
+def test_all_orthogonal_matrices_are_equally_likely():
+    """Half of those of two rows turn around and half do not, and an entry has the mean 0, for any sign of R."""
+    drawn = [Orthogonal()(np.random.default_rng(seed), (2, 2)) for seed in range(2000)]
+    turned = np.mean([np.linalg.det(w) > 0 for w in drawn])
+    assert abs(turned - 0.5) <= SIGMAS * 0.5 / math.sqrt(2000)
+    assert (abs(np.mean(drawn, axis=0)) <= SIGMAS * math.sqrt(0.5 / 2000)).all()
 
 
 def test_glorot_keeps_the_variance_of_what_passes_forward():

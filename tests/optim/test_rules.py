@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from minigan import optim
 from minigan.backend import to_host
 from minigan.games.player import Player
+from minigan.gradcheck import numeric_gradient
 from minigan.nn import Dense, Params, Sequential, init_params
 from minigan.optim import SGD, Adam, LinearRamp, Momentum, Optimiser, RMSprop
 from reference import optimisers as loops
@@ -58,6 +59,44 @@ def after_each_update(rule, start, grads):
         rule.update(theta, gradients(theta, g), moments, t)
         path.append(theta.flat.copy())
     return np.array(path)
+
+
+@every_rule
+@few_examples
+@given(seed=seeds)
+def test_the_way_back_is_the_adjoint_of_the_update(rule, seed):
+    """R = <a, theta'> + <b, moments'> of random a and b, by difference quotients on theta, g and every moment."""
+    rng = np.random.default_rng(seed)
+    theta, g, a = rng.normal(size=(3, 4))
+    moments = {name: rng.uniform(0.1, 1, 4) for name in rule.moment_names}
+    b = {name: rng.normal(size=4) for name in moments}
+    coefficients = rule.coefficients(3)
+
+    def after():
+        there, kept = theta.copy(), {name: moment.copy() for name, moment in moments.items()}
+        rule.rule(there, g, kept, *coefficients)
+        return there, kept
+
+    def value():
+        there, kept = after()
+        return float(a @ there) + sum(float(b[name] @ kept[name]) for name in kept)
+
+    _, kept = after()
+    before = [array.copy() for array in (a, g, *kept.values(), *b.values())]
+    dg, dmoments = rule.rule_backward(a, g, kept, b, *coefficients)
+    for array, was in zip((a, g, *kept.values(), *b.values()), before, strict=True):
+        np.testing.assert_array_equal(array, was)
+    for array, claimed in ((theta, a), (g, dg), *((moments[name], dmoments[name]) for name in moments)):
+        np.testing.assert_allclose(numeric_gradient(value, array), claimed, rtol=1e-7, atol=1e-8)
+
+
+@every_rule
+def test_where_no_gradient_has_ever_been_the_way_back_is_finite(rule):
+    """The slope of the square root at 0 is not."""
+    zero = np.zeros(2)
+    moments = {name: zero.copy() for name in rule.moment_names}
+    dg, dmoments = rule.rule_backward(np.ones(2), zero, moments, dict(moments), *rule.coefficients(1))
+    assert np.isfinite([dg, *dmoments.values()]).all()
 
 
 # The formulas -------------------------------------------------------------------------------------------

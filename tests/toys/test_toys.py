@@ -19,8 +19,11 @@ from PIL import Image
 from minigan import toy as command
 from minigan.errors import UsageError
 from minigan.evaluation.modes import ring
+from minigan.games import Player, UnrolledGame
+from minigan.games.unrolled import look_ahead
 from minigan.gradcheck import numeric_gradient
 from minigan.nn import init_params
+from minigan.randomness import Purpose, stream
 from minigan.toys import figure, training
 from minigan.toys.measures import jensen_shannon, measures
 from minigan.toys.problems import TOYS, Times, Toy, normal_density, stratified, swiss_roll
@@ -126,13 +129,22 @@ def test_the_arrows_are_the_gradient_of_the_loss_that_g_descends(toy: Toy) -> No
     if toy.generator.layers[0] == MADE["ringpacgan"].generator.layers[0]:  # of small weights all samples are near 0,
         g.theta.flat *= 3  # where D has its kinks
         d.theta.flat *= 3
+    wide = Player.new(d.net, d.optimiser, (toy.dimensions,), np.random.default_rng(0), dtype=np.float64)
+    wide.theta.flat[...] = d.theta.flat
+    if isinstance(toy.game, UnrolledGame):
+        for player in (d, wide):  # Adam's first update is the sign of a gradient, which jumps
+            player.updates = 10
+            for moment in player.moments.values():
+                moment += 1e-3
     view = look(toy, g, d, 0, 0, count)
-    wide = init_params(d.net, (toy.dimensions,), np.random.default_rng(0), dtype=np.float64)
-    wide.flat[...] = d.theta.flat
     x = view.x.astype(np.float64)
+    real = toy.real(stream(0, Purpose.FIXED_LATENT, 2), count).astype(np.float64)
 
     def loss() -> float:
-        return float(toy.game.loss.generator(d.net.forward(wide, x, train=False)[0])[0])
+        if isinstance(toy.game, UnrolledGame):
+            ahead = look_ahead(toy.game.loss, d.net, wide, real, x, toy.game.unroll, None)
+            return -float(ahead[1].value)
+        return float(toy.game.loss.generator(d.net.forward(wide.theta, x, train=False)[0])[0])
 
     np.testing.assert_allclose(view.push, -count * numeric_gradient(loss, x), rtol=1e-3, atol=1e-4)
     assert abs(view.push).max() > 1e-3
@@ -336,9 +348,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_it_trains(tmp_path
         (["--lr", "nan"], "--lr nan is out of range"),
         (["--seed", "-1"], "--seed -1"),
         (["--stages", "2"], "--stages takes one to eight shares"),
-        (["ring", "--setting", "a"], "--setting a is not one of ring: there is wgan-gp, pacgan"),
+        (["ring", "--setting", "a"], "--setting a is not one of ring: there is wgan-gp, pacgan, unrolled"),
         (["swiss-roll", "--setting", "b"], "--setting b is not one of swiss-roll: there is wgan-gp"),
         (["--step", "3"], "did you mean --steps"),
+        (["ring", "--unroll", "3"], "--unroll goes with --setting unrolled"),
+        (["ring", "--setting", "unrolled", "--unroll", "-1"], "--unroll -1 is out of range"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words: list[str], message: str) -> None:
@@ -363,3 +377,14 @@ def test_on_a_terminal_there_is_a_bar_from_the_first_round_on(tmp_path: Path, ca
     printed = capsys.readouterr()
     assert "/4 [" in printed.err
     assert re.findall(r"after rounds +(.*)\n", printed.out) == ["4", "0           2"]
+
+
+def test_g_looks_as_far_ahead_as_it_is_told(tmp_path: Path, capsys) -> None:
+    words = ["ring", "--setting", "unrolled", "--steps", "2", "--batch-size", "8", "--frames", "0"]
+    for unroll in ([], ["--unroll", "3"]):
+        assert command.main([*words, *unroll, "--out", str(tmp_path / str(len(unroll)))]) == 0
+    said = capsys.readouterr().out
+    assert "G looks 10 updates of D ahead" in said
+    assert "G looks 3 updates of D ahead" in said
+    ten, three = ((tmp_path / name / "measures.csv").read_text() for name in ("0", "2"))
+    assert ten != three

@@ -1,0 +1,190 @@
+"""The unrolled game: against PyTorch's autograd, against the game of 2014, and what it leaves alone."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigan import nn
+from minigan.backend import CPU, to_host
+from minigan.games import HINGE, LEAST_SQUARES, Game, Player, UnrolledGame, minimax, play_round
+from minigan.games.unrolled import look_ahead
+from minigan.optim import SGD, Adam, Momentum, Optimiser, RMSprop
+from tests.kernels.twins import fast
+from tests.strict_cupy import forbid_dtype, forbid_synchronisation
+
+LATENT, DATA, BATCH = 4, 3, 6
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "training_unrolled.npz", allow_pickle=False)
+RULES = {
+    "sgd": SGD(lr=0.3), "momentum": Momentum(lr=0.1, momentum=0.9), "adam": Adam(lr=0.02, beta1=0.5, beta2=0.99),
+    "rmsprop": RMSprop(lr=0.02, rho=0.9),
+}  # fmt: skip
+G = nn.Sequential(nn.Dense(5), nn.Tanh(), nn.Dense(DATA))
+D = nn.Sequential(
+    nn.Dense(6, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dense(4), nn.LeakyReLU(0.2), nn.Dense(1)
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The data of one round, those of reference/torch_unrolled.py."""
+
+    step: int
+    device: object = CPU
+    dtype: type = np.float64
+
+    def _draw(self):
+        rng = np.random.default_rng([17, self.step])
+        return rng.normal(1, 1, (BATCH, DATA)), rng.normal(size=(BATCH, LATENT))
+
+    def real(self, k):
+        return self.device.put(self._draw()[0].astype(self.dtype))
+
+    def latent_d(self, k):
+        return self.device.put(self._draw()[1].astype(self.dtype))
+
+    def dropout(self, k):
+        return np.random.default_rng([self.step, k])
+
+
+def players(rule=RULES["adam"], d_net=D, device=CPU, dtype=np.float64):
+    g, d = (
+        Player.new(net, rule, shape, np.random.default_rng(seed), dtype=dtype, device=device)
+        for seed, net, shape in ((1, G, (LATENT,)), (2, d_net, (DATA,)))
+    )
+    for player in (g, d):
+        player.theta.flat = player.theta.flat * 2  # with more to bend
+    return g, d
+
+
+def rounds(game, g, d, count=3, device=CPU, dtype=np.float64):
+    return [play_round(game, g, d, Draws(step, device, dtype)) for step in range(count)]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rounds_agree_with_pytorchs_autograd_through_all_updates(name):
+    golden = {key.split("/")[1]: GOLDEN[key] for key in GOLDEN.files if key.startswith(f"{name}/")}
+    g, d = players(RULES[name])
+    for player, start in ((g, golden["theta_g"]), (d, golden["theta_d"])):
+        player.theta.trainable[...] = start
+    for step, losses in enumerate(golden["losses"]):
+        metrics = play_round(UnrolledGame(unroll=3), g, d, Draws(step))
+        assert [metrics["loss_d"], metrics["loss_g"]] == pytest.approx(losses, rel=1e-10)
+    assert len(golden["losses"]) == 5
+    np.testing.assert_allclose(g.theta.trainable, golden["end_g"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(d.theta.trainable, golden["end_d"], rtol=0, atol=1e-9)
+
+
+def test_without_looking_ahead_it_is_the_game_of_2014():
+    """In which both move at once: the gradient of what real samples add to G's loss is none."""
+    ends = []
+    for game in (UnrolledGame(unroll=0), Game(minimax(), order="simultaneous")):
+        g, d = players()
+        metrics = rounds(game, g, d)
+        ends.append([g.theta.flat, d.theta.flat, *(m[key] for m in metrics for key in ("loss_d", "d_real", "d_fake"))])
+    for ours, simultaneous in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, simultaneous, rtol=1e-12)
+
+
+def test_d_keeps_the_first_of_the_updates_that_g_looks_at():
+    g, d = players()
+    rounds(UnrolledGame(unroll=4), g, d, 2)
+    real, fake = Draws(2).real(0), g.net.forward(g.theta, Draws(2).latent_d(0), train=True)[0]
+    moves, _ = look_ahead(minimax(), d.net.unfused(), d, real, fake, 4, Draws(2).dropout(0))
+    promised = moves[1].before.theta.trainable.copy()
+    play_round(UnrolledGame(unroll=4), g, d, Draws(2))
+    np.testing.assert_array_equal(d.theta.trainable, promised)
+    assert d.updates == g.updates == 3
+
+
+def test_looking_ahead_changes_nothing():
+    _, d = players()
+    rounds(UnrolledGame(unroll=2), *(pair := players()))
+    d = pair[1]
+    before = [d.theta.flat.copy(), *(moment.copy() for moment in d.moments.values())]
+    look_ahead(minimax(), d.net.unfused(), d, Draws(0).real(0), Draws(1).real(0), 3, Draws(0).dropout(0))
+    for array, was in zip([d.theta.flat, *d.moments.values()], before, strict=True):
+        np.testing.assert_array_equal(array, was)
+
+
+def test_running_statistics_move_by_the_first_look_alone():
+    moved = []
+    for unroll in (0, 3):
+        g, d = players()
+        rounds(UnrolledGame(unroll=unroll), g, d, 1)
+        moved.append(d.theta["batchnorm1.mean"].copy())
+    np.testing.assert_array_equal(*moved)
+
+
+def test_a_conditional_game():
+    told = nn.Sequential(nn.Conditioned(2, nn.Dense(5), nn.Tanh()), nn.Conditioned(2, nn.Dense(DATA)))
+    judge = nn.Sequential(nn.Conditioned(2, nn.Dense(6), nn.Tanh()), nn.Dense(1))
+    codes = np.eye(2)[[0, 1] * (BATCH // 2)]
+
+    class Told(Draws):
+        def real(self, k):
+            return np.concatenate([super().real(k), codes], axis=1)
+
+        def latent_d(self, k):
+            return np.concatenate([super().latent_d(k), codes], axis=1)
+
+    rng = np.random.default_rng(0)
+    g = Player.new(told, SGD(lr=0.1), (LATENT + 2,), rng, dtype=np.float64)
+    d = Player.new(judge, SGD(lr=0.1), (DATA + 2,), rng, dtype=np.float64)
+    ends = [play_round(UnrolledGame(unroll=2), g, d, Told(step)) for step in range(3)]
+    assert all(np.isfinite(metrics["loss_g"]) for metrics in ends)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_on_the_stand_in_it_is_the_same_to_the_bit_and_nothing_waits(rule, strict):
+    here, there = players(rule, dtype=np.float32), players(rule, device=strict, dtype=np.float32)
+    rounds(UnrolledGame(), *here, dtype=np.float32)
+    with forbid_synchronisation(), forbid_dtype("float64"):
+        rounds(UnrolledGame(), *there, device=strict, dtype=np.float32)
+    for ours, theirs in zip(here, there, strict=True):
+        assert theirs.theta.flat.dtype == np.float32
+        np.testing.assert_array_equal(ours.theta.flat, to_host(theirs.theta.flat))
+
+
+def test_with_fast_kernels_it_is_the_same():
+    """But for a bias that has no effect, which Adam would make something of."""
+    plain, quick = players(RULES["momentum"]), players(RULES["momentum"])
+    rounds(UnrolledGame(), *plain)
+    with fast(2):
+        rounds(UnrolledGame(), *quick)
+    for ours, theirs in zip(plain, quick, strict=True):
+        np.testing.assert_allclose(ours.theta.flat, theirs.theta.flat, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("unroll", [-1, 1.5])
+def test_numbers_of_updates_that_make_no_sense_are_refused(unroll):
+    with pytest.raises((ValueError, TypeError)):
+        UnrolledGame(unroll=unroll)
+
+
+def test_a_loss_without_a_way_back_is_refused_unless_nothing_is_unrolled():
+    with pytest.raises(ValueError, match="its loss needs a double_backward"):
+        UnrolledGame(HINGE)
+    rounds(UnrolledGame(HINGE, unroll=0), *players())
+    rounds(UnrolledGame(LEAST_SQUARES), *players())
+
+
+@pytest.mark.parametrize("more", [{"weight_decay": 0.1}, {"max_norm": 1.0}, {"max_weight": 1.0}])
+def test_rules_that_decay_or_clip_are_refused(more):
+    with pytest.raises(ValueError, match="no way back through a rule with a weight_decay"):
+        rounds(UnrolledGame(), *players(replace(RULES["adam"], **more)))
+
+
+def test_a_rule_or_a_layer_without_a_way_back_says_so():
+    class Own(Optimiser):
+        def rule(self, theta, g, moments, *coefficients):
+            theta -= g
+
+    class OwnDense(nn.Dense):
+        grads_double_backward = nn.Layer.grads_double_backward
+
+    with pytest.raises(NotImplementedError, match="Own has no rule_backward"):
+        rounds(UnrolledGame(), *players(Own()))
+    with pytest.raises(NotImplementedError, match="layer owndense1: OwnDense has no grads_double_backward"):
+        rounds(UnrolledGame(), *players(d_net=nn.Sequential(OwnDense(1))))
