@@ -49,7 +49,7 @@ def why_not(recipe: Recipe, game: Game | OwnRound, feed: Feed) -> str:
     if isinstance(feed, StreamedFeed):
         return "images are made while training goes on"
     if isinstance(game, OwnRound):
-        return f"{recipe.name} draws batches within a round"
+        return f"{recipe.name} plays rounds of its own"
     if len(feed.batches.indices(feed.batches.per_epoch - 1)) < recipe.batch_size:
         return "the last batch of an epoch is smaller than the others"
     return ""

@@ -334,7 +334,7 @@ def test_a_game_that_is_never_captured_is_not_timed_as_if_it_were() -> None:
     (recipe,) = chosen(["toolbox-mlp"], ["minibatch=2", "hidden_d=4", "latent=3"], 4)
     with (
         Here(MiniganSide, recipe, "fast", 1, "gpu", False, True) as side,
-        pytest.raises(NotCaptured, match="toolbox-mlp draws batches within a round"),
+        pytest.raises(NotCaptured, match="toolbox-mlp plays rounds of its own"),
     ):
         side("seconds_a_round", 1)
 

@@ -1,17 +1,21 @@
-"""The unrolled game: against PyTorch's autograd, against the game of 2014, and what it leaves alone."""
+"""The unrolled game: against PyTorch's autograd, forward mode and the game of 2014, and what it leaves alone."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minigan import nn
 from minigan.backend import CPU, to_host
 from minigan.games import HINGE, LEAST_SQUARES, Game, Player, UnrolledGame, minimax, play_round
 from minigan.games.unrolled import look_ahead
 from minigan.optim import SGD, Adam, Momentum, Optimiser, RMSprop
+from reference import unrolled as loops
 from tests.kernels.twins import fast
+from tests.strategies import seeds
 from tests.strict_cupy import forbid_dtype, forbid_synchronisation
 
 LATENT, DATA, BATCH = 4, 3, 6
@@ -74,6 +78,31 @@ def test_rounds_agree_with_pytorchs_autograd_through_all_updates(name):
     assert len(golden["losses"]) == 5
     np.testing.assert_allclose(g.theta.trainable, golden["end_g"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(d.theta.trainable, golden["end_d"], rtol=0, atol=1e-9)
+
+
+LOOPS = {
+    "sgd": loops.sgd(0.3), "momentum": loops.momentum(0.1, 0.9), "adam": loops.adam(0.02, 0.5, 0.99, 1e-8),
+    "rmsprop": loops.rmsprop(0.02, 0.9, 1e-8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+@settings(max_examples=5)
+@given(seed=seeds, steps=st.integers(0, 3))
+def test_the_gradient_is_that_of_forward_mode(name, seed, steps):
+    rng = np.random.default_rng(seed)
+    hidden, done = int(rng.integers(1, 4)), int(rng.integers(1, 9))
+    net = nn.Sequential(nn.Dense(hidden), nn.Tanh(), nn.Dense(1))
+    d = Player.new(net, RULES[name], (2,), rng, dtype=np.float64)
+    d.theta.trainable[...] = rng.normal(size=d.theta.trainable_size)
+    for moment in d.moments.values():
+        moment[...] = rng.uniform(0.05, 0.3, moment.shape)
+    d.updates = done
+    real, fake = rng.normal(1, 1, (3, 2)), rng.normal(size=(2, 2))
+    moments = [d.moments[key] for key in RULES[name].moment_names]
+    expected = loops.gradient_on_samples(real, fake, d.theta.trainable, moments, hidden, LOOPS[name], done, steps)
+    found = UnrolledGame(unroll=steps).gradient_on_samples(d, real, fake)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_without_looking_ahead_it_is_the_game_of_2014():

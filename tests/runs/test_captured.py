@@ -308,7 +308,7 @@ def test_what_keeps_rounds_from_being_captured_is_said(strict):
     streamed = StreamedImages(IMAGES.shape[1:], IMAGES.__getitem__, range(len(IMAGES)))
     short = IMAGES[:18]
     two = dataclasses.replace(feed(IMAGES, Batches(20, 4, 0), strict), team=Team(0, 2))
-    assert players(toolbox, strict).words.endswith("operation by operation: toolbox-mlp draws batches within a round")
+    assert players(toolbox, strict).words.endswith("operation by operation: toolbox-mlp plays rounds of its own")
     assert players(SMALL, strict, images=streamed).words.endswith(": images are made while training goes on")
     assert players(SMALL, strict, images=short, last="keep").words.endswith("is smaller than the others")
     assert captured.why_not(SMALL, SMALL.game(), two) == "processes share the batches"

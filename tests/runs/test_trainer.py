@@ -20,6 +20,7 @@ from minigan.cuda.cublas import CublasError
 from minigan.data.stream import StreamedImages
 from minigan.errors import CheckpointError, DataError, UsageError, UserError
 from minigan.evaluation import material
+from minigan.games import UnrolledGame
 from minigan.nn import Sequential
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
@@ -51,8 +52,21 @@ SMALL = MLPMnist(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
 CHANGED = dataclasses.replace(SMALL, flip=True, jitter=0.3)  # the real images are
 MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
 TOOLBOX = ToolboxMLP(batch_size=9, minibatch=3, latent=3, hidden_d=4)  # a third network, with a momentum
+
+
+@dataclasses.dataclass(frozen=True)
+class Ahead(MLPMnist):
+    """With a generator that looks ahead, through Adam, whose moments a checkpoint has."""
+
+    name = "ahead"
+
+    def game(self):
+        return UnrolledGame(unroll=2)
+
+
+AHEAD = Ahead(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
 STEPS = 20
-FIVE = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp", "told"]
+SIX = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp", "told", "ahead"]
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}
 
 
@@ -113,7 +127,7 @@ def stop_at(monkeypatch, step, number):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD], ids=FIVE)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD, AHEAD], ids=SIX)
 @pytest.mark.parametrize("stop", [7, 10])
 def test_a_resumed_run_is_bit_identical_to_one_in_one_go(tmp_path, recipe, stop, last_batch, precision):
     """Step 7 is inside an epoch and between two rows of the metrics; batches of 9 leave 4 of 40."""
@@ -136,7 +150,7 @@ def test_training_changes_the_parameters_and_the_seed_matters(tmp_path):
 
 
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
-@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD], ids=FIVE)
+@pytest.mark.parametrize("recipe", [SMALL, CHANGED, MAXOUT, TOOLBOX, TOLD, AHEAD], ids=SIX)
 def test_images_made_on_the_way_train_to_the_same_bits_also_after_a_resume(tmp_path, recipe, last_batch):
     recipe = dataclasses.replace(recipe, batch_size=9)
     before = threading.active_count()
