@@ -21,10 +21,15 @@ from minigan.typing import Array, Shape
 class Views(Mapping[str, Array]):
     """Named arrays that share memory with the flat vector of `owner`."""
 
-    def __init__(self, arrays: dict[str, Array], owner: "Params") -> None:
+    def __init__(self, arrays: dict[str, Array], owner: "Params", parts: "Parts | None" = None) -> None:
         self._arrays = arrays
-        self._scopes: dict[str, Views] = {}
-        self.owner = owner
+        self._parts: Parts = {} if parts is None else parts
+        self._owner = owner
+
+    @property
+    def owner(self) -> "Params":
+        """All parameters of the network."""
+        return self._owner
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -55,13 +60,17 @@ class Views(Mapping[str, Array]):
 
     def scope(self, name: str) -> "Views":
         """The views of one layer: ``theta.scope("dense1")["w"]`` is ``theta["dense1.w"]``."""
-        if name not in self._scopes:
+        if name not in self._parts:
             prefix = name + "."
             inside = {key[len(prefix) :]: view for key, view in self._arrays.items() if key.startswith(prefix)}
-            self._scopes[name] = Views(inside, self.owner)
-        return self._scopes[name]
+            self._parts[name] = inside, {}
+        inside, parts = self._parts[name]
+        return Views(inside, self.owner, parts)
 
 
+# What `scope` has found before, by name: the views inside, and the same of those. No Views are kept here: they know
+# their owner, and a vector that is part of a circle stays in memory until Python's collector comes by.
+Parts: TypeAlias = dict[str, tuple[dict[str, Array], "Parts"]]
 # Where backward adds the parameter gradients; None to compute none.
 Grads: TypeAlias = Views | None
 
@@ -88,12 +97,16 @@ class Params(Views):
         self.in_shape = in_shape
         self._flat = flat
         self.version = version
-        views, start = {}, 0
+        self._arrays, self._parts, start = {}, {}, 0
         for name, shape in shapes.items():
             stop = start + math.prod(shape)
-            views[name] = flat[start:stop].reshape(shape)
+            self._arrays[name] = flat[start:stop].reshape(shape)
             start = stop
-        super().__init__(views, self)
+
+    @property
+    def owner(self) -> "Params":
+        """Itself."""
+        return self
 
     @property
     def flat(self) -> Array:

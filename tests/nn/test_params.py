@@ -1,7 +1,9 @@
 """One flat vector with named views into it."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -116,6 +118,20 @@ def test_scopes_nest():
     theta = Params(np.zeros(2), {"g.dense1.w": (1, 1), "g.dense1.b": (1,)}, {}, (1,))
     assert theta.scope("g").scope("dense1")["b"] is theta["g.dense1.b"]
     assert theta.scope("g").scope("dense1").owner is theta
+
+
+def test_a_vector_goes_with_the_last_who_knows_it_whatever_scopes_were_asked_for():
+    """Not when Python's collector comes by, until when a round's copies of a large network would pile up."""
+    theta = Params(np.zeros(2), {"g.dense1.w": (1, 1), "g.dense1.b": (1,)}, {}, (1,))
+    theta.scope("g").scope("dense1")["w"] = 1.0
+    gone, numbers = weakref.ref(theta), weakref.ref(theta.flat)
+    gc.disable()
+    try:
+        del theta
+        assert gone() is None
+        assert numbers() is None
+    finally:
+        gc.enable()
 
 
 def test_the_scope_of_a_layer_without_parameters_is_empty(theta):
