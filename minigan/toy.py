@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
         Options, argv, prog="python -m minigan.toy", description="Train a GAN of one or two dimensions, and draw it."
     )
     # Imported here, so that --help answers at once.
+    from minigan.games import UnrolledGame
     from minigan.runs.folder import RunFolder, new_run_path
     from minigan.runs.signals import StopRequest
     from minigan.toys.problems import TOYS
@@ -94,7 +95,8 @@ def main(argv: list[str]) -> int:
     shown = [round(share * steps) for share in sorted(options.stages)]
     intervals = options.frames - 1
     moving = [round(steps * frame / intervals) if intervals else steps for frame in range(options.frames)]
-    print(f"{options.toy}: {toy.about}; {steps} rounds", flush=True)
+    ahead = f"; G looks {toy.game.unroll} of D's updates ahead" if isinstance(toy.game, UnrolledGame) else ""
+    print(f"{options.toy}: {toy.about}{ahead}; {steps} rounds", flush=True)
     with StopRequest() as stop:
         views, measured = watch(toy, options, steps, {*shown, *moving, steps}, out / MEASURED, stop)
     last = max(views)
@@ -113,7 +115,7 @@ def unrolled(toy: "Toy", steps: int) -> "Toy":
 
     if not isinstance(toy.game, UnrolledGame):
         raise UsageError("--unroll goes with --setting unrolled")
-    return replace(toy, game=replace(toy.game, unroll=steps), about=toy.about.replace("10 updates", f"{steps} updates"))
+    return replace(toy, game=replace(toy.game, unroll=steps))
 
 
 def watch(

@@ -15,7 +15,8 @@ from minigan.typing import Array
 
 # What a step measures, 0-d arrays that stay on the device until somebody reads them: loss_d, loss_g;
 # d_real and d_fake, the means of D(x) and D(G(z)) in D's step, before D's update; d_fake_g, the mean of
-# D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once.
+# D(G(z)) in G's step, before G's update: after that of D if D moves first, the same as d_fake if both move at once;
+# of a G that looks ahead, it and loss_g are of the D that it looks at.
 # Where there is one, also "penalty", which D minimises together with loss_d. A run writes these down and no others.
 Metrics = dict[str, Array]
 

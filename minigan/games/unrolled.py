@@ -13,15 +13,15 @@ H mu, a Hessian times a vector, is the adjoint of one walk down through D (deriv
 
 import operator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from minigan.backend import array_module
 from minigan.games.gan import generate
 from minigan.games.player import Player
-from minigan.games.rules import Draws, GANLoss, Metrics, OwnRound, minimax
+from minigan.games.rules import Draws, GANLoss, Metrics, Order, OwnRound, minimax
 from minigan.nn.layer import Cache, Layer
 from minigan.nn.params import Params
-from minigan.optim import Moments
+from minigan.optim import Coefficients, Moments, Optimiser
 from minigan.typing import Array, Rng
 
 
@@ -41,6 +41,7 @@ class Move(NamedTuple):
     before: Look
     g: Array  # (P,)
     moments: Moments  # after it
+    coefficients: Coefficients
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,22 @@ class UnrolledGame(OwnRound):
     Both move at once, from one batch of real and of generated samples, which all updates of D learn from; the first of
     them is the one that it keeps. `unroll` = 0 is equation 1 of the 2014 paper. G's own loss is not used, and the
     moments of D's rule go on from where they are. D's layers, its loss and its rule need a way back
-    (`grads_double_backward`, `double_backward`, `rule_backward`).
+    (`double_backward` and `grads_double_backward`, `double_backward`, `rule_backward`). Memory grows with `unroll`: all
+    that D's forward passes keep, and D's parameters, stay until the way back. The metrics loss_g and d_fake_g are those
+    after the updates.
 
-    Raises ValueError for a loss without a way back, and in the first round for a D whose rule decays or clips;
-    NotImplementedError there for a layer or a rule that has none.
+    Raises ValueError for a loss without a way back, and in the first round for a D whose rule has none, or decays or
+    clips; NotImplementedError there for a layer that has none.
     """
 
     loss: GANLoss = minimax()
     unroll: int = 5
 
+    order: ClassVar[Order] = "simultaneous"
+
     def __post_init__(self) -> None:
+        if not isinstance(self.loss, GANLoss):
+            raise ValueError(f"the loss of a game is a GANLoss, such as minimax() or LEAST_SQUARES, got {self.loss!r}")
         if operator.index(self.unroll) < 0:
             raise ValueError(f"D makes 0 updates ahead of its time, or more, got unroll={self.unroll}")
         if self.unroll and self.loss.double_backward is None:
@@ -110,32 +117,40 @@ def look_ahead(
 ) -> tuple[list[Move], Look]:
     """D's next updates, if G and both batches stood still, and what it says after them; D itself stays as it is."""
     rule = d.optimiser
-    if steps and (rule.weight_decay or rule.max_norm is not None or rule.max_weight is not None):
-        raise ValueError("there is no way back through a rule with a weight_decay, max_norm or max_weight")
+    if steps and (obstacle := no_way_back(rule)):
+        raise ValueError(f"D cannot be unrolled: {obstacle}")
     moves, moments = [], d.moments
     here = look(loss, net, d.theta, real, fake, rng)
     for k in range(steps):
-        g = gradient(net, here).flat
+        g, coefficients = gradient(net, here).flat, rule.coefficients(d.updates + 1 + k)
         theta, moments = here.theta.copy(), {name: moment.copy() for name, moment in moments.items()}
-        rule.rule(theta.trainable, g, moments, *rule.coefficients(d.updates + 1 + k))
-        moves.append(Move(here, g, moments))
+        rule.rule(theta.trainable, g, moments, *coefficients)
+        moves.append(Move(here, g, moments, coefficients))
         here = look(loss, net, theta, real, fake, rng)
     return moves, here
 
 
+def no_way_back(rule: Optimiser) -> str:
+    """Why there is none through updates by this rule; empty where there is one."""
+    if type(rule).rule_backward is Optimiser.rule_backward:
+        return f"its rule, {type(rule).__name__}, has no rule_backward"
+    if rule.weight_decay or rule.max_norm is not None or rule.max_weight is not None:
+        return "there is no way back through a rule with a weight_decay, max_norm or max_weight"
+    return ""
+
+
 def back_from(loss: GANLoss, net: Layer, d: Player, moves: list[Move], last: Look) -> Array:
     """The gradient of -L_D, as it is in the last look, on the generated samples: through all moves."""
-    dfake = -net.backward(last.theta, last.dlogits[1], last.caches[1], None)
-    if not moves:
-        return dfake
-    dtheta = -gradient(net, last).flat  # lambda
-    dmoments = {name: array_module(moment).zeros_like(moment) for name, moment in d.moments.items()}
-    for k, move in reversed(list(enumerate(moves))):
-        coefficients = d.optimiser.coefficients(d.updates + 1 + k)
-        dg, dmoments = d.optimiser.rule_backward(dtheta, move.g, move.moments, dmoments, *coefficients)
+    dtheta = last.theta.gradients()  # lambda
+    if moves:
+        net.backward(last.theta, -last.dlogits[0], last.caches[0], dtheta, need_dx=False)
+    dfake = net.backward(last.theta, -last.dlogits[1], last.caches[1], dtheta if moves else None)
+    dmoments = d.optimiser.init_moments(d.theta)  # zeros: nobody asks for the last ones
+    for move in reversed(moves):
+        dg, dmoments = d.optimiser.rule_backward(dtheta.flat, move.g, move.moments, dmoments, *move.coefficients)
         more, dx = through_gradient(loss, net, move.before, dg)
-        dtheta += more
-        dfake += dx
+        dtheta.flat += more
+        dfake = dfake + dx
     return dfake
 
 
@@ -155,8 +170,9 @@ def through_gradient(loss: GANLoss, net: Layer, at: Look, dg: Array) -> tuple[Ar
     for dlogits, cache in zip(at.dlogits, at.caches, strict=True):
         _, kept = net.input_gradient(at.theta, dlogits, cache)
         ups.append(net.grads_double_backward(at.theta, ddtheta, kept, cache, total))
-    (ddreal, _), (ddfake, on_fake) = ups
+    asked = [array_module(s).zeros_like(s) if dd is None else dd for (dd, _), s in zip(ups, at.logits, strict=True)]
     assert loss.double_backward is not None
-    more_real, more_fake = loss.double_backward(ddreal, ddfake, *at.logits)
+    more_real, more_fake = loss.double_backward(asked[0], asked[1], *at.logits)
     net.backward(at.theta, more_real, at.caches[0], total, need_dx=False)
-    return total.flat, net.backward(at.theta, more_fake, at.caches[1], total) + on_fake
+    dx, on_fake = net.backward(at.theta, more_fake, at.caches[1], total), ups[1][1]
+    return total.flat, dx if on_fake is None else dx + on_fake

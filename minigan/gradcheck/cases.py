@@ -224,15 +224,16 @@ def twice_problem(case: LayerCase, device: Device = CPU, seed: int = 0) -> Probl
     grads = theta.gradients()
     grads.flat += before
     dx, kept = layer.input_gradient(theta, dy, cache)
-    ddtheta, dtheta = theta.gradients(), theta.gradients()
+    ddtheta, dtheta, more = theta.gradients(), theta.gradients(), theta.gradients()
     ddtheta.flat += device.put(rng.normal(size=theta.trainable_size))
     of_dx = layer.double_backward(theta, ddx, kept, cache, grads)
+    grads.flat -= before
     try:
-        of_grads = layer.grads_double_backward(theta, ddtheta, kept, cache, grads)
+        of_grads = layer.grads_double_backward(theta, ddtheta, kept, cache, more)
+        grads.flat += more.flat
     except NotImplementedError:  # somebody's layer, of which penalties only ask the other one
         ddtheta.flat.fill(0)
         of_grads = (None, None)
-    grads.flat -= before
     ddy, on_x = (sum(part for part in parts if part is not None) for parts in zip(of_dx, of_grads, strict=True))
 
     def value() -> float:

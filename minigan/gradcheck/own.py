@@ -41,13 +41,23 @@ def check_loss(loss: GANLoss, logits: Shape = (1,), *, seed: int = 0) -> list[Ro
     """The worst error of each gradient of a loss for both players, for random logits of that shape for a sample.
 
     D's loss sees more generated samples than real ones, so that exchanging them is noticed, and each loss is a mean,
-    the same for samples that come twice. Raises BrokenPromise if it is not, if it is no array without axes, or if a
-    gradient has another shape or precision than the logits.
+    the same for samples that come twice. Of a loss with a double_backward also the gradients of its gradients. Raises
+    BrokenPromise if it is not, if it is no array without axes, or if a gradient has another shape or precision than the
+    logits.
     """
     rng = np.random.default_rng(seed)
-    real, fake = (rng.normal(size=(BATCH + more, *logits)) for more in (0, 1))
+    real, fake, ddreal, ddfake = (rng.normal(size=(BATCH + more, *logits)) for more in (0, 1, 0, 1))
     rows = _check_player("discriminator", loss.discriminator, {"real": real, "fake": fake})
-    return rows + _check_player("generator", loss.generator, {"fake": fake})
+    rows += _check_player("generator", loss.generator, {"fake": fake})
+    if loss.double_backward is None:
+        return rows
+
+    def value() -> float:
+        _, dreal, dfake = loss.discriminator(real, fake)
+        return float((dreal * ddreal).sum() + (dfake * ddfake).sum())
+
+    on_real, on_fake = loss.double_backward(ddreal, ddfake, real, fake)
+    return rows + check(Problem("discriminator, twice", value, {"real": (real, on_real), "fake": (fake, on_fake)}))
 
 
 def _check_player(player: str, loss: Callable[..., tuple[Array, ...]], logits: dict[str, Array]) -> list[Row]:
@@ -145,22 +155,30 @@ def _second_gradients(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, tr
     _, cache = _forward(layer, theta, x, train, seed)
     _, kept = layer.input_gradient(theta, dy, cache)
     ddx = np.random.default_rng([seed, 2]).standard_normal(x.shape, dtype=np.float32)
-    before = [array.copy() for array in (ddx, dy, x, theta.flat)]
-    found = layer.double_backward(theta, ddx, kept, cache, theta.gradients())
-    if not (isinstance(found, tuple) and len(found) == 2):
-        raise BrokenPromise(
-            f"{type(layer).__name__}: double_backward returns ddy and the gradient on x, or None in its place, got "
-            f"{type(found).__name__}"
-        )
-    for name, array, like in zip(("ddy", "the gradient on x"), found, (dy, x), strict=True):
-        if array is None and like is x:
+    ddtheta = theta.gradients()
+    ddtheta.flat += np.random.default_rng([seed, 3]).standard_normal(ddtheta.flat.size, dtype=np.float32)
+    given = {"ddx": ddx, "ddtheta": ddtheta.flat, "dy": dy, "x": x, "the parameters": theta.flat}
+    before = [array.copy() for array in given.values()]
+    calls = {"double_backward": ddx, "grads_double_backward": ddtheta}
+    for method, asked in calls.items():
+        try:
+            found = getattr(layer, method)(theta, asked, kept, cache, theta.gradients())
+        except NotImplementedError:  # of grads_double_backward, which penalties do not need
             continue
-        if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
-            got = "None" if array is None else f"{array.dtype} {array.shape}"
-            yield f"{name} of double_backward is {got}, where {like.dtype} {like.shape} is meant"
-    for name, array, was in zip(("ddx", "dy", "x", "the parameters"), (ddx, dy, x, theta.flat), before, strict=True):
-        if not np.array_equal(array, was):
-            yield f"{name} was changed by double_backward"
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise BrokenPromise(
+                f"{type(layer).__name__}: {method} returns ddy and the gradient on x, or None in its place, got "
+                f"{type(found).__name__}"
+            )
+        for name, array, like in zip(("ddy", "the gradient on x"), found, (dy, x), strict=True):
+            if array is None and (like is x or asked is ddtheta):
+                continue
+            if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
+                got = "None" if array is None else f"{array.dtype} {array.shape}"
+                yield f"{name} of {method} is {got}, where {like.dtype} {like.shape} is meant"
+        for (name, array), was in zip(given.items(), before, strict=True):
+            if not np.array_equal(array, was):
+                yield f"{name} was changed by {method}"
 
 
 def _statistics(layer: nn.Layer, theta: nn.Params, cache: Any) -> Iterator[str]:

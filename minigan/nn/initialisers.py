@@ -106,8 +106,10 @@ class FanInUniform:
 
 @dataclass(frozen=True)
 class Orthogonal:
-    """A random matrix whose shorter side is orthonormal, times `gain` (Saxe et al. 2014): it keeps lengths, or the most
-    of them. The matrix of a kernel has its windows as rows and its outputs as columns.
+    """A random matrix with orthonormal rows, or columns if these are fewer, times `gain` (Saxe et al. 2014).
+
+    x w is as long as x, times the gain, if there are at least as many outputs as inputs; else it is the length of a
+    projection. The matrix of a kernel has its windows as rows and its outputs as columns.
     """
 
     gain: float = 1.0

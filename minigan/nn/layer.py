@@ -104,7 +104,7 @@ class Layer:
         x nowhere but at kinks. dy is what `input_gradient` returned with dx. Raises NotImplementedError for a layer
         that has none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no double_backward, which a penalty on gradients needs")
+        raise NotImplementedError(f"{type(self).__name__} has no double_backward, which gradients of gradients need")
 
     def grads_double_backward(
         self, theta: Views, ddtheta: Views, dy: Any, cache: Cache, grads: Grads

@@ -52,8 +52,9 @@ class Adam(Optimiser):
     ) -> tuple[Array, Moments]:
         step, correction = coefficients
         root, inverse = root_and_inverse(moments["v"])
-        share = step * dtheta / (correction * root + self.eps)  # of each number in R, per unit of m
+        divisor = correction * root + self.eps
+        share = step * dtheta / divisor
         dm = dmoments["m"] - share
-        dv = dmoments["v"] + share * moments["m"] / (correction * root + self.eps) * (correction / 2) * inverse
+        dv = dmoments["v"] + share * moments["m"] / divisor * (correction / 2) * inverse
         dg = (1 - self.beta1) * dm + 2 * (1 - self.beta2) * g * dv
         return dg, {"m": self.beta1 * dm, "v": self.beta2 * dv}

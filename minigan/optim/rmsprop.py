@@ -42,6 +42,7 @@ class RMSprop(Optimiser):
     ) -> tuple[Array, Moments]:
         (lr,) = coefficients
         root, inverse = root_and_inverse(moments["v"])
-        step = lr * dtheta / (root + self.eps)
-        dv = dmoments["v"] + step * g / (root + self.eps) * inverse / 2
+        divisor = root + self.eps
+        step = lr * dtheta / divisor
+        dv = dmoments["v"] + step * g / divisor * inverse / 2
         return 2 * (1 - self.rho) * g * dv - step, {"v": self.rho * dv}

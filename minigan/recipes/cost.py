@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.games import Game, OwnRound
+from minigan.games import Game, OwnRound, UnrolledGame
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import BatchNorm, Conditioned, Layer, Sequential
 from minigan.nn.activations import Activation
@@ -36,7 +36,8 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     pass of each kind, and where D has no BatchNorm one backward pass serves both players
     (`games.simultaneous.backward_for_both`). The copy of D that learns beside G in toolbox-mlp
     costs one more :math:`F_D`. A penalty on gradients costs :math:`4 F_D` in each step of D: forward, back to x,
-    forward again with the weight gradients; and of the layers before the last bent one another way back.
+    forward again with the weight gradients; and of the layers before the last bent one another way back. Each update
+    of D that G looks at costs about :math:`24 F_D`, 12 for each of both batches (docs/gan/unrolled.md).
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     forward_g, forward_d = g.macs(g_in), d.macs(d_in)
@@ -50,6 +51,8 @@ def cost(recipe: Recipe, image_shape: Shape) -> Cost:
     if game.order == "simultaneous":
         per_image -= forward_d  # D has seen the fakes already
         per_image -= 0 if d.mixes_samples else later_d  # and one way back serves both
+    if isinstance(game, UnrolledGame):
+        per_image += 24 * game.unroll * forward_d
     if isinstance(game, ToolboxGame) and game.copy != "frozen":
         per_image += forward_d  # the copy's weight gradients
     return Cost((size(g, g_in), size(d, d_in)), (forward_g, forward_d), per_image * recipe.batch_size)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from minigan.errors import DataError, UserError
-from minigan.games import Game, OwnRound
+from minigan.games import Game, OwnRound, UnrolledGame
+from minigan.games.unrolled import no_way_back
 from minigan.nn import Flatten, Layer, Reshape, ScaledTanh, Sequential, Sigmoid, Tanh, without_second_gradient
 from minigan.optim import Optimiser
 from minigan.recipes.cost import networks
@@ -33,10 +34,21 @@ def check_fit(recipe: Recipe, image_shape: Shape) -> None:
         wrong = f"its game has a penalty on gradients, and {kind}, a layer of D, has no double_backward"
     elif game.penalty is not None and (logits := d.out_shape(d_in)) != (1,):
         wrong = f"D gives {logits} for a sample, but a penalty on gradients is one on the gradient of one logit"
+    elif isinstance(game, UnrolledGame) and (obstacle := _not_unrolled(game, rules[1], d)):
+        wrong = f"its G looks ahead, through updates of D, and {obstacle}"
     elif told := _wrongly_told(recipe.condition, g, d):
         wrong = told
     if wrong:
         raise UserError(f"the recipe {recipe.name}: {wrong}")
+
+
+def _not_unrolled(game: UnrolledGame, rule: Optimiser, d: Layer) -> str:
+    """Why there is no way back through updates of this D."""
+    if not game.unroll:
+        return ""
+    if kind := without_second_gradient(d):
+        return f"{kind}, a layer of D, has no double_backward"
+    return no_way_back(rule)
 
 
 def _wrongly_told(condition: int, g: Layer, d: Layer) -> str:

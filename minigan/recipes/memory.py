@@ -2,6 +2,7 @@
 
 import math
 
+from minigan.games import UnrolledGame
 from minigan.games.toolbox import ToolboxGame
 from minigan.nn import (
     AveragePool,
@@ -40,8 +41,9 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     behind it, and generated ones are there beside what G keeps.
     Where D takes real and fake images joined, W_D is that of both, and they are there twice. A penalty on gradients
     adds to D's step another K_D, the points where gradients are taken, the gradient on the output of each layer, and
-    that on the input of each that bends. A round of toolbox-mlp is counted by itself. Not counted: the data set,
-    Python, and what the libraries take.
+    that on the input of each that bends. A G that looks ahead keeps K_D twice for each update, its gradient, and D's
+    parameters and moments; the way back through a rule takes up to eleven vectors P_D. A round of toolbox-mlp is
+    counted by itself. Not counted: the data set, Python, and what the libraries take.
     """
     (g, g_in), (d, d_in) = networks(recipe, image_shape)
     game, rules = recipe.game(), recipe.optimisers(1)
@@ -62,6 +64,11 @@ def round_bytes(recipe: Recipe, image_shape: Shape, itemsize: int = 4) -> int:
     if game.penalty is not None:
         points = images if game.penalty.at == "between" else 0
         d_step += kept_d + points + recipe.batch_size * _second_order(d, d_in) * itemsize
+    if isinstance(game, UnrolledGame):  # both batches at once, and gradients apart from those of the player
+        d_step += images + p_d * itemsize
+        d_step += game.unroll * (2 * kept_d + p_d * (2 + m_d) * itemsize)
+        if game.unroll:
+            d_step += (11 * p_d + recipe.batch_size * _second_order(d, d_in)) * itemsize
     g_step = kept_g + pairs + kept_d * (2 if game.order == "simultaneous" else 1) + max(work_g, work_d)
     return stays * itemsize + max(makes, d_step, g_step)
 

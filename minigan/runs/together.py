@@ -17,8 +17,7 @@ def check_parts(recipe: Recipe, batches: Batches, team: Team) -> None:
         return
     if isinstance(recipe.game(), OwnRound):
         raise UsageError(
-            f"{recipe.name} cuts its batches by its own rules, so that processes cannot share them: start it "
-            "without mpiexec"
+            f"{recipe.name} plays rounds of its own, whose batches processes cannot share: start it without mpiexec"
         )
     size, rest = divmod(batches.batch_size, team.size)
     if rest:

@@ -175,17 +175,20 @@ def _wgan_gp(toy: Toy) -> Toy:
     )  # fmt: skip
 
 
-def _unrolled(about: str, centres: np.ndarray, std: float, window: float) -> Toy:
-    """The toy of Metz et al. 2017 ("Unrolled GANs", appendix A), with the constants of the authors' code."""
+def _unrolled() -> Toy:
+    """The ring of Metz et al. 2017 ("Unrolled GANs", appendix A); batches and rounds are those of the authors' demo.
+
+    Both players move at once, as in the demo; in the paper they take turns.
+    """
     init = Orthogonal(0.8)
     d = _network((128,), ReLU(), 1, init)
     return Toy(
-        about=f"{about}; G with 128 and 128 rectifiers, D with 128, Adam; G looks 10 updates of D ahead",
-        dimensions=2, real=partial(_gaussians, centres=centres, std=std),
+        about="8 Gaussians on a ring; G with 128 and 128 rectifiers, D with 128, Adam",
+        dimensions=2, real=partial(_gaussians, centres=ring(), std=RING_STD),
         latent=256, latents=partial(normal_latents, size=256),
         generator=_network((128, 128), ReLU(), 2, init), discriminator=Sequential(Times(0.25), *d.layers),
-        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=1e-4, steps=25_000, batch_size=512, window=window,
-        modes=(centres, std), game=UnrolledGame(unroll=10),
+        rule=lambda lr: Adam(lr=lr, beta1=0.5), lr=1e-4, steps=25_000, batch_size=512, window=3.0,
+        modes=(ring(), RING_STD), game=UnrolledGame(unroll=10),
     )  # fmt: skip
 
 
@@ -196,7 +199,7 @@ TOYS: dict[str, dict[str, Callable[[], Toy]]] = {
         "": lambda: _mixture("8 Gaussians on a ring", ring(), RING_STD, 3.0),
         "wgan-gp": lambda: _wgan_gp(TOYS["ring"][""]()),
         "pacgan": lambda: _pacgan("8 Gaussians on a ring of radius 1", ring(radius=1.0), 0.01, 1.5),
-        "unrolled": lambda: _unrolled("8 Gaussians on a ring", ring(), RING_STD, 3.0),
+        "unrolled": _unrolled,
     },
     "grid": {
         "": lambda: _mixture("25 Gaussians on a grid", grid(), GRID_STD, 5.5),

@@ -12,6 +12,8 @@ from minigan import nn
 from minigan.backend import CPU, to_host
 from minigan.games import HINGE, LEAST_SQUARES, Game, Player, UnrolledGame, minimax, play_round
 from minigan.games.unrolled import look_ahead
+from minigan.gradcheck import numeric_gradient
+from minigan.gradcheck.method import relative_error
 from minigan.optim import SGD, Adam, Momentum, Optimiser, RMSprop
 from reference import unrolled as loops
 from tests.kernels.twins import fast
@@ -25,6 +27,7 @@ RULES = {
     "rmsprop": RMSprop(lr=0.02, rho=0.9),
 }  # fmt: skip
 G = nn.Sequential(nn.Dense(5), nn.Tanh(), nn.Dense(DATA))
+NORMALISED_G = nn.Sequential(nn.Dense(5, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dense(DATA))
 D = nn.Sequential(
     nn.Dense(6, bias=False), nn.BatchNorm(), nn.Tanh(), nn.Dense(4), nn.LeakyReLU(0.2), nn.Dense(1)
 )  # fmt: skip
@@ -52,10 +55,10 @@ class Draws:
         return np.random.default_rng([self.step, k])
 
 
-def players(rule=RULES["adam"], d_net=D, device=CPU, dtype=np.float64):
+def players(rule=RULES["adam"], d_net=D, device=CPU, dtype=np.float64, g_net=G):
     g, d = (
         Player.new(net, rule, shape, np.random.default_rng(seed), dtype=dtype, device=device)
-        for seed, net, shape in ((1, G, (LATENT,)), (2, d_net, (DATA,)))
+        for seed, net, shape in ((1, g_net, (LATENT,)), (2, d_net, (DATA,)))
     )
     for player in (g, d):
         player.theta.flat = player.theta.flat * 2  # with more to bend
@@ -128,22 +131,36 @@ def test_d_keeps_the_first_of_the_updates_that_g_looks_at():
 
 
 def test_looking_ahead_changes_nothing():
-    _, d = players()
-    rounds(UnrolledGame(unroll=2), *(pair := players()))
-    d = pair[1]
+    g, d = players()
+    rounds(UnrolledGame(unroll=2), g, d)
     before = [d.theta.flat.copy(), *(moment.copy() for moment in d.moments.values())]
     look_ahead(minimax(), d.net.unfused(), d, Draws(0).real(0), Draws(1).real(0), 3, Draws(0).dropout(0))
     for array, was in zip([d.theta.flat, *d.moments.values()], before, strict=True):
         np.testing.assert_array_equal(array, was)
 
 
-def test_running_statistics_move_by_the_first_look_alone():
+def test_running_statistics_move_by_the_first_look_alone_and_those_of_g_as_well():
     moved = []
-    for unroll in (0, 3):
-        g, d = players()
-        rounds(UnrolledGame(unroll=unroll), g, d, 1)
-        moved.append(d.theta["batchnorm1.mean"].copy())
-    np.testing.assert_array_equal(*moved)
+    for game in (UnrolledGame(unroll=0), UnrolledGame(unroll=3), Game(minimax(), order="simultaneous")):
+        g, d = players(g_net=NORMALISED_G)
+        rounds(game, g, d, 1)
+        moved.append(np.concatenate([player.theta["batchnorm1.mean"] for player in (g, d)]))
+    assert abs(moved[0]).min() > 0
+    for found in moved[1:]:
+        np.testing.assert_allclose(found, moved[0], rtol=1e-12)
+
+
+def test_metrics_tell_what_d_says_before_and_what_it_would_say_after_its_updates():
+    g, d = players()
+    rounds(UnrolledGame(), g, d, 2)
+    real, fake = Draws(2).real(0), g.net.forward(g.theta, Draws(2).latent_d(0), train=True)[0]
+    moves, last = look_ahead(minimax(), d.net.unfused(), d, real, fake, 5, Draws(2).dropout(0))
+    first = moves[0].before
+    d_real, d_fake, later = ((1 / (1 + np.exp(-s))).mean() for s in (*first.logits, last.logits[1]))
+    metrics = play_round(UnrolledGame(), g, d, Draws(2))
+    expected = {"loss_d": first.value, "loss_g": -last.value, "d_real": d_real, "d_fake": d_fake, "d_fake_g": later}
+    assert metrics == pytest.approx(expected, rel=1e-12)
+    assert abs(metrics["d_fake_g"] - metrics["d_fake"]) > 1e-4
 
 
 def test_a_conditional_game():
@@ -161,8 +178,60 @@ def test_a_conditional_game():
     rng = np.random.default_rng(0)
     g = Player.new(told, SGD(lr=0.1), (LATENT + 2,), rng, dtype=np.float64)
     d = Player.new(judge, SGD(lr=0.1), (DATA + 2,), rng, dtype=np.float64)
-    ends = [play_round(UnrolledGame(unroll=2), g, d, Told(step)) for step in range(3)]
-    assert all(np.isfinite(metrics["loss_g"]) for metrics in ends)
+    game, draws = UnrolledGame(unroll=2), Told(0)
+    slopes = numeric_gradient(lambda: minus_the_loss_after(game, g, d, draws), g.theta.flat)
+    before = g.theta.flat.copy()
+    play_round(game, g, d, draws)
+    np.testing.assert_allclose(before - g.theta.flat, 0.1 * slopes, rtol=0, atol=1e-10)
+
+
+def minus_the_loss_after(game, g, d, draws):
+    """What G descends, from its own parameters on."""
+    fake = g.net.forward(g.theta, draws.latent_d(0), train=True)[0]
+    net = d.net.unfused()
+    return -float(look_ahead(game.loss, net, d, draws.real(0), fake, game.unroll, draws.dropout(0))[1].value)
+
+
+CONVOLUTIONS = nn.Sequential(
+    nn.Conv2D(3, 3, 2, 1, bias=False), nn.BatchNorm(), nn.LeakyReLU(0.2), nn.ConvTranspose2D(2, 2, 2), nn.Tanh(),
+    nn.Flatten(), nn.Dense(1),
+)  # fmt: skip
+
+
+def with_convolutions(device=CPU, dtype=np.float64):
+    """A D of images, and what a G that looks through it is handed."""
+    d = Player.new(CONVOLUTIONS, RULES["momentum"], (4, 5, 2), np.random.default_rng(3), dtype=dtype, device=device)
+    real, fake = (device.put(np.random.default_rng(k).normal(size=(3, 4, 5, 2)).astype(dtype)) for k in (4, 5))
+    return d, real, fake, UnrolledGame(unroll=2).gradient_on_samples(d, real, fake)
+
+
+def test_through_convolutions():
+    d, real, fake, found = with_convolutions()
+
+    def value():
+        return -float(look_ahead(minimax(), CONVOLUTIONS.unfused(), d, real, fake, 2, None)[1].value)
+
+    assert relative_error(numeric_gradient(value, fake), found) <= 1e-8
+    with fast(2):
+        assert relative_error(found, with_convolutions()[3]) <= 1e-12
+
+
+def test_through_convolutions_on_the_stand_in(strict):
+    there = to_host(with_convolutions(strict, np.float32)[3])
+    np.testing.assert_array_equal(there, with_convolutions(dtype=np.float32)[3])
+
+
+@pytest.mark.parametrize("net", [nn.Sequential(nn.Tanh()), nn.Sequential(nn.BatchNorm())], ids=repr)
+def test_a_d_that_has_little_to_learn_or_nothing(net):
+    """Without parameters there is no second way; a shift asks nothing of what it is added to."""
+    d = Player.new(net, SGD(lr=0.5), (1,), np.random.default_rng(0), dtype=np.float64)
+    real, fake = np.random.default_rng(1).normal(size=(2, 4, 1))
+
+    def value():
+        return -float(look_ahead(minimax(), net, d, real, fake, 2, None)[1].value)
+
+    found = UnrolledGame(unroll=2).gradient_on_samples(d, real, fake)
+    np.testing.assert_allclose(numeric_gradient(value, fake), found, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -192,6 +261,12 @@ def test_numbers_of_updates_that_make_no_sense_are_refused(unroll):
         UnrolledGame(unroll=unroll)
 
 
+@pytest.mark.parametrize("loss", [5, None, "hinge"])
+def test_what_is_no_loss_is_refused(loss):
+    with pytest.raises(ValueError, match="the loss of a game is a GANLoss, such as"):
+        UnrolledGame(loss, unroll=0)
+
+
 def test_a_loss_without_a_way_back_is_refused_unless_nothing_is_unrolled():
     with pytest.raises(ValueError, match="its loss needs a double_backward"):
         UnrolledGame(HINGE)
@@ -213,7 +288,7 @@ def test_a_rule_or_a_layer_without_a_way_back_says_so():
     class OwnDense(nn.Dense):
         grads_double_backward = nn.Layer.grads_double_backward
 
-    with pytest.raises(NotImplementedError, match="Own has no rule_backward"):
+    with pytest.raises(ValueError, match="D cannot be unrolled: its rule, Own, has no rule_backward"):
         rounds(UnrolledGame(), *players(Own()))
     with pytest.raises(NotImplementedError, match="layer owndense1: OwnDense has no grads_double_backward"):
         rounds(UnrolledGame(), *players(d_net=nn.Sequential(OwnDense(1))))

@@ -22,7 +22,7 @@ def test_our_own_layers_pass(name):
 
 @pytest.mark.parametrize("name", KEEPING)
 def test_they_keep_their_promises_in_inference_too(name):
-    """Where that has gradients of its own, `minigan.gradcheck` has a row for it."""
+    """Its gradients are those of training, or `minigan.gradcheck` has a row for them."""
     assert list(broken_promises(KEEPING[name].layer, KEEPING[name].in_shape, train=False, seed=0)) == []
 
 
@@ -287,6 +287,60 @@ def test_a_broken_promise_of_second_gradients_is_named(fault, words):
 @pytest.mark.parametrize(("fault", "wrong"), [("twice: no bend", "input"), ("twice: b forgotten", "b")])
 def test_a_wrong_second_gradient_is_a_row_that_does_not_pass(fault, wrong):
     assert {row.variable for row in check_layer(TwiceSquare(fault), (3,)) if not row.passes()} == {wrong}
+
+
+class WholeSquare(TwiceSquare):
+    """With the other half: b's gradient is the sum of dy x."""
+
+    def grads_double_backward(self, theta, ddtheta, dy, cache, grads):
+        ddy, on_x = cache * ddtheta["b"], dy * ddtheta["b"]
+        match self.fault:
+            case "whole: one":
+                return ddy
+            case "whole: float64":
+                return ddy, on_x.astype(np.float64)
+            case "whole: changes dy":
+                dy *= 2
+            case "whole: with b":
+                return cache * theta["b"], on_x
+        return ddy, on_x
+
+
+def test_gradients_of_parameters_are_checked_if_a_layer_goes_back_through_them():
+    rows = check_layer(WholeSquare(), (3,))
+    assert all(row.passes() for row in rows)
+    assert {row.variable for row in check_layer(WholeSquare("whole: with b"), (3,)) if not row.passes()} == {"dy"}
+
+
+def test_a_layer_without_is_right_also_above_one_that_has_them():
+    net = nn.Sequential(nn.Dense(3), TwiceSquare())
+    assert all(row.passes() for row in check_layer(net, (3,)))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("whole: one", "grads_double_backward returns ddy and the gradient on x, or None in its place, got ndarray"),
+        ("whole: float64", "the gradient on x of grads_double_backward is float64"),
+        ("whole: changes dy", "dy was changed by grads_double_backward"),
+    ],
+)
+def test_a_broken_promise_of_the_other_half_is_named(fault, words):
+    with pytest.raises(BrokenPromise, match=words):
+        check_layer(WholeSquare(fault), (3,))
+
+
+@pytest.mark.parametrize(("factor", "wrong"), [(1, []), (2, ["real"])])
+def test_the_second_gradients_of_a_loss_are_checked_if_it_has_them(factor, wrong):
+    real = games.LEAST_SQUARES
+
+    def double_backward(ddreal, ddfake, r, f):
+        return factor * ddreal / r.size, ddfake / f.size
+
+    loss = games.GANLoss(real.discriminator, real.generator, double_backward=double_backward)
+    rows = check_loss(loss)
+    assert [row.variable for row in rows if not row.passes()] == wrong
+    assert [row.name for row in rows].count("discriminator, twice") == 2
 
 
 def test_in_a_network_they_have_to_fit_as_well():

@@ -22,7 +22,7 @@ from minigan.kernels import batchnorm, blocks, conv, dense, dropout, maxout, poi
 from minigan.kernels.loops import COMPILED
 from tests.strategies import normal
 
-# Of images. The loops over tiles are compiled for each number of channels, in a third of a second each time.
+# Of images; those that go to layers of their own are few.
 CHANNELS = [1, 2, 5]
 # Where the loops are used.
 ROOMS = (batchnorm, conv, dropout, maxout, pointwise, updates, winograd)

@@ -1,5 +1,6 @@
 """Recipes whose parts do not fit together, or do so and are hardly meant."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from minigan import games, nn
 from minigan.errors import DataError, UserError
 from minigan.recipes import CDCGAN28, RECIPES, MLPMnist
 from minigan.recipes.fit import check_fit, check_labels, doubts
+from tests.recipes.ahead import AHEAD
 from tests.recipes.told import ToldMLP
 
 SHAPE = (6, 6, 1)
@@ -97,6 +99,19 @@ def test_a_g_that_keeps_the_class_to_itself_is_told_what_passes_it_on():
 
     with pytest.raises(UserError, match=r"G makes samples of shape \(36,\), but .* \(39,\) \(nn.Conditioned passes"):
         check_fit(Silent(), SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (dataclasses.replace(AHEAD, decay=0.1), "no way back through a rule with a weight_decay"),
+        (dataclasses.replace(AHEAD, ghosts=True), "GhostBatchNorm, a layer of D, has no double_backward"),
+    ],
+)
+def test_a_d_through_which_nobody_can_look_ahead_is_refused(recipe, words):
+    with pytest.raises(UserError, match=f"ahead-mlp: its G looks ahead, through updates of D, and .*{words}"):
+        check_fit(recipe, SHAPE)
+    check_fit(dataclasses.replace(recipe, unroll=0), SHAPE)
 
 
 @pytest.mark.parametrize("name", RECIPES)

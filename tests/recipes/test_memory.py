@@ -20,6 +20,7 @@ from minigan.recipes import (
     ToolboxMLP,
 )
 from minigan.recipes.memory import kept, round_bytes, work
+from tests.recipes.ahead import AheadMLP
 
 # Together they are largest at different places: in the update, in G's and in D's convolutions, while G makes samples.
 SMALL = [
@@ -41,6 +42,10 @@ SMALL = [
     WGANGP28(batch_size=20, width=16),
     CDCGAN28(batch_size=32, width=16, units=64),
     CDCGAN28(batch_size=32, width=2, units=64, classes=40),
+    AheadMLP(unroll=0, batch_size=512),
+    AheadMLP(unroll=5, batch_size=512),
+    AheadMLP(unroll=20, batch_size=64),
+    AheadMLP(unroll=5, batch_size=16, hidden_d=(512, 512)),
 ]
 TOLERANCE = 0.1  # what is small beside the rest is not counted: encoding a batch, weight gradients, booleans
 

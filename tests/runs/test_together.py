@@ -42,7 +42,7 @@ def test_a_last_batch_that_is_shorter_is_refused():
 
 
 def test_a_game_with_batches_of_its_own_is_refused():
-    assert "toolbox-mlp cuts its batches by its own rules" in refused(Batches(2000, 1000, 0), 2, ToolboxMLP())
+    assert "toolbox-mlp plays rounds of its own" in refused(Batches(2000, 1000, 0), 2, ToolboxMLP())
 
 
 @pytest.mark.parametrize("other", ["seed", "images", "step"])

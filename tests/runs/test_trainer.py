@@ -20,7 +20,6 @@ from minigan.cuda.cublas import CublasError
 from minigan.data.stream import StreamedImages
 from minigan.errors import CheckpointError, DataError, UsageError, UserError
 from minigan.evaluation import material
-from minigan.games import UnrolledGame
 from minigan.nn import Sequential
 from minigan.randomness import Purpose, stream
 from minigan.recipes import MLP2014, MLPMnist, ToolboxMLP
@@ -44,6 +43,7 @@ from minigan.runs.signals import UNREAD
 from minigan.runs.trainer import Trainer, resume_command
 from minigan.runs.vitals import VitalsFile, read_vitals
 from minigan.train import last_words
+from tests.recipes.ahead import AHEAD
 from tests.recipes.told import TOLD
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
@@ -53,18 +53,6 @@ CHANGED = dataclasses.replace(SMALL, flip=True, jitter=0.3)  # the real images a
 MAXOUT = MLP2014(batch_size=8, latent=3, hidden_g=8, hidden_d=4, pieces=2)
 TOOLBOX = ToolboxMLP(batch_size=9, minibatch=3, latent=3, hidden_d=4)  # a third network, with a momentum
 
-
-@dataclasses.dataclass(frozen=True)
-class Ahead(MLPMnist):
-    """With a generator that looks ahead, through Adam, whose moments a checkpoint has."""
-
-    name = "ahead"
-
-    def game(self):
-        return UnrolledGame(unroll=2)
-
-
-AHEAD = Ahead(batch_size=8, latent=3, hidden_g=(8,), hidden_d=(8,))
 STEPS = 20
 SIX = ["mlp-mnist", "flip and jitter", "mlp-2014", "toolbox-mlp", "told", "ahead"]
 SPARSE = {"log_every": 5, "snapshot_every": 6, "checkpoint_every": 8, "steps": STEPS}

@@ -384,7 +384,7 @@ def test_g_looks_as_far_ahead_as_it_is_told(tmp_path: Path, capsys) -> None:
     for unroll in ([], ["--unroll", "3"]):
         assert command.main([*words, *unroll, "--out", str(tmp_path / str(len(unroll)))]) == 0
     said = capsys.readouterr().out
-    assert "G looks 10 updates of D ahead" in said
-    assert "G looks 3 updates of D ahead" in said
+    assert "G looks 10 of D's updates ahead" in said
+    assert "G looks 3 of D's updates ahead" in said
     ten, three = ((tmp_path / name / "measures.csv").read_text() for name in ("0", "2"))
     assert ten != three
