@@ -38,8 +38,14 @@ def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np
 
 
 def dense_input_grad(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """See `minigan.functional.dense.dense_input_grad`; BLAS computes w dy^T faster than dy w^T."""
+    """See `minigan.functional.dense.dense_input_grad`; BLAS computes w dy^T faster than dy w^T.
+
+    Behind D's one logit, where there is nothing to sum, NumPy multiplies several times as fast as BLAS.
+    """
     dx = np.empty((len(dy), len(w)), dy.dtype)
+    if dy.shape[1:] == w.shape[1:] == (1,):
+        share(lambda i, j: np.multiply(dy, w[i:j].T, out=dx[:, i:j]), len(w), _smallest(dy))
+        return dx
     if _worth_it(dy, len(w)) and dy.size * len(w) < LARGE and multiply(dy, w.T, dx, columns=True):
         return dx
 
