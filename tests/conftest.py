@@ -40,7 +40,9 @@ if loops.COMPILED:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What carries `emulated` is skipped without g++, but for tests that a real GPU is for."""
+    """Loops are compiled by the tests of tests/kernels, before the other process comes to its own that need them. What
+    carries `emulated` is skipped without g++, but for tests that a real GPU is for."""
+    items.sort(key=lambda item: item.path.parent.name != "kernels")
     if compiler() is not None:
         return
     for item in items:
