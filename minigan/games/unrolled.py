@@ -91,10 +91,9 @@ class UnrolledGame(OwnRound):
         g.net.update_statistics(g.theta, cache_g)
         d.update()
         g.update()
-        opinions = dict(zip(("d_real", "d_fake"), map(self.loss.opinion, first.logits), strict=True))
-        return (
-            {"loss_d": first.value, "loss_g": -last.value} | opinions | {"d_fake_g": self.loss.opinion(last.logits[1])}
-        )
+        opinions = map(self.loss.opinion, (*first.logits, last.logits[1]))
+        metrics = {"loss_d": first.value, "loss_g": -last.value}
+        return metrics | dict(zip(("d_real", "d_fake", "d_fake_g"), opinions, strict=True))
 
 
 def look(loss: GANLoss, net: Layer, theta: Params, real: Array, fake: Array, rng: Rng) -> Look:
