@@ -99,6 +99,16 @@ def test_where_no_gradient_has_ever_been_the_way_back_is_finite(rule):
     assert np.isfinite([dg, *dmoments.values()]).all()
 
 
+def test_a_rule_of_ones_own_without_a_way_back_says_so():
+    class Own(Optimiser):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Own has no rule_backward, which an unrolled D needs"):
+        Own().rule_backward(np.ones(2), np.ones(2), {}, {})
+    with pytest.raises(NotImplementedError):
+        Own().rule(np.ones(2), np.ones(2), {})
+
+
 # The formulas -------------------------------------------------------------------------------------------
 
 
