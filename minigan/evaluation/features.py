@@ -35,6 +35,7 @@ def discriminator_features(net: nn.Sequential, theta: nn.Params, x: Array) -> np
 
 
 def _pooled(y: Array) -> np.ndarray:
+    """(N, H, W, C) gives (N, 16 C), or fewer of small images; (N, C) stays."""
     if y.ndim == 4:
         window = tuple(math.ceil(size / PLACES) for size in y.shape[1:3])
         y, _ = ops.max_pool(y, window, nn.MaxPool(window, padding="same").geometry(y.shape[1:3]))

@@ -10,7 +10,10 @@ import numpy as np
 from minigan import nn, ops
 from minigan.backend import CPU, Device, array_module, put_like, to_host
 from minigan.games import (
+    LEAST_SQUARES,
+    GANLoss,
     GradientPenalty,
+    UnrolledGame,
     discriminator_step,
     discriminator_step_at_once,
     joined_discriminator_step,
@@ -20,9 +23,8 @@ from minigan.games import (
     wgan_gp,
 )
 from minigan.games.player import Player
-from minigan.games.rules import LEAST_SQUARES, GANLoss
 from minigan.games.toolbox import squared_error
-from minigan.games.unrolled import back_from, look_ahead
+from minigan.games.unrolled import look_ahead
 from minigan.gradcheck.method import STEP, Problem
 from minigan.optim import SGD, Adam, Moments, Momentum, Optimiser, RMSprop
 from minigan.parallel.team import ALONE
@@ -314,11 +316,12 @@ def unrolled_problem(name: str, loss: GANLoss, rule: Optimiser, device: Device =
     d.updates = 2
     real, fake = (device.put(rng.normal(shift, 1, (BATCH + shift, 3))) for shift in (0, 1))
 
-    def ahead() -> tuple:
-        return look_ahead(loss, net.unfused(), d, real, fake, UNROLL, np.random.default_rng(seed))
+    def value() -> float:
+        _, last = look_ahead(loss, net.unfused(), d, real, fake, UNROLL, np.random.default_rng(seed))
+        return -float(last.value)
 
-    gradient = back_from(loss, net.unfused(), d, *ahead())
-    return Problem(name, lambda: -float(ahead()[1].value), {"fake": (fake, gradient)})
+    gradient = UnrolledGame(loss, UNROLL).gradient_on_samples(d, real, fake, np.random.default_rng(seed))
+    return Problem(name, value, {"fake": (fake, gradient)})
 
 
 def recipe_problems(recipe: Checked, device: Device = CPU, seed: int = 0) -> Iterator[Problem]:

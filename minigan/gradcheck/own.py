@@ -1,5 +1,6 @@
 """A layer of your own in one call: its gradients, and what `minigan.nn.layer` asks of every layer; or a loss."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -158,27 +159,32 @@ def _second_gradients(layer: nn.Layer, theta: nn.Params, x: Array, dy: Array, tr
     ddtheta = theta.gradients()
     ddtheta.flat += np.random.default_rng([seed, 3]).standard_normal(ddtheta.flat.size, dtype=np.float32)
     given = {"ddx": ddx, "ddtheta": ddtheta.flat, "dy": dy, "x": x, "the parameters": theta.flat}
+    yield from _adjoint(layer, "double_backward", (theta, ddx, kept, cache, theta.gradients()), given)
+    with contextlib.suppress(NotImplementedError):  # penalties do not need it
+        yield from _adjoint(layer, "grads_double_backward", (theta, ddtheta, kept, cache, theta.gradients()), given)
+
+
+def _adjoint(layer: nn.Layer, name: str, arguments: tuple[Any, ...], given: dict[str, Array]) -> Iterator[str]:
+    """What is wrong with what one of both double backwards returns, or does to the arrays that it is given."""
     before = [array.copy() for array in given.values()]
-    calls = {"double_backward": ddx, "grads_double_backward": ddtheta}
-    for method, asked in calls.items():
-        try:
-            found = getattr(layer, method)(theta, asked, kept, cache, theta.gradients())
-        except NotImplementedError:  # of grads_double_backward, which penalties do not need
+    found = getattr(layer, name)(*arguments)
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise BrokenPromise(
+            f"{type(layer).__name__}: {name} returns ddy and the gradient on x, or None in its place, "
+            f"got {type(found).__name__}"
+        )
+    may_be_none = (name == "grads_double_backward", True)
+    for what, array, like, none in zip(
+        ("ddy", "the gradient on x"), found, (given["dy"], given["x"]), may_be_none, strict=True
+    ):
+        if array is None and none:
             continue
-        if not (isinstance(found, tuple) and len(found) == 2):
-            raise BrokenPromise(
-                f"{type(layer).__name__}: {method} returns ddy and the gradient on x, or None in its place, got "
-                f"{type(found).__name__}"
-            )
-        for name, array, like in zip(("ddy", "the gradient on x"), found, (dy, x), strict=True):
-            if array is None and (like is x or asked is ddtheta):
-                continue
-            if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
-                got = "None" if array is None else f"{array.dtype} {array.shape}"
-                yield f"{name} of {method} is {got}, where {like.dtype} {like.shape} is meant"
-        for (name, array), was in zip(given.items(), before, strict=True):
-            if not np.array_equal(array, was):
-                yield f"{name} was changed by {method}"
+        if array is None or (array.shape, array.dtype) != (like.shape, like.dtype):
+            got = "None" if array is None else f"{array.dtype} {array.shape}"
+            yield f"{what} of {name} is {got}, where {like.dtype} {like.shape} is meant"
+    for (what, array), was in zip(given.items(), before, strict=True):
+        if not np.array_equal(array, was):
+            yield f"{what} was changed by {name}"
 
 
 def _statistics(layer: nn.Layer, theta: nn.Params, cache: Any) -> Iterator[str]:

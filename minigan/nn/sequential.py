@@ -189,7 +189,8 @@ class Sequential(Layer):
 
     def _up_and_down(
         self, theta: Views, ddx: Array | None, ddtheta: Grads, dy: list[Any], cache: SequentialCache, grads: Grads
-    ) -> tuple[Array, Array | None]:
+    ) -> tuple[Array | None, Array | None]:
+        """From a gradient on dx, or from those on the gradients of parameters; what is not asked for is None."""
         _check_cache(theta.owner, cache, ops.with_twins(theta.owner.flat))
         if ddx is not None and ddx.shape != cache.shapes[0]:  # which would be broadcast without a word
             raise ShapeError(f"the network was given {cache.shapes[0]}, so ddx has that shape, got {ddx.shape}")

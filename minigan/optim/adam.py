@@ -50,6 +50,12 @@ class Adam(Optimiser):
     def rule_backward(
         self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
     ) -> tuple[Array, Moments]:
+        r"""With a and c the coefficients and :math:`r = c \sqrt v + \epsilon`:
+
+        .. math:: dm \mathrel{+}= -\frac{a}{r} d\theta, \quad
+                  dv \mathrel{+}= \frac{a\, m}{r^2} \frac{c}{2 \sqrt v} d\theta, \quad
+                  dg = (1 - \beta_1)\, dm + 2 (1 - \beta_2)\, g\, dv, \quad (\beta_1 dm, \beta_2 dv)
+        """
         step, correction = coefficients
         root, inverse = root_and_inverse(moments["v"])
         divisor = correction * root + self.eps

@@ -40,6 +40,11 @@ class RMSprop(Optimiser):
     def rule_backward(
         self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
     ) -> tuple[Array, Moments]:
+        r"""With :math:`r = \sqrt v + \epsilon`:
+
+        .. math:: dv \mathrel{+}= \frac{\eta\, g}{r^2} \frac{1}{2 \sqrt v} d\theta, \quad
+                  dg = 2 (1 - \rho)\, g\, dv - \frac{\eta}{r} d\theta, \quad \rho\, dv
+        """
         (lr,) = coefficients
         root, inverse = root_and_inverse(moments["v"])
         divisor = root + self.eps

@@ -28,6 +28,7 @@ class SGD(Optimiser):
     def rule_backward(
         self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
     ) -> tuple[Array, Moments]:
+        r""":math:`dg = -\eta\, d\theta`."""
         (lr,) = coefficients
         return -lr * dtheta, {}
 
@@ -62,6 +63,7 @@ class Momentum(Optimiser):
     def rule_backward(
         self, dtheta: Array, g: Array, moments: Moments, dmoments: Moments, *coefficients: float | Array
     ) -> tuple[Array, Moments]:
+        r""":math:`dv \mathrel{+}= d\theta, \quad dg = -\eta\, dv, \quad \mu\, dv`."""
         lr, momentum = coefficients
         dv = dmoments["velocity"] + dtheta
         return -lr * dv, {"velocity": momentum * dv}

@@ -22,7 +22,7 @@ from minigan.kernels import batchnorm, blocks, conv, dense, dropout, maxout, poi
 from minigan.kernels.loops import COMPILED
 from tests.strategies import normal
 
-# Of images; those that go to layers of their own are few.
+# Of images. Windows whose rows have few numbers have loops of their own (see conftest.py), compiled for each length.
 CHANNELS = [1, 2, 5]
 # Where the loops are used.
 ROOMS = (batchnorm, conv, dropout, maxout, pointwise, updates, winograd)
