@@ -44,22 +44,20 @@ def test_commands_say_why_it_is_not_used(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not loops.COMPILED, reason="numba is not there")
-def test_few_channels_have_loops_of_their_own_that_agree(monkeypatch):
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_few_channels_have_loops_of_their_own_that_agree(monkeypatch, dtype, bound):
     from minigan.kernels import compiled
 
     built, real = [], compiled._constants
     monkeypatch.setattr(compiled, "LANES", 4)  # 1 in the other tests: see conftest.py
     monkeypatch.setattr(compiled, "_constants", lambda *given: built.append(real(*given)) or built[-1])
-    x, w, dy, geometry = (
-        normal(0, 2, 8, 6, 3),
-        normal(1, 4, 4, 3, 2),
-        normal(2, 2, 4, 3, 2),
-        Geometry((2, 2), (1, 1, 1, 1)),
-    )
+    shapes = [(2, 8, 6, 3), (4, 4, 3, 2), (2, 4, 3, 2)]
+    x, w, dy = (normal(seed, *shape).astype(dtype) for seed, shape in enumerate(shapes))
+    geometry = Geometry((2, 2), (1, 1, 1, 1))
     calls = (lambda: ops.conv2d(x, w, geometry), lambda: ops.conv2d_input_grad(dy, w, (8, 6), geometry))
     plain = [call() for call in calls]
     with fast(2, compiled):
         found = [call() for call in calls]
     for ours, expected in zip(found, plain, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+        assert abs(ours - expected).max() <= bound * abs(expected).max()
     assert {constants.few for constants in built} == {2, 3}
